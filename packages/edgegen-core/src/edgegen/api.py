@@ -1,0 +1,146 @@
+"""The Python API: ``edgegen.signature(...).convert().export(path)``. Needs torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from edgegen.checkpoints.tensors import LazyTensor
+from edgegen.conversion import build_program, module_weights, plan_parameters
+from edgegen.errors import UsageError
+from edgegen.graph import Program
+from edgegen.plugins import load, registry
+from edgegen.storage import Scheme
+from edgegen.tflite.session import Session
+from edgegen.tflite.writer import Parameter, write_model
+from edgegen.tracing import Composites, Signature
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class Converter:
+    """Collects signatures; see :func:`signature`."""
+
+    def __init__(self, signatures: Sequence[Signature] = ()) -> None:
+        self._signatures = tuple(signatures)
+
+    def signature(
+        self, name: str, module: nn.Module, sample_args: tuple[Any, ...], sample_kwargs: Mapping[str, Any] | None = None
+    ) -> Converter:
+        """Add an entry point; returns a new converter."""
+        return Converter([*self._signatures, Signature(name, module, sample_args, sample_kwargs or {})])
+
+    def convert(
+        self,
+        *,
+        scheme: str = "fp32",
+        parameters: Mapping[str, LazyTensor] | None = None,
+        composites: Composites | None = None,
+    ) -> ConvertedModel:
+        """Trace and lower all signatures.
+
+        Args:
+            scheme: name of a quantization scheme.
+            parameters: where weights come from, by parameter name; default: the module itself.
+            composites: which to keep; default: all.
+
+        Raises:
+            UsageError: unknown scheme, or arguments that do not fit.
+            UnsupportedError: an operator has no lowering; all of them are listed.
+        """
+        if not self._signatures:
+            raise UsageError("nothing to convert: add a signature first")
+        chosen: Scheme = load(registry().scheme(scheme).scheme)
+        program = build_program(self._signatures, composites)
+        if parameters is None:
+            parameters = module_weights(self._signatures[0].module)
+        return ConvertedModel(
+            program, plan_parameters(program, parameters, chosen), chosen, {s.name: s for s in self._signatures}
+        )
+
+
+class ConvertedModel:
+    """A converted model: write it, or call it to compare with eager."""
+
+    def __init__(
+        self,
+        program: Program,
+        parameters: Mapping[str, Parameter],
+        scheme: Scheme,
+        signatures: Mapping[str, Signature],
+    ) -> None:
+        self.program = program
+        self._parameters = parameters
+        self._scheme = scheme
+        self._signatures = signatures
+        self._session: Session | None = None
+
+    def export(self, path: Path | str) -> Path:
+        """Write the ``.tflite`` file; it appears only when it is whole."""
+        path = Path(path)
+        write_model(self.program, self._parameters, self._scheme, path)
+        return path
+
+    def __call__(self, *args: Any, signature: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Run one signature on LiteRT, with the arguments that its module would take.
+
+        Args:
+            signature: which; may be left out where there is only one.
+
+        Returns:
+            Output name -> tensor.
+        """
+        if signature is None:
+            if len(self._signatures) > 1:
+                raise UsageError(f"name one of the signatures: {', '.join(self._signatures)}")
+            (signature,) = self._signatures
+        if signature not in self._signatures:
+            raise UsageError(f"no signature {signature!r}; there are {', '.join(self._signatures)}")
+        declared = self._signatures[signature]
+        called = Signature(signature, declared.module, args, {**declared.kwargs, **kwargs})
+        arrays = [leaf for leaf in pytree.tree_leaves((args, called.kwargs)) if isinstance(leaf, torch.Tensor)]
+        inputs = {name: array.numpy(force=True) for name, array in zip(called.input_names, arrays, strict=True)}
+        outputs = self._loaded().run(signature, inputs)
+        return {name: torch.from_numpy(outputs[name]) for name in self.program.signatures[signature].outputs}
+
+    def _loaded(self) -> Session:
+        if self._session is None:
+            with tempfile.TemporaryDirectory() as folder:
+                # LiteRT maps the file, so it may be unlinked once it is open.
+                self._session = Session(self.export(Path(folder) / "model.tflite"))
+        return self._session
+
+
+def signature(
+    name: str, module: nn.Module, sample_args: tuple[Any, ...], sample_kwargs: Mapping[str, Any] | None = None
+) -> Converter:
+    """Begin a conversion with one entry point of the file to be.
+
+    Args:
+        name: name of the signature, e.g. ``decode``.
+        module: with real weights, or on the ``meta`` device.
+        sample_args: arguments whose shapes and dtypes the signature takes.
+        sample_kwargs: further ones; what is no tensor is fixed.
+
+    Example::
+
+        edge = (
+            edgegen.signature("prefill", model, (prefill_tokens, prefill_positions))
+            .signature("decode", model, (decode_token, decode_position))
+            .convert(scheme="int8-channel")
+        )
+        edge.export("model.tflite")
+        edge(token, position, signature="decode")
+    """
+    return Converter().signature(name, module, sample_args, sample_kwargs)
+
+
+def convert(module: nn.Module, sample_args: tuple[Any, ...], *, scheme: str = "fp32") -> ConvertedModel:
+    """Convert a module with one signature, ``serving_default``; see :func:`signature`."""
+    return signature(DEFAULT_SIGNATURE, module, sample_args).convert(scheme=scheme)

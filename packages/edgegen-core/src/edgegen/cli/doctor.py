@@ -1,0 +1,222 @@
+"""``edgegen doctor``: what is installed, what the machine has, what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgegen._version import __version__
+from edgegen.cli.output import Output, draw_table, format_bytes, output_options
+from edgegen.errors import EdgegenError, UsageError
+from edgegen.plugins import Registry, load, registry
+from edgegen.plugins.checks import references
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that is wrong, and what to do about it."""
+
+    code: str
+    subject: str
+    message: str
+    remedy: str
+    location: str = ""
+    traceback: str = ""
+
+
+@click.command("doctor")
+@click.option("--deep", is_flag=True, help="Also import everything that plugins name (slow).")
+@output_options
+def doctor(output: Output, deep: bool) -> int:
+    """Check this installation and explain what is wrong with it.
+
+    Ends with exit code 2 when a plugin is broken or a package that is needed is missing.
+    """
+    known = registry()
+    dependencies = _dependencies(known)
+    findings = [*_plugin_findings(known), *_missing(dependencies)]
+    if deep:
+        findings += _unloadable(known)
+    if not known.plugins:
+        findings.append(_NOTHING_INSTALLED)
+    report = {
+        "healthy": not findings,
+        "environment": _environment(),
+        "dependencies": dependencies,
+        "plugins": [
+            {
+                "name": plugin.name,
+                "status": plugin.status,
+                "package": plugin.distribution,
+                "version": plugin.version,
+                "heavy": plugin.heavy,
+            }
+            for plugin in known.plugins
+        ],
+        "problems": findings,
+    }
+    output.result(report, lambda console: _draw(console, report))
+    return UsageError.exit_code if findings else 0
+
+
+_NOTHING_INSTALLED = Finding(
+    code="EG119",
+    subject="edgegen-core",
+    message="no plugin is installed, not even core's own, so there are no commands",
+    remedy="install the package with pip rather than only putting it on the path: pip install edgegen-core",
+)
+
+
+def _plugin_findings(known: Registry) -> list[Finding]:
+    return [
+        Finding(
+            code=problem.code,
+            subject=problem.plugin.title,
+            message=problem.message,
+            remedy=problem.remedy,
+            location=problem.location,
+            traceback=problem.traceback,
+        )
+        for problem in known.problems
+    ]
+
+
+def _unloadable(known: Registry) -> list[Finding]:
+    """What plugins name and cannot be imported."""
+    findings = []
+    for kind, item in known.provided():
+        for reference in references(item.descriptor):
+            try:
+                load(reference)
+            except EdgegenError as error:
+                findings.append(
+                    Finding(
+                        code=error.code,
+                        subject=f"{kind} {item.descriptor.name} ({item.distribution} {item.version})",
+                        message=" ".join((error.message, *error.details)),
+                        remedy=error.hint or "report it to the plugin's author",
+                    )
+                )
+    return findings
+
+
+def _dependencies(known: Registry) -> list[dict[str, Any]]:
+    """What the installed plugins' packages require, and the optional packages that core can use."""
+    packages = sorted({plugin.distribution for plugin in known.plugins})
+    required: dict[str, str] = {}
+    for package in packages:
+        for requirement in _requires(package):
+            required.setdefault(requirement, package)
+    names = sorted(required.keys() | {"torch"})
+    return [{"name": n, "version": _version(n), "required_by": required.get(n)} for n in names]
+
+
+def _requires(package: str) -> list[str]:
+    """Names of the packages that ``package`` needs always: extras and markers are left out."""
+    try:
+        lines = metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        return []
+    names = (re.match(r"[\w.-]+", line) for line in lines if ";" not in line)
+    return [name[0].lower().replace("_", "-") for name in names if name]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _missing(dependencies: list[dict[str, Any]]) -> list[Finding]:
+    return [
+        Finding(
+            code="EG120",
+            subject=entry["required_by"],
+            message=f"it needs {entry['name']}, which is not installed",
+            remedy=f"pip install {entry['name']}",
+        )
+        for entry in dependencies
+        if entry["required_by"] and entry["version"] is None
+    ]
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "edgegen": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": _threads(),
+        "memory_bytes": _memory(),
+    }
+
+
+def _threads() -> int:
+    """Threads that this process may use, which in a container is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> int | None:
+    """Memory that this process may use: the machine's, or less where a container limits it."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+    for limit_file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(limit_file).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return total
+
+
+def _draw(console: Console, report: dict[str, Any]) -> None:
+    environment = report["environment"]
+    memory = environment["memory_bytes"]
+    console.print(
+        f"edgegen {environment['edgegen']}, Python {environment['python']}, {environment['platform']}, "
+        f"{environment['threads']} threads, {format_bytes(memory) if memory else 'unknown'} of memory",
+        soft_wrap=True,
+    )
+    console.print()
+    dependencies = report["dependencies"]
+    draw_table(console, ("dependency", "version", "needed by"), [_dependency_row(d) for d in dependencies])
+    console.print()
+    plugins = [(p["name"], p["status"], f"{p['package']} {p['version']}") for p in report["plugins"]]
+    draw_table(console, ("plugin", "status", "package"), plugins)
+    console.print()
+    for plugin in report["plugins"]:
+        if plugin["heavy"]:
+            console.print(
+                f"slow: plugin {plugin['name']} imports {', '.join(plugin['heavy'])} when it is loaded, "
+                "so every command waits for that; its author can keep the module (and its package's __init__) light\n",
+                soft_wrap=True,
+            )
+    for finding in report["problems"]:
+        _draw_finding(console, finding)
+    count = len(report["problems"])
+    console.print(f"{count} problem{'s' if count > 1 else ''} found" if count else "Everything is in order.")
+
+
+def _dependency_row(entry: dict[str, Any]) -> tuple[str, str, str]:
+    return entry["name"], entry["version"] or "not installed", entry["required_by"] or "export (optional)"
+
+
+def _draw_finding(console: Console, finding: Finding) -> None:
+    lines = [f"problem[{finding.code}]: {finding.subject}", f"  {finding.message}"]
+    if finding.location:
+        lines.append(f"  at {finding.location}")
+    lines.append(f"hint: {finding.remedy}")
+    console.print("\n".join(lines) + "\n", markup=False, soft_wrap=True)

@@ -1,0 +1,81 @@
+"""``edgegen export``: a checkpoint becomes a verified folder that runtimes take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgegen.cli.output import Output, format_bytes, output_options
+
+if TYPE_CHECKING:
+    from edgegen.export import Job
+
+
+class _Lengths(click.ParamType):
+    """Whole numbers separated by commas."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(sorted(int(part) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 8,64,128", param, ctx)
+
+
+class _Choice(click.ParamType):
+    """``block=implementation``."""
+
+    name = "BLOCK=NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        block, equals, name = value.partition("=")
+        if not (block and equals and name):
+            self.fail(f"{value!r} is not of the form attention=sdpa", param, ctx)
+        return block, name
+
+
+@click.command()
+@click.argument("variant")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="File or folder with the weights.")
+@click.option("-o", "--output-dir", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--scheme", help="Quantization scheme; default: the variant's own.")
+@click.option("--prefill-lengths", type=_Lengths(), default="8,64,128", show_default=True, help="In tokens.")
+@click.option("--cache-length", type=click.IntRange(1), default=1280, show_default=True, help="In tokens.")
+@click.option("--target", default="tflite", show_default=True, help="What to make.")
+@click.option("--checkpoint-format", help="Default: detected.")
+@click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")
+@click.option("--layer", "layers", multiple=True, type=_Choice(), help="Use another implementation of a layer.")
+@click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
+@output_options
+def export(output_dir: Path, layers: tuple[tuple[str, str], ...], dry_run: bool, output: Output, **options: Any) -> None:
+    """Export VARIANT (see edgegen list-models) to LiteRT."""
+    from edgegen.export import ExportOptions, plan, run
+
+    job = plan(ExportOptions(output=output_dir, layers=dict(layers), **options), output)
+    if dry_run:
+        output.result(_summary(job), f"would write {_described(job)}")
+        return
+    run(job, output)
+    output.result(_summary(job), f"wrote {_described(job)}")
+
+
+def _described(job: Job) -> str:
+    return f"{job.options.output} ({job.scheme_name}, {format_bytes(job.weight_bytes)} of weights)"
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    return {
+        "output": job.options.output,
+        "variant": job.variant.name,
+        "scheme": job.scheme_name,
+        "signatures": list(job.program.signatures),
+        "weight_bytes": job.weight_bytes,
+        "weight_bytes_by_storage": job.bytes_by_storage,
+        "verification": job.verification,
+    }

@@ -1,0 +1,182 @@
+"""What plugins hand over: small frozen records whose heavy parts are ``"module:attr"`` strings.
+
+A descriptor is cheap to make and imports nothing, so listing what is installed stays fast; the string is
+resolved by :func:`edgegen.plugins.load` at the moment the part is used. All fields are keyword-only, and a field
+that is added later has a default, so plugins keep working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerImpl:
+    """A named building block, or an alternative implementation ("kernel") of one.
+
+    Example::
+
+        LayerImpl(block="attention", name="matmul", impl="edgegen_layers.attention:MatmulKernel")
+    """
+
+    block: str
+    """The kind of building block that this implements, e.g. ``attention``."""
+    name: str
+    """Name of the implementation, unique within its block."""
+    impl: str
+    """``module:attr`` of the class; what it must offer is up to the block."""
+    summary: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One published model of a family: a row of its table.
+
+    Example::
+
+        Variant(name="smollm2-135m", parameters=134_515_008, context_length=8192,
+                source="HuggingFaceTB/SmolLM2-135M", license="apache-2.0")
+    """
+
+    name: str
+    """Lower case, ``family-size[-flavour]``."""
+    parameters: int
+    """Number of weights, tied ones counted once."""
+    context_length: int
+    """Longest sequence that the model was trained for, in tokens."""
+    source: str
+    """Where the weights are published (a repository id)."""
+    license: str
+    """SPDX identifier, or the name of the licence."""
+    stop_tokens: tuple[str, ...] = ()
+    """Tokens that end an answer, beside the checkpoint's own end-of-sequence token."""
+    chat_template: str | None = None
+    """Jinja template to use when the checkpoint carries none."""
+    scheme: str = "int8-channel"
+    """Recommended quantization scheme."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily:
+    """An architecture: how to build it, which sizes exist, how its checkpoints name their weights.
+
+    Example::
+
+        ModelFamily(name="llama", summary="Llama-shaped decoders", variants=(Variant(...),),
+                    config="edgegen_models_llama.model:config",
+                    builder="edgegen_models_llama.model:build",
+                    weight_maps={"huggingface": "edgegen_models_llama.model:HUGGINGFACE"})
+    """
+
+    name: str
+    summary: str
+    variants: tuple[Variant, ...]
+    config: str
+    """``module:attr`` of ``(variant_name: str) -> config dataclass``; raises KeyError for a name not listed."""
+    builder: str
+    """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
+    device; ``layers`` maps a building block to the implementation chosen for it. The module offers
+    ``signatures(prefill_lengths, cache_length) -> list[edgegen.tracing.Signature]``."""
+    weight_maps: Mapping[str, str] = field(default_factory=dict)
+    """Naming convention -> ``module:attr`` of ``(config) -> edgegen.checkpoints.WeightMap``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFormat:
+    """A container of weights on disk.
+
+    Example::
+
+        CheckpointFormat(name="safetensors", summary="one file, or shards with an index", naming="huggingface",
+                         detect="edgegen.checkpoints.safetensors:detect",
+                         open="edgegen.checkpoints.safetensors:open_checkpoint")
+    """
+
+    name: str
+    summary: str
+    naming: str
+    """How tensors in it are named; selects the family's weight map (``huggingface``, ``gguf``, ...)."""
+    detect: str
+    """``module:attr`` of ``(path: pathlib.Path) -> bool``: cheap, looks at names and magic bytes, never raises."""
+    open: str
+    """``module:attr`` of ``(path: pathlib.Path) -> edgegen.checkpoints.Checkpoint``; raises CheckpointError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantScheme:
+    """A rule that says which weights are stored how.
+
+    Example::
+
+        QuantScheme(name="int8-channel", summary="8-bit weights, one scale per output channel",
+                    scheme="edgegen_quant.schemes:INT8_CHANNEL", aliases=("dynamic_wi8_afp32",))
+    """
+
+    name: str
+    """States storage and granularity, e.g. ``int4-block32``."""
+    summary: str
+    scheme: str
+    """``module:attr`` of an :class:`edgegen.storage.Scheme`."""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportTarget:
+    """A deliverable made from a converted model.
+
+    Example::
+
+        ExportTarget(name="tflite", summary="LiteRT flatbuffer, tokenizer and manifest in a folder",
+                     package="edgegen.export.folder:package")
+    """
+
+    name: str
+    summary: str
+    package: str
+    """``module:attr`` of ``(job: edgegen.export.Job, folder: pathlib.Path) -> None``: writes its files into
+    ``folder``, which already holds ``model.tflite`` and is renamed into place afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweringRules:
+    """A table of lowering rules for ATen operators or operators of the plugin's own.
+
+    Example::
+
+        LoweringRules(name="aten", rules="edgegen.lowering.aten:RULES")
+    """
+
+    name: str
+    rules: str
+    """``module:attr`` of an :class:`edgegen.lowering.RuleTable`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand of ``edgegen``.
+
+    Example::
+
+        Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run")
+    """
+
+    name: str
+    summary: str
+    """One line for ``edgegen --help``, so that the help needs no import."""
+    command: str
+    """``module:attr`` of a :class:`click.Command`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorHint:
+    """A remedy for errors that this plugin understands better than core does.
+
+    Example::
+
+        ErrorHint(name="gguf-split", hint="edgegen_gguf.hints:split_file")
+    """
+
+    name: str
+    hint: str
+    """``module:attr`` of ``(error: BaseException) -> str | None``."""

@@ -1,0 +1,5 @@
+"""The whole job: checkpoint in, verified and packaged model out. Composes the public steps; needs torch."""
+
+from edgegen.export.job import ExportOptions, Job, plan, run
+
+__all__ = ["ExportOptions", "Job", "plan", "run"]

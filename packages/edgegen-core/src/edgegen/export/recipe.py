@@ -1,0 +1,56 @@
+"""``recipe.json``: everything needed to repeat an export."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgegen.export.job import Job
+
+SCHEMA_VERSION = 1
+
+LIBRARIES = ("torch", "ai-edge-litert", "numpy", "flatbuffers", "safetensors")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recipe(job: Job) -> dict[str, Any]:
+    """What went in: inputs with hashes, options, versions; and what verification found."""
+    options = job.options
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "variant": job.variant.name,
+        "family": job.family.name,
+        "source": job.variant.source,
+        "checkpoint": {
+            "path": str(options.checkpoint),
+            "format": job.checkpoint.format,
+            "files": {name: {"sha256": digest} for name, digest in job.hashes.items()},
+        },
+        "options": {
+            "scheme": job.scheme_name,
+            "prefill_lengths": list(options.prefill_lengths),
+            "cache_length": options.cache_length,
+            "target": options.target,
+            "composites": options.composites,
+            "layers": dict(options.layers),
+        },
+        "versions": {"python": platform.python_version(), **_versions()},
+        "verification": asdict(job.verification) if job.verification else None,
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Of the libraries that decide the result, and of every edgegen package."""
+    installed = {dist.name: dist.version for dist in metadata.distributions()}
+    relevant = sorted(n for n in installed if n and (n in LIBRARIES or n.startswith("edgegen-")))
+    return {name: installed[name] for name in relevant}

@@ -1,0 +1,183 @@
+"""Runs an exported file against the eager model: same weights, in float, on a short text.
+
+The text is the file's own: it continues the start-of-text token, sampling from its logits with a fixed seed, so no
+tokenizer is needed and the text is like what the model was trained on. The eager model then reads the text once,
+and both must agree on what comes after every token. The file's prefill signatures are checked by reading the first
+half of the text through each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from edgegen.checkpoints.tensors import LazyTensor
+from edgegen.errors import VerificationError
+from edgegen.storage import Tolerance
+from edgegen.tflite.session import Session, State
+
+if TYPE_CHECKING:
+    from edgegen.export.job import Job
+
+Logits = npt.NDArray[np.float32]
+
+LENGTH = 32
+"""Tokens in the text."""
+
+_CANDIDATES = 40
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How the exported file compares with the eager float model.
+
+    Attributes:
+        positions: compared logits vectors.
+        logits_error: root-mean-square difference of the logits, relative to the eager logits' own root mean square;
+            both about their mean, since a constant added to all logits changes nothing.
+        top1: share of positions where the most likely token is the same.
+        prefill_error: the largest such error of a prefill signature against the file's own decoding.
+    """
+
+    positions: int
+    logits_error: float
+    top1: float
+    prefill_error: float
+
+    def __str__(self) -> str:
+        return f"logits error {self.logits_error:.2e}, top-1 agreement {self.top1:.0%} of {self.positions}"
+
+    def check(self, scheme: str, tolerance: Tolerance) -> None:
+        """Raise VerificationError where a figure is beyond ``tolerance``."""
+        limits = (
+            ("logits error", self.logits_error, self.logits_error <= tolerance.logits, f"at most {tolerance.logits}"),
+            ("top-1 agreement", self.top1, self.top1 >= tolerance.top1, f"at least {tolerance.top1}"),
+            ("prefill error", self.prefill_error, self.prefill_error <= tolerance.logits, f"at most {tolerance.logits}"),
+        )
+        failed = [f"{name:<16} {value:.3g}, allowed {limit}" for name, value, ok, limit in limits if not ok]
+        if failed:
+            raise VerificationError(
+                f"the exported file disagrees with the model beyond the tolerance of {scheme}",
+                details=failed,
+                hint="--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
+            )
+
+
+def verify(job: Job, path: Path) -> Verification:
+    """Compare the file at ``path`` with ``job``'s model.
+
+    Returns the figures; :meth:`Verification.check` judges them.
+    """
+    session = Session(path)
+    start = job.tokenizer.bos_token_id if job.tokenizer else None
+    length = min(LENGTH, job.options.cache_length)
+    tokens, decoded = _write_text(session, start or 0, length)
+    with streamed_weights(job.model, job.sources):
+        expected = _eager_logits(job.model, tokens)
+    return Verification(
+        positions=length,
+        logits_error=_error(decoded, expected),
+        top1=float(np.mean(decoded.argmax(-1) == expected.argmax(-1))),
+        prefill_error=max(
+            (_prefill_error(session, name, tokens, decoded) for name in session.signatures if name != "decode"),
+            default=0.0,
+        ),
+    )
+
+
+def _write_text(session: Session, start: int, length: int) -> tuple[list[int], Logits]:
+    """``length`` tokens, and the logits after each: ``[length, V]``."""
+    generator = np.random.default_rng(_SEED)
+    state = session.new_state()
+    tokens, logits = [start], []
+    while True:
+        logits.append(_decode(session, state, tokens, len(tokens) - 1))
+        if len(tokens) == length:
+            return tokens, np.stack(logits)
+        tokens.append(_sample(logits[-1], generator))
+
+
+def _decode(session: Session, state: State, tokens: list[int], position: int) -> Logits:
+    inputs = {
+        "tokens": np.array([[tokens[position]]], np.int32),
+        "input_pos": np.array([position], np.int32),
+    }
+    logits: Logits = session.run("decode", inputs, state)["logits"][0, 0]
+    return logits
+
+
+def _sample(logits: Logits, generator: np.random.Generator) -> int:
+    candidates = np.argpartition(logits, -_CANDIDATES)[-_CANDIDATES:] if logits.size > _CANDIDATES else None
+    chosen = np.arange(logits.size) if candidates is None else np.sort(candidates)
+    weights = np.exp(logits[chosen] - logits[chosen].max())
+    return int(generator.choice(chosen, p=weights / weights.sum()))
+
+
+def _prefill_error(session: Session, name: str, tokens: list[int], decoded: Logits) -> float:
+    """Read the first half of the text with one prefill signature, the next token with ``decode``."""
+    length = session.signatures[name].inputs["tokens"].shape[1]
+    read = min(len(tokens) // 2, length)
+    padded = [*tokens[:read], *[0] * (length - read)]
+    state = session.new_state()
+    positions = np.arange(length, dtype=np.int32)
+    session.run(name, {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
+    logits = _decode(session, state, tokens, read)
+    return _error(logits, decoded[read])
+
+
+def _error(got: Logits, expected: Logits) -> float:
+    reference = _centred(expected)
+    return float(np.linalg.norm(_centred(got) - reference) / np.linalg.norm(reference))
+
+
+def _centred(logits: Logits) -> Logits:
+    return logits - logits.mean(axis=-1, keepdims=True)
+
+
+def _eager_logits(model: nn.Module, tokens: list[int]) -> Logits:
+    positions = torch.arange(len(tokens), dtype=torch.int32)
+    with torch.no_grad(), torch.device("cpu"):
+        cache = model.new_cache(len(tokens), device="cpu")  # type: ignore[operator]
+        outputs = model(torch.tensor([tokens], dtype=torch.int32), positions, cache)
+    logits: Logits = outputs["logits"][0].numpy()
+    return logits
+
+
+@contextmanager
+def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Iterator[None]:
+    """Let a model on the ``meta`` device run: each module's weights are read when it is called, and dropped after.
+
+    So no more than one module's weights are in memory, however large the model.
+    """
+    names = {id(tensor): name for name, tensor in model.named_parameters()}
+    names.update({id(tensor): name for name, tensor in model.named_buffers()})
+    hooks = []
+
+    def fill(module: nn.Module, args: Any) -> None:
+        module._meta_parameters = dict(module._parameters)
+        for leaf, tensor in module._parameters.items():
+            if tensor is not None:
+                contents = torch.from_numpy(np.ascontiguousarray(sources[names[id(tensor)]].read()))
+                module._parameters[leaf] = nn.Parameter(contents, requires_grad=False)
+
+    def empty(module: nn.Module, args: Any, output: Any) -> None:
+        module._parameters.update(module._meta_parameters)  # type: ignore[arg-type]
+        del module._meta_parameters
+
+    for module in model.modules():
+        if module._parameters:
+            hooks += [module.register_forward_pre_hook(fill), module.register_forward_hook(empty, always_call=True)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,234 @@
+"""Walks a trace and lets the rules emit operators.
+
+Nodes whose inputs are all constants (``arange``, inverse frequencies) are evaluated by PyTorch instead, so a rule is
+needed only for what depends on an input or a parameter.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind
+
+from edgegen.errors import UnsupportedError
+from edgegen.graph import Graph, GraphBuilder, Value, validate
+from edgegen.lowering.rules import LoweringContext, RuleTable
+from edgegen.tracing.trace import Signature, Trace, TracedCall
+
+DTYPE_NAMES: dict[torch.dtype, str] = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.int8: "int8",
+    torch.uint8: "uint8",
+    torch.bool: "bool",
+}
+
+
+@dataclass
+class Names:
+    """Canonical parameter names: tied parameters are one object and go by their first name."""
+
+    model: nn.Module
+    by_identity: dict[int, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_identity = {}
+        tensors = [
+            *self.model.named_parameters(remove_duplicate=False),
+            *self.model.named_buffers(remove_duplicate=False),
+        ]
+        for name, tensor in tensors:
+            self.by_identity.setdefault(id(tensor), name)
+
+    def of(self, tensor: torch.Tensor) -> str:
+        return self.by_identity[id(tensor)]
+
+
+def lower(signature: Signature, trace: Trace, rules: RuleTable) -> Graph:
+    """The graph of one signature.
+
+    Raises:
+        UnsupportedError: operators without a rule; all of them at once, with module path and source line.
+    """
+    graph = Graph(signature.name)
+    context = LoweringContext(graph)
+    inputs = [
+        context.input(name, *_described(value))
+        for name, value in zip(signature.input_names, _user_inputs(trace), strict=True)
+    ]
+    lowering = _Lowering(context, rules, Names(signature.module))
+    outputs = lowering.run(trace, trace.root, inputs)
+    if lowering.unsupported:
+        raise _unsupported_error(signature.name, lowering.unsupported)
+    for name, output in zip(trace.output_names, outputs, strict=True):
+        graph.outputs[name] = _own_value(context, graph, output)
+    validate(graph, "lowering")
+    return graph
+
+
+@dataclass
+class _Lowering:
+    """Lowers traces into one graph; regions nest."""
+
+    g: LoweringContext
+    rules: RuleTable
+    names: Names
+    unsupported: dict[str, list[str]] = field(default_factory=dict)
+
+    def run(self, trace: Trace, root: nn.Module, inputs: list[Value]) -> list[Any]:
+        """Emit the operators of ``trace``; parameters are those of ``root``. Returns the outputs."""
+        env: dict[fx.Node, Any] = {}
+        pending = iter(inputs)
+        specs = {spec.arg.name: spec for spec in trace.program.graph_signature.input_specs}
+        for node in trace.program.graph.nodes:
+            if node.op == "placeholder":
+                spec = specs[node.name]
+                user = spec.kind is InputKind.USER_INPUT
+                env[node] = next(pending) if user else self._state(trace, root, spec)
+            elif node.op == "output":
+                return [self._value(leaf) for leaf in fx.node.map_arg(node.args[0], env.__getitem__)]
+            elif node.users:  # PyTorch's own assertions have none
+                env[node] = self._call(node, env, trace, root)
+        raise AssertionError("a traced graph ends with its outputs")
+
+    def _state(self, trace: Trace, root: nn.Module, spec: Any) -> Any:
+        """A parameter by its canonical name, or the contents of a tensor that the code closes over."""
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+            path = spec.target.removeprefix("target.")
+            owner, _, leaf = path.rpartition(".")
+            tensor = getattr(root.get_submodule(owner), leaf)
+            if spec.kind is InputKind.BUFFER and spec.persistent is False:
+                if tensor.is_meta:
+                    raise UnsupportedError(
+                        f"buffer {path!r} has no contents on the meta device",
+                        hint="compute it in forward (torch.arange and the like are folded), or make it persistent",
+                    )
+                return tensor
+            return self.g.parameter(self.names.of(tensor), tensor.shape)
+        return trace.program.constants[spec.target]
+
+    def _call(self, node: fx.Node, env: Mapping[fx.Node, Any], trace: Trace, root: nn.Module) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), env.__getitem__)
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        name = str(node.target)
+        if name == "edgegen.region.default":
+            return self._region(trace, trace.regions[args[1]], root, args[0])
+        if not any(isinstance(leaf, Value) for leaf in _leaves((args, kwargs))):
+            return _evaluate(node, args, kwargs)
+        if name not in self.rules:
+            self.unsupported.setdefault(name, []).append(_origin(node))
+            return _placeholders(node)
+        self.g.origin = _origin(node)
+        first = node.meta["val"]
+        if isinstance(first, torch.Tensor):
+            self.g.shape, self.g.dtype = _described(first)
+        args, kwargs = fx.node.map_aggregate((args, kwargs), self._as_operand)
+        try:
+            result = self.rules[name](self.g, *args, **kwargs)
+        except NotImplementedError as error:
+            self.unsupported.setdefault(f"{name}: {error}", []).append(_origin(node))
+            return _placeholders(node)
+        _check(node, result)
+        return result
+
+    def _region(self, trace: Trace, traced: TracedCall, root: nn.Module, tensors: list[Any]) -> list[Any]:
+        region = traced.call.region
+        inputs = [self._value(tensor) for tensor in tensors]
+        if region.module is not None:
+            # `trace` may be that of a sibling of `root`: go to the module at the same place in `root`.
+            path = next(name for name, module in trace.root.named_modules() if module is region.module)
+            return self.run(traced.body, root.get_submodule(path), inputs)
+        assert region.composite is not None
+        body = Graph(f"{region.composite}.impl")
+        inner = _Lowering(LoweringContext(body), self.rules, self.names, self.unsupported)
+        parameters = [inner.g.input(f"input_{i}", v.shape, v.dtype) for i, v in enumerate(inputs)]
+        for i, output in enumerate(inner.run(traced.body, traced.body.root, parameters)):
+            body.outputs[f"output_{i}"] = output
+        return list(self.g.composite(region.composite, inputs, body, region.attributes))
+
+    def _value(self, x: Any) -> Value:
+        value = self._as_operand(x)
+        assert isinstance(value, Value)
+        return value
+
+    def _as_operand(self, x: Any) -> Any:
+        """Constants become values when a rule sees them; numbers and the like stay what they are."""
+        return self.g.constant(x.detach().cpu().numpy()) if isinstance(x, torch.Tensor) else x
+
+
+def _own_value(g: GraphBuilder, graph: Graph, output: Value) -> Value:
+    """LiteRT wants each output computed by an operator, and each only once."""
+    computed = {value for op in graph.ops for value in op.outputs}
+    if output in computed and output not in graph.outputs.values():
+        return output
+    return g.op("RESHAPE", [output, g.constant(output.shape, "int32")], output.shape, newShape=list(output.shape))
+
+
+def _user_inputs(trace: Trace) -> list[torch.Tensor]:
+    names = set(trace.program.graph_signature.user_inputs)
+    return [n.meta["val"] for n in trace.program.graph.nodes if n.op == "placeholder" and n.name in names]
+
+
+def _described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
+    if tensor.dtype not in DTYPE_NAMES:
+        raise UnsupportedError(f"LiteRT has no tensor of {tensor.dtype}")
+    return tuple(int(n) for n in tensor.shape), DTYPE_NAMES[tensor.dtype]
+
+
+def _evaluate(node: fx.Node, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    assert callable(node.target)
+    on_cpu = {"device": torch.device("cpu")} if "device" in kwargs else {}
+    return node.target(*args, **{**kwargs, **on_cpu})
+
+
+def _placeholders(node: fx.Node) -> Any:
+    """Stand-ins, so that lowering goes on and finds the other unsupported operators too."""
+    return fx.node.map_aggregate(
+        node.meta["val"], lambda v: Value(node.name, *_described(v)) if isinstance(v, torch.Tensor) else v
+    )
+
+
+def _check(node: fx.Node, result: Any) -> None:
+    expected = _leaves(node.meta["val"])
+    for got, want in zip(_leaves(result), expected, strict=True):
+        if isinstance(want, torch.Tensor) and (got.shape, got.dtype) != _described(want):
+            raise AssertionError(f"rule for {node.target} gave {got}, PyTorch says {want.dtype}{list(want.shape)}")
+
+
+def _leaves(tree: Any) -> list[Any]:
+    found: list[Any] = []
+    fx.node.map_aggregate(tree, lambda leaf: found.append(leaf) or leaf)  # type: ignore[func-returns-value]
+    return found
+
+
+def _origin(node: fx.Node) -> str:
+    """``blocks.3.attention (model.py:87)``, as far as the trace knows."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    path = stack[-1][0].removeprefix("L['self'].").removeprefix("target.") if stack else ""
+    frames = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if 'File "' in line]
+    if not frames:
+        return path or "?"
+    file, line = frames[-1].split('"')[1], frames[-1].split("line ")[1].split(",")[0]
+    return f"{path or 'forward'} ({file.rsplit('/', 1)[-1]}:{line})"
+
+
+def _unsupported_error(signature: str, found: Mapping[str, list[str]]) -> UnsupportedError:
+    lines = []
+    for name, places in sorted(found.items()):
+        distinct = list(dict.fromkeys(places))
+        more = f" and {len(distinct) - 1} more" if len(distinct) > 1 else ""
+        lines.append(f"{name:<40} {len(places)}x  {distinct[0]}{more}")
+    return UnsupportedError(
+        f"signature {signature!r} uses {len(found)} operators that have no lowering",
+        code="EG301",
+        details=lines,
+        hint="write the code with supported operators, or add rules in a plugin (hook edgegen_op_lowerings)",
+    )

@@ -1,0 +1,66 @@
+"""What the registry knows about a plugin, about what it provides and about what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+D = TypeVar("D", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """An entry point in the group ``edgegen``.
+
+    Attributes:
+        name: of the entry point.
+        module: that the entry point names.
+        distribution: the installed package that it belongs to.
+        version: of that package.
+        heavy: large libraries that importing it brought in, which slows every command down; ought to be empty.
+        status: ``broken`` where anything of it was refused; what is sound in it works nevertheless.
+    """
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    status: Literal["ok", "broken", "disabled"] = "ok"
+    heavy: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """How messages name it: ``plugin gguf (edgegen-gguf 0.1.0)``."""
+        return f"plugin {self.name} ({self.distribution} {self.version})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provided(Generic[D]):
+    """A descriptor, and whose it is."""
+
+    descriptor: D
+    plugin: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something of a plugin that was refused.
+
+    Attributes:
+        code: ``EG111`` does not load, ``EG112`` no such hook, ``EG113`` wrong signature, ``EG114`` a hook
+            raised, ``EG115`` a hook gave something of the wrong type, ``EG116`` a name is taken.
+        plugin: the plugin at fault.
+        message: one line: what was wrong and what became of it.
+        remedy: one line: how to fix it.
+        location: ``file:line`` where it happened, or empty.
+        traceback: of the exception behind it, or empty.
+    """
+
+    code: str
+    plugin: Plugin
+    message: str
+    remedy: str
+    location: str = ""
+    traceback: str = ""

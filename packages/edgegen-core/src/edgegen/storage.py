@@ -1,0 +1,99 @@
+"""How a parameter's numbers are kept in the file: quantization as a property of storage.
+
+A :class:`Scheme` (a plugin's) looks at each parameter and answers with a :class:`Storage`; the writer then streams the
+parameter's rows through :meth:`Scheme.encode`. Nothing here rewrites a graph.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32]
+
+BITS = {"float32": 32, "float16": 16, "int8": 8}
+"""Storage types that the writer knows, with their width in bits."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a parameter is stored as.
+
+    Attributes:
+        dtype: a key of :data:`BITS`.
+        per_channel: one float32 scale for each row (axis 0); symmetric, so the zero point is 0.
+    """
+
+    dtype: str
+    per_channel: bool = False
+
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Size of the stored tensor in bytes, scales not included."""
+        return math.prod(shape) * BITS[self.dtype] // 8
+
+    def __str__(self) -> str:
+        return f"{self.dtype}-channel" if self.per_channel else self.dtype
+
+
+FLOAT32 = Storage("float32")
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """A parameter as a scheme sees it.
+
+    Attributes:
+        name: path in the model, e.g. ``blocks.3.attention.qkv.weight``.
+        shape: row-major.
+        role: ``linear`` (rows are output channels), ``embedding`` (rows are looked up), or ``other``. A tied table
+            that is both is ``embedding``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    role: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Some rows of a parameter as they go into the file.
+
+    Attributes:
+        data: of the storage's dtype, C-contiguous.
+        scales: float32 ``[rows]``; None where the storage has none.
+    """
+
+    data: npt.NDArray[Any]
+    scales: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an export may stray from the float model before verification fails.
+
+    Attributes:
+        logits: largest allowed root-mean-square error of the logits, relative to their own root mean square.
+        top1: smallest allowed share of positions whose most likely token agrees.
+    """
+
+    logits: float
+    top1: float
+
+
+class Scheme(Protocol):
+    """What ``QuantScheme.scheme`` names."""
+
+    @property
+    def tolerance(self) -> Tolerance: ...
+
+    def storage(self, parameter: ParameterInfo) -> Storage:
+        """How ``parameter`` is to be stored."""
+        ...
+
+    def encode(self, rows: Rows, storage: Storage) -> Encoded:
+        """Convert whole rows, ``[n, ...]`` of float32, to ``storage``; the result depends on no other row."""
+        ...

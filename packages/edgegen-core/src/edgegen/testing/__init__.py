@@ -1,0 +1,1 @@
+"""Helpers for the tests of edgegen and of its plugins; each module is imported by itself."""

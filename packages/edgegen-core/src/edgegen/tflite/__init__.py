@@ -1,0 +1,1 @@
+"""The LiteRT file: its operators' tables, writing, reading back, running. The only package that knows the schema."""

@@ -1,0 +1,42 @@
+"""float16 weights: LiteRT's kernels take float32, so a DEQUANTIZE goes between; XNNPACK folds it into its packing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgegen.graph import Graph, Op, Value
+from edgegen.storage import Storage
+
+
+def expand_float16(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
+    """``graph`` with a DEQUANTIZE before each use of a parameter that is stored as float16.
+
+    A lookup takes float16 rows and only those are dequantized. Graphs without such parameters come back as they are.
+    """
+    if not any(storage.dtype == "float16" for storage in storages.values()):
+        return graph
+    widened: dict[Value, Value] = {}
+    ops: list[Op] = []
+
+    def widen(value: Value | None) -> Value | None:
+        if value is None or not _is_float16(value, storages):
+            return value
+        if value not in widened:
+            widened[value] = Value(f"{value.name}_f32", value.shape, "float32")
+            ops.append(Op("DEQUANTIZE", (value,), (widened[value],)))
+        return widened[value]
+
+    for op in graph.ops:
+        table = op.inputs[1] if op.kind == "EMBEDDING_LOOKUP" else None
+        if table is not None and _is_float16(table, storages):
+            rows = Value(f"{op.output.name}_f16", op.output.shape, "float16")
+            ops.append(Op(op.kind, op.inputs, (rows,), op.options, origin=op.origin))
+            ops.append(Op("DEQUANTIZE", (rows,), op.outputs))
+        else:
+            inputs = tuple(widen(value) for value in op.inputs)
+            ops.append(Op(op.kind, inputs, op.outputs, op.options, op.body, op.origin))
+    return Graph(graph.name, graph.inputs, graph.outputs, ops)
+
+
+def _is_float16(value: Value, storages: Mapping[str, Storage]) -> bool:
+    return value.parameter is not None and storages[value.parameter].dtype == "float16"

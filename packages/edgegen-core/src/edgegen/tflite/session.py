@@ -1,0 +1,241 @@
+"""Runs a ``.tflite`` file on LiteRT's CompiledModel with XNNPACK; the only module that touches that API.
+
+Tensors that are both an input and an output of a signature (a KV cache) are state: the same buffer is bound to both
+sides, so that LiteRT's DYNAMIC_UPDATE_SLICE writes in place instead of copying the cache at every step.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegen.errors import ResourceError, UsageError
+from edgegen.tflite.quiet import quiet_exit, quiet_stderr
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and numpy dtype name of a signature's tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class SignatureInfo:
+    """A signature's tensors by name."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names that are both input and output."""
+        return tuple(name for name in self.inputs if name in self.outputs)
+
+
+class State:
+    """Buffers that live from one run to the next. Made by :meth:`Session.new_state`."""
+
+    def __init__(self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo]) -> None:
+        self._buffers = buffers
+        self._infos = infos
+
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """What the state consists of."""
+        return self._infos
+
+    @property
+    def nbytes(self) -> int:
+        return sum(info.size * np.dtype(info.dtype).itemsize for info in self._infos.values())
+
+    def read(self, name: str) -> Array:
+        """A copy of one tensor."""
+        info = self._infos[name]
+        contents: Array = self._buffers[name].read(info.size, np.dtype(info.dtype).type)
+        return contents.reshape(info.shape)
+
+    def write(self, name: str, contents: Array) -> None:
+        """Overwrite one tensor."""
+        info = self._infos[name]
+        self._buffers[name].write(np.ascontiguousarray(contents.reshape(info.shape), info.dtype))
+
+    def clear(self) -> None:
+        """Fill everything with zeros; fresh buffers hold garbage."""
+        for name, info in self._infos.items():
+            self.write(name, np.zeros(info.shape, info.dtype))
+
+
+@functools.cache
+def _environment() -> Any:
+    """One LiteRT environment for the process."""
+    from ai_edge_litert.environment import Environment
+    from ai_edge_litert.tensor_buffer import TensorBuffer
+
+    quiet_exit()
+    # Buffers have an environment of their own, made (and logged) when one is first written.
+    TensorBuffer.create_from_host_memory(np.zeros(1, np.float32)).write(np.zeros(1, np.float32))
+    return Environment.create()
+
+
+class Session:
+    """A loaded model.
+
+    Args:
+        path: the ``.tflite`` file.
+        threads: for XNNPACK; default: all cores.
+        weight_cache: a file that keeps XNNPACK's packed weights between runs, or ``":memory:"`` to pack them once
+            and share them between signatures in this process only. Default: ``":memory:"``.
+
+    Raises:
+        UsageError: there is no such file, or LiteRT does not accept it.
+    """
+
+    def __init__(
+        self, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
+    ) -> None:
+        from ai_edge_litert import compiled_model as litert
+
+        path = Path(path)
+        if not path.is_file():
+            raise UsageError(f"no such model file: {path}", code="EG101")
+        cpu = litert.CpuOptions(
+            num_threads=threads or os.cpu_count() or 1,
+            xnnpack_weight_cache_path=str(weight_cache or ":memory:"),
+        )
+        options = litert.Options(litert.HardwareAccelerator.CPU, cpu)
+        try:
+            with quiet_stderr() as log:
+                self._model = litert.CompiledModel.from_file(str(path), None, _environment(), options)
+        except Exception as error:
+            raise UsageError(
+                f"LiteRT cannot load {path}: {error}",
+                code="EG102",
+                details=log,
+                hint="the file may be truncated or not a .tflite model; edgegen inspect shows what it holds",
+            ) from error
+        self.signatures: Mapping[str, SignatureInfo] = MappingProxyType(self._read_signatures())
+        self._buffers: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def _read_signatures(self) -> dict[str, SignatureInfo]:
+        def infos(details: Mapping[str, Any], names: list[str]) -> dict[str, TensorInfo]:
+            return {
+                name: TensorInfo(tuple(details[name]["shape"]), np.dtype(details[name]["dtype"]).name)
+                for name in names
+            }
+
+        return {
+            key: SignatureInfo(
+                infos(self._model.get_input_tensor_details(key), names["inputs"]),
+                infos(self._model.get_output_tensor_details(key), names["outputs"]),
+            )
+            for key, names in self._model.get_signature_list().items()
+        }
+
+    def new_state(self) -> State:
+        """Zeroed buffers for the state of all signatures; signatures share what has one name.
+
+        Raises:
+            UsageError: two signatures give one name different shapes.
+        """
+        infos: dict[str, TensorInfo] = {}
+        buffers: dict[str, Any] = {}
+        for key, signature in self.signatures.items():
+            for name in signature.state:
+                if infos.setdefault(name, signature.inputs[name]) != signature.inputs[name]:
+                    raise UsageError(f"state tensor {name} differs in shape between signatures", code="EG103")
+                if name not in buffers:
+                    buffers[name] = self._model.create_input_buffer_by_name(key, name)
+        state = State(buffers, infos)
+        state.clear()
+        return state
+
+    def run(
+        self, signature: str, inputs: Mapping[str, Array], state: State | None = None
+    ) -> dict[str, Array]:
+        """Run one signature.
+
+        Args:
+            signature: its name.
+            inputs: name -> array; those that are state may be left out when ``state`` is given.
+            state: read and updated in place.
+
+        Returns:
+            Copies of the outputs that are not in ``state``.
+
+        Raises:
+            UsageError: unknown signature, or a missing, unknown or mis-shaped input.
+        """
+        info = self._signature(signature)
+        in_place = {} if state is None else {name: state._buffers[name] for name in info.state}
+        self._check_inputs(signature, info, inputs, in_place)
+        own_inputs, own_outputs = self._io(signature, info, in_place)
+        for name, array in inputs.items():
+            own_inputs[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
+        try:
+            self._model.run_by_name(signature, {**own_inputs, **in_place}, {**own_outputs, **in_place})
+        except Exception as error:
+            raise ResourceError(f"LiteRT failed while running {signature}: {error}") from error
+        return {
+            name: buffer.read(info.outputs[name].size, np.dtype(info.outputs[name].dtype).type).reshape(
+                info.outputs[name].shape
+            )
+            for name, buffer in own_outputs.items()
+        }
+
+    def _signature(self, name: str) -> SignatureInfo:
+        if name not in self.signatures:
+            raise UsageError(f"no signature {name!r}; the file has {', '.join(self.signatures)}", code="EG104")
+        return self.signatures[name]
+
+    def _check_inputs(
+        self, signature: str, info: SignatureInfo, inputs: Mapping[str, Array], in_place: Mapping[str, Any]
+    ) -> None:
+        problems = [
+            *(f"missing  {name}" for name in info.inputs if name not in inputs and name not in in_place),
+            *(f"unknown  {name}" for name in inputs if name not in info.inputs),
+            *(
+                f"shape    {name}: got {np.shape(array)}, expected {info.inputs[name].shape}"
+                for name, array in inputs.items()
+                if name in info.inputs and np.shape(array) != info.inputs[name].shape
+            ),
+        ]
+        if problems:
+            raise UsageError(f"inputs do not fit signature {signature}", code="EG105", details=problems)
+
+    def _io(
+        self, signature: str, info: SignatureInfo, in_place: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Buffers for what is not state, made once for each signature and kept (with and without state)."""
+        key = signature if in_place else f"{signature} without state"
+        if key not in self._buffers:
+            self._buffers[key] = (
+                {
+                    name: self._model.create_input_buffer_by_name(signature, name)
+                    for name in info.inputs
+                    if name not in in_place
+                },
+                {
+                    name: self._model.create_output_buffer_by_name(signature, name)
+                    for name in info.outputs
+                    if name not in in_place
+                },
+            )
+        return self._buffers[key]

@@ -1,0 +1,323 @@
+"""Writes a program as one ``.tflite`` file: a small flatbuffer head, then each parameter, streamed once.
+
+Parameters lie outside the flatbuffer (``Buffer.offset`` and ``Buffer.size``), so the file may exceed 2 GB and no
+weight is ever held whole. The head states the scales, which are known only once the weights have been quantized;
+its size, though, is known before. So it is packed twice: first with empty scales to learn where the weights begin,
+and again when they are written.
+
+Format: the TensorFlow Lite schema, version 3, as shipped with LiteRT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+
+from edgegen.checkpoints.tensors import LazyTensor
+from edgegen.graph import Graph, Op, Program, Value
+from edgegen.storage import Encoded, Scheme, Storage
+from edgegen.tflite.float16 import expand_float16
+from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
+
+ALIGNMENT = 64
+"""Where weights may begin, in bytes. LiteRT refuses host memory that is aligned to less."""
+
+SLICE_BYTES = 4 << 20
+"""How much of a parameter, as float32, is read, quantized and written at once."""
+
+_FAR = 1 << 40
+"""Stands for an offset that is not known yet; any value above 1 takes the same room in the head."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter on its way into the file: where its rows come from, and what they are stored as."""
+
+    source: LazyTensor
+    storage: Storage
+
+    @property
+    def nbytes(self) -> int:
+        return self.storage.nbytes(self.source.shape)
+
+
+@dataclass
+class _Slot:
+    """Where a parameter goes: its place in the file, and its scales as they become known."""
+
+    parameter: Parameter
+    buffer: int
+    quantization: _Quantization | None
+    offset: int = _FAR
+
+
+Progress = Callable[[int], None]
+
+
+def write_model(
+    program: Program,
+    parameters: Mapping[str, Parameter],
+    scheme: Scheme,
+    path: Path,
+    progress: Progress = lambda nbytes: None,
+) -> None:
+    """Write ``program`` to ``path``, with the contents of ``parameters`` encoded by ``scheme``.
+
+    The file appears under its name only when it is whole. ``progress`` is told the bytes of weights as they are
+    written.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    storages = {name: parameter.storage for name, parameter in parameters.items()}
+    head = _Head(program, storages, parameters)
+    position = len(head.pack())
+    for slot in head.slots.values():
+        slot.offset = position = -(-position // ALIGNMENT) * ALIGNMENT
+        position += slot.parameter.nbytes
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.truncate(position)
+            for start, encoded in _encode_all(head.slots.values(), scheme):
+                os.pwrite(file.fileno(), encoded, start)
+                progress(encoded.nbytes)
+            file.write(head.pack())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encode_all(slots: Any, scheme: Scheme) -> Iterator[tuple[int, Any]]:
+    """``(file position, bytes)`` of every slice, encoded on all cores, in order, a few slices ahead at most."""
+    workers = os.cpu_count() or 1
+    ahead = 2 * workers
+
+    def encode(slot: _Slot, start: int, stop: int) -> tuple[int, Any]:
+        source, storage = slot.parameter.source, slot.parameter.storage
+        encoded: Encoded = scheme.encode(source.read_rows(start, stop), storage)
+        if slot.quantization is not None:
+            assert encoded.scales is not None
+            slot.quantization.scales[start:stop] = encoded.scales
+        row_bytes = slot.parameter.nbytes // source.rows
+        return slot.offset + start * row_bytes, encoded.data
+
+    with ThreadPoolExecutor(workers) as pool, contextlib.ExitStack() as stack:
+        pending: list[Future[tuple[int, Any]]] = []
+        stack.callback(lambda: [future.cancel() for future in pending])
+        for slot, start, stop in _slices(slots):
+            pending.append(pool.submit(encode, slot, start, stop))
+            if len(pending) > ahead:
+                yield pending.pop(0).result()
+        while pending:
+            yield pending.pop(0).result()
+
+
+def _slices(slots: Any) -> Iterator[tuple[_Slot, int, int]]:
+    for slot in slots:
+        source = slot.parameter.source
+        row_bytes = 4 * max(1, int(np.prod(source.shape[1:], dtype=np.int64)))
+        step = max(1, SLICE_BYTES // row_bytes)
+        for start in range(0, source.rows, step):
+            yield slot, start, min(start + step, source.rows)
+
+
+class _Quantization(schema.QuantizationParametersT):  # type: ignore[misc]
+    """Scales of one parameter, written once however many signatures use it.
+
+    Zero points are all 0 and take 8 bytes a channel, so every parameter with as many channels shares one vector.
+    """
+
+    def __init__(self, channels: int, shared_zeros: dict[int, int]) -> None:
+        super().__init__()
+        self.scales = np.ones(channels, np.float32)
+        self._shared_zeros = shared_zeros
+        self._packed: tuple[Any, int] | None = None
+
+    def Pack(self, builder: Any) -> int:
+        if self._packed is None or self._packed[0] is not builder:
+            self._packed = (builder, self._pack(builder))
+        return self._packed[1]
+
+    def _pack(self, builder: Any) -> int:
+        channels = len(self.scales)
+        scales = builder.CreateNumpyVector(self.scales)
+        if channels not in self._shared_zeros:
+            self._shared_zeros[channels] = builder.CreateNumpyVector(np.zeros(channels, np.int64))
+        schema.QuantizationParametersStart(builder)
+        schema.QuantizationParametersAddScale(builder, scales)
+        schema.QuantizationParametersAddZeroPoint(builder, self._shared_zeros[channels])
+        return int(schema.QuantizationParametersEnd(builder))
+
+
+@dataclass
+class _Head:
+    """The flatbuffer, but for what is known only after the weights are written."""
+
+    program: Program
+    storages: Mapping[str, Storage]
+    parameters: Mapping[str, Parameter]
+    slots: dict[str, _Slot] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._zeros: dict[int, int] = {}
+        self._constants: dict[bytes, int] = {}
+        self._opcodes: dict[str, int] = {}
+        self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 means "no data"
+        graphs = [expand_float16(graph, self.storages) for graph in self.program.graphs()]
+        self._subgraph_index = {id(source): i for i, source in enumerate(self.program.graphs())}
+        self._model = schema.ModelT()
+        self._model.version = 3
+        self._model.description = "edgegen"
+        self._model.buffers = self._buffers
+        self._model.signatureDefs = []
+        self._model.subgraphs = []
+        for index, graph in enumerate(graphs):
+            subgraph, indices = self._subgraph(graph)
+            self._model.subgraphs.append(subgraph)
+            if index < len(self.program.signatures):
+                self._model.signatureDefs.append(_signature(graph, index, indices))
+        self._model.operatorCodes = [_operator_code(kind) for kind in self._opcodes]
+        self._model.metadata = [self._metadata(name, data) for name, data in self.program.metadata.items()]
+
+    def pack(self) -> bytes:
+        """The head as bytes; always the same number of them."""
+        for slot in self.slots.values():
+            buffer = self._buffers[slot.buffer]
+            buffer.offset, buffer.size = slot.offset, slot.parameter.nbytes
+        self._zeros.clear()
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def _subgraph(self, graph: Graph) -> tuple[Any, dict[Value, int]]:
+        indices = {value: i for i, value in enumerate(graph.values())}
+        subgraph = schema.SubGraphT()
+        subgraph.name = graph.name
+        subgraph.tensors = [self._tensor(value) for value in indices]
+        subgraph.inputs = _int32(indices[value] for value in graph.inputs.values())
+        subgraph.outputs = _int32(indices[value] for value in graph.outputs.values())
+        subgraph.operators = [self._operator(op, indices) for op in graph.ops]
+        return subgraph, indices
+
+    def _tensor(self, value: Value) -> Any:
+        tensor = schema.TensorT()
+        tensor.name = value.name
+        tensor.shape = _int32(value.shape)
+        tensor.hasRank = True
+        dtype = value.dtype
+        if value.parameter is not None:
+            slot = self._slot(value.parameter)
+            tensor.buffer, tensor.quantization = slot.buffer, slot.quantization
+            dtype = slot.parameter.storage.dtype
+        elif value.constant is not None:
+            tensor.buffer = self._constant(np.ascontiguousarray(value.constant).tobytes())
+        tensor.type = getattr(schema.TensorType, dtype.upper())
+        return tensor
+
+    def _slot(self, name: str) -> _Slot:
+        if name not in self.slots:
+            parameter = self.parameters[name]
+            rows = parameter.source.rows
+            quantization = _Quantization(rows, self._zeros) if parameter.storage.per_channel else None
+            self._buffers.append(schema.BufferT())
+            self.slots[name] = _Slot(parameter, len(self._buffers) - 1, quantization)
+        return self.slots[name]
+
+    def _constant(self, data: bytes) -> int:
+        if data not in self._constants:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(data, np.uint8)
+            self._buffers.append(buffer)
+            self._constants[data] = len(self._buffers) - 1
+        return self._constants[data]
+
+    def _operator(self, op: Op, indices: Mapping[Value, int]) -> Any:
+        spec = OPERATORS[op.kind]
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._opcodes.setdefault(op.kind, len(self._opcodes))
+        operator.inputs = _int32(-1 if value is None else indices[value] for value in op.inputs)
+        operator.outputs = _int32(indices[value] for value in op.outputs)
+        if op.body is not None:
+            operator.builtinOptions2Type = schema.BuiltinOptions2.StableHLOCompositeOptions
+            operator.builtinOptions2 = self._composite(op)
+        elif spec.options is not None:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, spec.options)
+            operator.builtinOptions = _options(spec.options, op.options)
+        return operator
+
+    def _composite(self, op: Op) -> Any:
+        options = schema.StableHLOCompositeOptionsT()
+        options.name = op.options["name"]
+        options.decompositionSubgraphIndex = self._subgraph_index[id(op.body)]
+        options.compositeAttributes = np.frombuffer(_flexbuffer(op.options["attributes"]), np.uint8)
+        options.version = 1
+        return options
+
+    def _metadata(self, name: str, data: bytes) -> Any:
+        metadata = schema.MetadataT()
+        metadata.name, metadata.buffer = name, self._constant(data)
+        return metadata
+
+
+def _signature(graph: Graph, index: int, indices: Mapping[Value, int]) -> Any:
+    def tensor_map(name: str, value: Value) -> Any:
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name, indices[value]
+        return entry
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey = graph.name
+    signature.subgraphIndex = index
+    signature.inputs = [tensor_map(name, value) for name, value in graph.inputs.items()]
+    signature.outputs = [tensor_map(name, value) for name, value in graph.outputs.items()]
+    return signature
+
+
+def _operator_code(kind: str) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = getattr(schema.BuiltinOperator, kind)
+    code.deprecatedBuiltinCode = min(code.builtinCode, 127)  # what readers from before 2020 look at
+    code.version = OPERATORS[kind].version
+    return code
+
+
+def _options(table: str, options: Mapping[str, Any]) -> Any:
+    result = getattr(schema, f"{table}T")()
+    for name, value in options.items():
+        if name in ENUM_OPTIONS:
+            value = getattr(getattr(schema, ENUM_OPTIONS[name]), value)
+        elif name in DTYPE_OPTIONS:
+            value = getattr(schema.TensorType, value.upper())
+        if not hasattr(result, name):
+            raise ValueError(f"{table} has no field {name}")
+        setattr(result, name, value)
+    return result
+
+
+def _flexbuffer(attributes: Mapping[str, Any]) -> bytes:
+    """A composite's attributes. Floats take 4 bytes: XNNPACK reads them through a ``const float *``."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key in sorted(attributes):
+            builder.Key(key)
+            if isinstance(attributes[key], float):
+                builder.Float(attributes[key], 4)
+            else:
+                builder.Add(attributes[key])
+    return bytes(builder.Finish())
+
+
+def _int32(numbers: Any) -> Any:
+    # The object API copies numpy vectors whole and lists element by element.
+    return np.fromiter(numbers, np.int32)

@@ -1,0 +1,7 @@
+"""From an ``nn.Module`` to ATen graphs: one per signature, with named boundaries kept whole. Needs torch."""
+
+from edgegen.tracing.operators import dynamic_update_slice
+from edgegen.tracing.regions import Composites, Repeated, composite
+from edgegen.tracing.trace import Signature, Trace, Tracer
+
+__all__ = ["Composites", "Repeated", "Signature", "Trace", "Tracer", "composite", "dynamic_update_slice"]

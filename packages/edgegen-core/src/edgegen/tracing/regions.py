@@ -1,0 +1,229 @@
+"""Named boundaries around ordinary PyTorch code that the tracer keeps whole.
+
+Two kinds. A *composite* is a function with a name that a delegate may know; it becomes one operator in the file with
+its code as the fallback. A *repeated* module is one of many alike (a decoder's blocks); it is traced once for all of
+them and expanded when lowered, so tracing takes as long for 2 layers as for 80.
+
+In a trace a boundary is a single call of ``edgegen::region``; outside one it is not there at all. How a tracer knows
+the shapes that come out: the module runs first on its (meta) tensors while boundaries are recorded (of equal ones only
+the first really runs), then under ``torch.export`` the same calls are answered from the record.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from edgegen.tracing.operators import LIBRARY
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Composites:
+    """Which composites a conversion keeps as such.
+
+    Attributes:
+        names: their names; None for all of them.
+    """
+
+    names: frozenset[str] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Composites:
+        """From the command line: ``all``, ``none``, or names separated by commas."""
+        if text == "all":
+            return cls(None)
+        return cls(frozenset() if text == "none" else frozenset(text.split(",")))
+
+    def __contains__(self, name: object) -> bool:
+        return self.names is None or name in self.names
+
+
+@dataclass(frozen=True)
+class Region:
+    """A boundary as its author declares it.
+
+    Attributes:
+        body: the code inside.
+        key: regions with equal keys have equal bodies, but for the parameters' names.
+        module: the repeated module; None for a composite.
+        composite: the composite's name; None for a repeated module.
+        attributes: what the composite's operator states (numbers, strings, booleans).
+    """
+
+    body: Callable[..., Any]
+    key: Hashable
+    module: nn.Module | None = None
+    composite: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One passage through a region: what went in and came out, tensors without their contents.
+
+    Attributes:
+        key: calls with equal keys have equal traces.
+    """
+
+    region: Region
+    key: Hashable
+    leaves: tuple[Any, ...]
+    in_spec: pytree.TreeSpec
+    outputs: tuple[torch.Tensor, ...]
+    out_spec: pytree.TreeSpec
+
+
+def _call_key(region: Region, leaves: Sequence[Any], in_spec: pytree.TreeSpec) -> Hashable:
+    described = tuple(
+        (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
+    )
+    return (region.key, region.composite, described, str(in_spec))
+
+
+class Recorder:
+    """Watches one trace: first records the calls of regions, then stands in for them."""
+
+    def __init__(self, root: nn.Module, composites: Composites) -> None:
+        self.calls: list[Call] = []
+        self._root = root
+        self._composites = composites
+        self._results: dict[Hashable, tuple[tuple[Any, ...], pytree.TreeSpec]] = {}
+        self._replaying = False
+        self._next = 0
+
+    def applies_to(self, region: Region) -> bool:
+        if region.composite is not None:
+            return region.composite in self._composites
+        return region.module is not self._root
+
+    @contextmanager
+    def replay(self) -> Iterator[None]:
+        """Answer from the record; meanwhile the modules in it are empty, so that nobody looks at their parameters."""
+        modules = {call.region.module: None for call in self.calls if call.region.module is not None}
+        contents = {module: (module._parameters, module._modules) for module in modules}
+        self._replaying = True
+        try:
+            for module in modules:
+                module._parameters, module._modules = {}, {}
+            yield
+        finally:
+            for module, (parameters, children) in contents.items():
+                module._parameters, module._modules = parameters, children
+
+    def call(self, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._answer(args, kwargs) if self._replaying else self._record(region, args, kwargs)
+
+    def _record(self, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves, in_spec = pytree.tree_flatten((args, kwargs))
+        key = _call_key(region, leaves, in_spec)
+        if key not in self._results:
+            with recording(None):
+                outputs, out_spec = pytree.tree_flatten(region.body(*args, **kwargs))
+            self._results[key] = (tuple(map(_blank, outputs)), out_spec)
+        outputs, out_spec = self._results[key]
+        self.calls.append(Call(region, key, tuple(map(_blank, leaves)), in_spec, outputs, out_spec))
+        return pytree.tree_unflatten(outputs, out_spec)
+
+    def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        index = self._next % len(self.calls)  # torch.export may run the module more than once
+        self._next += 1
+        tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        outputs = torch.ops.edgegen.region(tensors, index)
+        return pytree.tree_unflatten(outputs, self.calls[index].out_spec)
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("edgegen_recorder", default=None)
+
+
+@contextmanager
+def recording(recorder: Recorder | None) -> Iterator[None]:
+    """Let ``recorder`` watch every region that is entered meanwhile."""
+    token = _recorder.set(recorder)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+def enter(region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a region, or let the tracer that is at work take note of it."""
+    recorder = _recorder.get()
+    if recorder is None or not recorder.applies_to(region):
+        return region.body(*args, **kwargs)
+    return recorder.call(region, args, kwargs)
+
+
+def _region_shapes(inputs: Sequence[torch.Tensor], index: int) -> list[torch.Tensor]:
+    recorder = _recorder.get()
+    assert recorder is not None, "edgegen::region exists only while a tracer is at work"
+    return [
+        torch.empty(output.shape, dtype=output.dtype, device=inputs[0].device)
+        for output in recorder.calls[index].outputs
+    ]
+
+
+LIBRARY.define("region(Tensor[] inputs, int index) -> Tensor[]")
+torch.library.register_fake("edgegen::region", _region_shapes)
+
+
+def _blank(leaf: Any) -> Any:
+    """A tensor's shape, dtype and device without its history; zeros, since integers may be used as indices."""
+    return torch.zeros_like(leaf) if isinstance(leaf, torch.Tensor) else leaf
+
+
+def composite(
+    name: str, attributes: Collection[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a composite: one operator of that name in the file, the function's code as its fallback.
+
+    Args:
+        name: as delegates know it, ``vendor.name``.
+        attributes: keyword arguments of the function that the operator states as attributes.
+
+    The function takes tensors by position, returns a tensor or several, and must not depend on anything but its
+    arguments. Parameters go in as arguments. Switched off, it is as if the decorator were not there.
+
+    Example::
+
+        @composite("odml.rms_norm", attributes=("epsilon",))
+        def rms_norm(x, weight, *, epsilon): ...
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            stated = {key: kwargs[key] for key in attributes if kwargs.get(key) is not None}
+            key = (function.__module__, function.__qualname__)
+            return cast(R, enter(Region(function, key, composite=name, attributes=stated), args, kwargs))
+
+        return wrapper
+
+    return decorate
+
+
+class Repeated(nn.Module):
+    """Base of modules of which a model has many alike.
+
+    A subclass says in :attr:`structure` what its code depends on besides the inputs' shapes: usually its
+    configuration. Modules of one class with equal structures must trace to the same operators.
+    """
+
+    @property
+    def structure(self) -> Hashable:
+        """What tells two modules of this class apart, parameters aside."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its structure depends on")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        region = Region(super().__call__, (type(self), self.structure), module=self)
+        return enter(region, args, kwargs)

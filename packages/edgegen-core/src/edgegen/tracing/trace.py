@@ -1,0 +1,189 @@
+"""Signatures, and tracing them with ``torch.export``."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Container, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from edgegen.errors import UnsupportedError, UsageError
+from edgegen.tracing.regions import Call, Composites, Recorder, recording
+
+
+@dataclass(frozen=True)
+class Signature:
+    """An entry point of the exported file: a module called in one particular way.
+
+    Attributes:
+        name: e.g. ``decode``.
+        module: usually the same for all signatures of a file; weights are shared by identity.
+        args: sample arguments; their shapes and dtypes become the signature's. ``meta`` tensors will do.
+        kwargs: further arguments. What is no tensor is fixed at its value.
+    """
+
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """One name per input tensor: the parameter of ``forward``, then the way into it (``kv_cache_k_0``)."""
+        forward = inspect.signature(self.module.forward)
+        try:
+            bound = forward.bind(*self.args, **self.kwargs)
+        except TypeError as error:
+            raise UsageError(f"sample arguments of signature {self.name!r} do not fit: {error}") from error
+        return tuple(name for name, leaf in _named_leaves(bound.arguments) if isinstance(leaf, torch.Tensor))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """ATen operators of a module, with its regions whole.
+
+    Attributes:
+        program: inputs are the tensors among the arguments, in order; ``edgegen.region(tensors, i)`` stands for
+            ``regions[i]``.
+        root: the module that parameter names in ``program`` start from.
+        output_names: one for each output tensor.
+        regions: what is inside each region that is called.
+    """
+
+    program: ExportedProgram
+    root: nn.Module
+    output_names: tuple[str, ...]
+    regions: tuple[TracedCall, ...]
+
+
+@dataclass(frozen=True)
+class TracedCall:
+    """A call of a region together with the trace of its body."""
+
+    call: Call
+    body: Trace
+
+
+class Tracer:
+    """Traces the signatures of one conversion, each distinct region once for each shape that it meets.
+
+    Args:
+        known: names of operators (``aten.linear.default``) that are wanted whole. A graph of nothing else is taken as
+            ``torch.export`` gives it; otherwise the rest is decomposed by PyTorch's own table, and mutation with it.
+        composites: which to keep; default: all.
+    """
+
+    def __init__(self, known: Container[str], composites: Composites | None = None) -> None:
+        self._known = known
+        self._composites = composites or Composites()
+        self._bodies: dict[Hashable, Trace] = {}
+
+    def trace(self, signature: Signature) -> Trace:
+        """The operators of one signature.
+
+        Raises:
+            UsageError: the sample arguments do not fit the module.
+            UnsupportedError: PyTorch itself cannot export the module.
+        """
+        signature.input_names  # noqa: B018  (raises if the arguments do not fit)
+        try:
+            return self._trace(signature.module, signature.args, dict(signature.kwargs))
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UnsupportedError(
+                f"torch.export cannot trace signature {signature.name!r}: {error}",
+                hint="control flow on tensor values and unsupported Python objects are the usual reasons",
+            ) from error
+
+    def _trace(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], root: Any = None) -> Trace:
+        root = target if root is None else root
+        recorder = Recorder(root, self._composites)
+        flat = _Flat(target, args, kwargs)
+        with torch.no_grad(), recording(recorder):
+            result = target(*args, **kwargs)
+            with recorder.replay():
+                program = torch.export.export(flat, flat.tensors, strict=False)
+                if not self._is_plain(program):
+                    program = program.run_decompositions(self._decompositions())
+        names = tuple(name for name, _ in _named_leaves(result if isinstance(result, dict) else {"output": result}))
+        return Trace(program, root, names, tuple(map(self._trace_call, recorder.calls)))
+
+    def _is_plain(self, program: ExportedProgram) -> bool:
+        """Whether what depends on an input or parameter is computed by known operators that overwrite nothing."""
+        return all(
+            node.target is operator.getitem
+            or node.target is torch.ops.edgegen.region.default
+            or (str(node.target) in self._known and not node.target._schema.is_mutable)
+            for node in _dependent(program.graph)
+        )
+
+    def _decompositions(self) -> dict[Any, Any]:
+        table = torch.export.default_decompositions()
+        return {target: body for target, body in table.items() if str(target) not in self._known}
+
+    def _trace_call(self, call: Call) -> TracedCall:
+        if call.key not in self._bodies:
+            args, kwargs = pytree.tree_unflatten(call.leaves, call.in_spec)
+            region = call.region
+            target = region.module if region.module is not None else _Function(region.body)
+            self._bodies[call.key] = self._trace(target, args, kwargs)
+        return TracedCall(call, self._bodies[call.key])
+
+
+class _Flat(nn.Module):
+    """Calls a module with a structure of arguments, given only the tensors in it."""
+
+    def __init__(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self.target = target
+        self._leaves, self._spec = pytree.tree_flatten((args, kwargs))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return tuple(leaf for leaf in self._leaves if isinstance(leaf, torch.Tensor))
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in self._leaves]
+        args, kwargs = pytree.tree_unflatten(leaves, self._spec)
+        return tuple(pytree.tree_leaves(self.target(*args, **kwargs)))
+
+
+class _Function(nn.Module):
+    """A composite's body as a module, which is what ``torch.export`` takes."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def _dependent(graph: fx.Graph) -> list[Any]:
+    """The calls whose result is used and not the same at every run."""
+    varying: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or varying.intersection(node.all_input_nodes):
+            varying.add(node)
+    return [node for node in graph.nodes if node in varying and node.op == "call_function" and node.users]
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """``kv_cache_k_0`` for ``{"kv_cache": KVCache(k=[tensor])}``."""
+    leaves, _ = pytree.tree_flatten_with_path(dict(tree))
+    return [("_".join(_key_text(key) for key in path), leaf) for path, leaf in leaves]
+
+
+def _key_text(key: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)

@@ -1,0 +1,149 @@
+"""Attention kernels: interchangeable ways to attend to a cache, chosen by name (``--layer attention=...``).
+
+A kernel owns the layout of its cache. Both here give the same numbers; they differ in what a runtime makes of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from edgegen.tracing import composite, dynamic_update_slice
+
+from edgegen_layers.config import AttentionConfig
+
+MASKED = -0.7 * torch.finfo(torch.float32).max
+"""Added to the score of a slot that must not be seen; finite, so that a product with 0 is 0."""
+
+
+class AttentionKernel(Protocol):
+    """What the ``attention`` block asks of an implementation; B, the batch, is 1.
+
+    T tokens are attended to from S cache slots, by N query heads in groups that share one of KH key/value heads.
+    """
+
+    def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of the cached keys and values for ``length`` slots."""
+        ...
+
+    def cache_length(self, keys: torch.Tensor) -> int:
+        """S, read off the cached keys."""
+        ...
+
+    def mask(self, hidden: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+        """From ``hidden [T, S]`` (1 where a slot is hidden, else 0), whatever :meth:`attend` takes; made once."""
+        ...
+
+    def attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        start: torch.Tensor,
+        mask: torch.Tensor,
+        config: AttentionConfig,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Write ``k`` and ``v [B, T, KH, H]`` to the cache from slot ``start`` on, then attend with ``q [B, T, N, H]``.
+
+        Returns ``[B, T, N * H]`` and the cache's new keys and values.
+        """
+        ...
+
+
+class MatmulAttention:
+    """Explicit batch matrix products, the fastest form on XNNPACK.
+
+    Keys are kept as ``[B, KH, S, H]`` and values as ``[B, KH, H, S]``: both products then take the cache as it lies,
+    and the queries of a group are further rows of one product.
+    """
+
+    def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        heads, dim = config.num_query_groups, config.head_dim
+        return (1, heads, length, dim), (1, heads, dim, length)
+
+    def cache_length(self, keys: torch.Tensor) -> int:
+        return keys.shape[2]
+
+    def mask(self, hidden: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+        group = config.num_heads // config.num_query_groups
+        return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
+
+    def attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        start: torch.Tensor,
+        mask: torch.Tensor,
+        config: AttentionConfig,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        batch, length, heads, dim = q.shape
+        keys = dynamic_update_slice(keys, k.transpose(1, 2), start, 2)
+        values = dynamic_update_slice(values, v.permute(0, 2, 3, 1), start, 3)
+        grouped = q.transpose(1, 2).reshape(batch, config.num_query_groups, -1, dim)  # [B, KH, G*T, H]
+        scores = (grouped * (1 / math.sqrt(dim))) @ keys.transpose(2, 3) + mask  # [B, KH, G*T, S]
+        mixed = scores.softmax(dim=-1) @ values.transpose(2, 3)  # [B, KH, G*T, H]
+        return mixed.reshape(batch, heads, length, dim).transpose(1, 2).flatten(2), keys, values
+
+
+@composite("odml.scaled_dot_product_attention", attributes=("scale",))
+def sdpa(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, *, scale: float
+) -> torch.Tensor:
+    """``q [B, T, N, H]``, ``k`` and ``v [B, S, KH, H]``, ``mask [1, 1, T, S]`` (added) ``-> [B, T, N, H]``."""
+    batch, length, heads, dim = q.shape
+    groups = k.shape[2]
+    grouped = q.transpose(1, 2).reshape(batch, groups, -1, dim)  # [B, KH, G*T, H]
+    scores = grouped @ k.permute(0, 2, 3, 1) * scale  # [B, KH, G*T, S]
+    scores = scores.reshape(batch, heads, length, -1) + mask
+    weights = scores.softmax(dim=-1).reshape(batch, groups, -1, k.shape[1])
+    mixed = weights @ v.transpose(1, 2)  # [B, KH, G*T, H]
+    return mixed.reshape(batch, heads, length, dim).transpose(1, 2)
+
+
+class SdpaAttention:
+    """The ``odml.scaled_dot_product_attention`` composite, which GPU and NPU delegates (and XNNPACK) know as one.
+
+    Keys and values are kept as ``[B, S, KH, H]``, the composite's own layout.
+    """
+
+    def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        shape = (1, length, config.num_query_groups, config.head_dim)
+        return shape, shape
+
+    def cache_length(self, keys: torch.Tensor) -> int:
+        return keys.shape[1]
+
+    def mask(self, hidden: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+        return (hidden * MASKED)[None, None]  # [1, 1, T, S]
+
+    def attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        start: torch.Tensor,
+        mask: torch.Tensor,
+        config: AttentionConfig,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        keys = dynamic_update_slice(keys, k, start, 1)
+        values = dynamic_update_slice(values, v, start, 1)
+        return sdpa(q, keys, values, mask, scale=1 / math.sqrt(config.head_dim)).flatten(2), keys, values
+
+
+def causal_hidden(positions: torch.Tensor, length: int) -> torch.Tensor:
+    """``[T, S]``: 1 where slot s comes after the token's position, else 0.
+
+    In float arithmetic, which XNNPACK takes; comparisons it does not. Positions beyond 2^24 would not be exact.
+    """
+    slots = torch.arange(length, device=positions.device, dtype=torch.float32)
+    return (slots - positions.float()[:, None]).clamp(0, 1)
+
+

@@ -1,0 +1,76 @@
+"""Run models that edgegen exported, on LiteRT.
+
+::
+
+    import edgegen_runtime
+
+    model = edgegen_runtime.load("smollm2-135m-instruct")
+    for piece in model.chat([{"role": "user", "content": "What is the capital of France?"}]).text():
+        print(piece, end="", flush=True)
+
+Importing this package imports none of its dependencies; each name loads its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edgegen_runtime._version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgegen_runtime.benchmark import Benchmark, measure
+    from edgegen_runtime.chat import ChatTemplate
+    from edgegen_runtime.context import Context
+    from edgegen_runtime.engine import LanguageModel
+    from edgegen_runtime.folder import Bundle
+    from edgegen_runtime.generation import Generation, Timings
+    from edgegen_runtime.sampling import SamplingOptions
+    from edgegen_runtime.tokenizer import Tokenizer, open_tokenizer
+
+__all__ = [
+    "Benchmark",
+    "Bundle",
+    "ChatTemplate",
+    "Context",
+    "Generation",
+    "LanguageModel",
+    "SamplingOptions",
+    "Timings",
+    "Tokenizer",
+    "__version__",
+    "load",
+    "measure",
+    "open_tokenizer",
+]
+
+_HOME = {
+    "Benchmark": "benchmark",
+    "Bundle": "folder",
+    "ChatTemplate": "chat",
+    "Context": "context",
+    "Generation": "generation",
+    "LanguageModel": "engine",
+    "SamplingOptions": "sampling",
+    "Timings": "generation",
+    "Tokenizer": "tokenizer",
+    "measure": "benchmark",
+    "open_tokenizer": "tokenizer",
+}
+
+
+def load(
+    path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
+) -> LanguageModel:
+    """Load an exported folder; see :meth:`LanguageModel.load`."""
+    from edgegen_runtime.engine import LanguageModel
+
+    return LanguageModel.load(path, threads=threads, weight_cache=weight_cache)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

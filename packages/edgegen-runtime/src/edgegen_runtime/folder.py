@@ -1,0 +1,204 @@
+"""An exported folder: which files it holds and what its ``manifest.json`` says about them.
+
+The manifest is all that the runtime knows about a model besides the ``.tflite`` file itself, so it is checked
+here, once, and everything behind this module works with a :class:`Bundle` that is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+from edgegen.errors import UnsupportedError, UsageError
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+"""Version of the manifest that this runtime reads."""
+
+T = TypeVar("T")
+
+_EXPORT_AGAIN = "export the model again: edgegen export VARIANT --checkpoint PATH -o DIR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """The tokenizer's file and its rule for the beginning of a sequence."""
+
+    file: Path
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    add_bos: bool = False
+    """A prompt that is not a chat starts with ``bos_token_id``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What :meth:`open` found; all paths exist."""
+
+    folder: Path
+    model: Path
+    name: str
+    family: str
+    scheme: str
+    cache_length: int
+    """Tokens (prompt and answer) that the KV cache holds."""
+    context_length: int
+    """Tokens that the model was trained for."""
+    parameters: int
+    prefill_lengths: tuple[int, ...]
+    stop_token_ids: tuple[int, ...]
+    stop_tokens: tuple[str, ...]
+    """Further ones, by name."""
+    tokenizer: TokenizerSpec | None
+    chat_template: Path | None
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bundle:
+        """Read the manifest of an exported folder.
+
+        Args:
+            path: the folder, its ``manifest.json``, or the ``.tflite`` file that lies beside it.
+
+        Raises:
+            UsageError: no such folder, no manifest, a manifest that is damaged or names a file that is
+                missing.
+            UnsupportedError: the manifest was written by a later version.
+        """
+        folder, model = _locate(Path(path))
+        reader = _Reader(folder, _read_json(folder / MANIFEST))
+        version = reader.field("schema_version", int)
+        if version != SCHEMA_VERSION:
+            raise UnsupportedError(
+                f"{folder / MANIFEST} has schema version {version}; this runtime reads {SCHEMA_VERSION}",
+                code="EG704",
+                hint="update edgegen-runtime, or " + _EXPORT_AGAIN,
+            )
+        return cls(
+            folder=folder,
+            model=model or reader.file("model"),
+            name=reader.field("name", str),
+            family=reader.field("family", str),
+            scheme=reader.field("scheme", str),
+            cache_length=reader.positive("cache_length"),
+            context_length=reader.positive("context_length"),
+            parameters=reader.positive("parameters"),
+            prefill_lengths=reader.integers("prefill_lengths"),
+            stop_token_ids=reader.integers("stop_token_ids"),
+            stop_tokens=reader.strings("stop_tokens"),
+            tokenizer=_tokenizer(folder, reader.optional("tokenizer", dict)),
+            chat_template=None
+            if reader.optional("chat_template", str) is None
+            else reader.file("chat_template"),
+        )
+
+
+def _locate(path: Path) -> tuple[Path, Path | None]:
+    """The folder, and the model file if ``path`` names one."""
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}", code="EG701", hint=_EXPORT_AGAIN)
+    if path.is_dir():
+        folder, model = path, None
+    elif path.name == MANIFEST:
+        folder, model = path.parent, None
+    elif path.suffix == ".tflite":
+        folder, model = path.parent, path
+    else:
+        raise UsageError(
+            f"{path} is not an exported model",
+            code="EG701",
+            hint="name the export folder or its .tflite file",
+        )
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(
+            f"no {MANIFEST} in {folder.resolve()}",
+            code="EG701",
+            hint="name the folder that edgegen export wrote (-o DIR), or " + _EXPORT_AGAIN,
+        )
+    return folder, model
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}", code="EG702", hint=_EXPORT_AGAIN) from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} does not hold a JSON object", code="EG702", hint=_EXPORT_AGAIN)
+    return document
+
+
+def _tokenizer(folder: Path, section: Mapping[str, Any] | None) -> TokenizerSpec | None:
+    if section is None:
+        return None
+    reader = _Reader(folder, section, prefix="tokenizer.")
+    spec = TokenizerSpec(
+        file=reader.file("file"),
+        bos_token_id=reader.optional("bos_token_id", int),
+        eos_token_id=reader.optional("eos_token_id", int),
+        add_bos=reader.optional("add_bos", bool) or False,
+    )
+    if spec.add_bos and spec.bos_token_id is None:
+        raise reader.damaged("tokenizer.add_bos is true, but tokenizer.bos_token_id is missing")
+    return spec
+
+
+class _Reader:
+    """Typed access to a JSON object; every complaint names the file and the field."""
+
+    def __init__(self, folder: Path, document: Mapping[str, Any], prefix: str = "") -> None:
+        self._folder = folder
+        self._document = document
+        self._prefix = prefix
+
+    def damaged(self, problem: str) -> UsageError:
+        return UsageError(f"{self._folder / MANIFEST}: {problem}", code="EG702", hint=_EXPORT_AGAIN)
+
+    def optional(self, key: str, kind: type[T]) -> T | None:
+        return None if self._document.get(key) is None else self.field(key, kind)
+
+    def field(self, key: str, kind: type[T]) -> T:
+        name = self._prefix + key
+        if key not in self._document:
+            raise self.damaged(f"{name} is missing")
+        value = self._document[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.damaged(f"{name} should be of type {kind.__name__}, but is {json.dumps(value)}")
+        return value
+
+    def positive(self, key: str) -> int:
+        value = self.field(key, int)
+        if value <= 0:
+            raise self.damaged(f"{self._prefix}{key} should be positive, but is {value}")
+        return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        values = self.field(key, list)
+        if not all(isinstance(value, int) and value >= 0 for value in values):
+            raise self.damaged(
+                f"{self._prefix}{key} should be a list of integers, but is {json.dumps(values)}"
+            )
+        return tuple(values)
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        values = self.optional(key, list) or []
+        if not all(isinstance(value, str) for value in values):
+            raise self.damaged(
+                f"{self._prefix}{key} should be a list of strings, but is {json.dumps(values)}"
+            )
+        return tuple(values)
+
+    def file(self, key: str) -> Path:
+        name = self.field(key, str)
+        if name != PurePath(name).name or name in ("", ".", ".."):
+            raise self.damaged(f"{self._prefix}{key} should be a plain file name, but is {name!r}")
+        path = self._folder / name
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is missing, though {MANIFEST} names it",
+                code="EG703",
+                hint="copy the whole export folder",
+            )
+        return path

@@ -1,0 +1,20 @@
+"""What this package adds to ``edgegen``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgegen import hookimpl
+from edgegen.descriptors import Command
+
+
+@hookimpl
+def edgegen_commands() -> Iterable[Command]:
+    return (
+        Command(
+            name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run"
+        ),
+        Command(
+            name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli:bench"
+        ),
+    )

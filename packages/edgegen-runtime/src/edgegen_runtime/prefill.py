@@ -1,0 +1,78 @@
+"""Which prefill signatures to call, and where, so that a prompt costs least.
+
+A model has prefill signatures of a few fixed lengths (8, 64, 128, ...) and ``decode``, of length 1. A chunk
+may be longer than what is left of the prompt: the surplus rows of the cache hold nonsense then, which the
+causal mask hides until the tokens that belong there overwrite it. But no chunk may reach past the end of the
+cache, because LiteRT would silently move its start back so that it fits and overwrite rows that are in use.
+Near the end a chunk therefore starts earlier than it needs to and computes some known tokens once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CALL_COST = 6
+"""What a call costs whatever its length, in tokens: reading all weights once, about. Measured on x86 with int8 weights
+(SmolLM2-135M: 11.7, 18.6, 108 and 214 ms for lengths 1, 8, 64 and 128); anything from 2 to 10 plans as well within 1 %."""
+
+DECODE = "decode"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One call: ``signature`` fills the rows ``start`` to ``start + length - 1`` of the cache."""
+
+    start: int
+    length: int
+    signature: str
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+def plan(
+    lengths: Mapping[int, str], start: int, end: int, cache_length: int, *, call_cost: int = CALL_COST
+) -> list[Chunk]:
+    """The cheapest calls that fill the rows ``start`` to ``end - 1``.
+
+    Args:
+        lengths: length -> signature of the prefill signatures; ``decode`` need not be named.
+        start: rows before it are filled already; a chunk may fill some of them again, with the same tokens.
+        end: rows after it need not be filled.
+        cache_length: no chunk ends beyond it.
+
+    Returns:
+        Chunks in order, each beginning where the one before ended or earlier. The cost is the sum of
+        ``length + call_cost``; of equally cheap plans, the one of fewest calls with the longest first.
+
+    Raises:
+        ValueError: not ``0 <= start <= end <= cache_length``.
+    """
+    if not 0 <= start <= end <= cache_length:
+        raise ValueError(f"cannot fill rows {start} to {end} of a cache of {cache_length}")
+    signatures = {1: DECODE} | dict(lengths)
+    usable = sorted((length for length in signatures if length <= cache_length), reverse=True)
+    # best[n]: (cost, calls, length of the first chunk) when n rows are left. A chunk that has to start
+    # earlier fills fewer new rows, which depends on where its row is, so go backwards from the end.
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]
+    for left in range(1, end - start + 1):
+        position = end - left
+        chosen: tuple[int, int, int] | None = None
+        for length in usable:
+            filled = min(length, cache_length - position)
+            cost, calls, _ = best[max(0, left - filled)]
+            option = (cost + length + call_cost, calls + 1, length)
+            if chosen is None or option[:2] < chosen[:2]:
+                chosen = option
+        assert chosen is not None  # decode always fits
+        best.append(chosen)
+    chunks: list[Chunk] = []
+    position = start
+    while position < end:
+        length = best[end - position][2]
+        chunk = Chunk(min(position, cache_length - length), length, signatures[length])
+        chunks.append(chunk)
+        position = chunk.end
+    return chunks

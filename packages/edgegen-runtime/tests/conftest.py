@@ -1,0 +1,268 @@
+"""Tiny tokenizers, an exported folder, and a toy model that shows any mistake in the use of its cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgegen.tflite.session import SignatureInfo, TensorInfo
+from edgegen_runtime.engine import LanguageModel
+from edgegen_runtime.folder import Bundle
+from edgegen_runtime.tokenizer import open_tokenizer
+
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog. The dog sleeps.",
+    "How are you today? I am well, thank you, and you are well too.",
+    "Größe, naïve café, Ünïcödé; λόγος και φύσις; Привет, мир!",
+    "你好，世界。こんにちは世界。안녕하세요 세계. 😀 😃 👩‍👩‍👧 🇫🇷",
+    "def f(x):\n    return x ** 2  # square\n\n\tindent",
+] * 4
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _byte_level(path: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    # A post-processor that adds a BOS of its own, and settings left over from training: neither may matter.
+    bos = SPECIAL[0]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, 0)])
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(path))
+
+
+def _llama_like(path: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    ascii_only = [text.encode("ascii", "ignore").decode() for text in CORPUS]
+    tokenizer.train_from_iterator(
+        ascii_only, trainers.BpeTrainer(vocab_size=500, special_tokens=pieces, show_progress=False)
+    )
+    trained = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in trained["merges"]]
+    tokenizer = Tokenizer(
+        models.BPE(trained["vocab"], merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in ("<s>", "</s>")]
+    )
+    tokenizer.save(str(path))
+
+
+def _metaspace(path: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>", "</s>"], show_progress=False)
+    )
+    tokenizer.save(str(path))
+
+
+def _sentencepiece(path: Path, **settings: Any) -> None:
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS),
+        model_writer=model,
+        vocab_size=520,
+        hard_vocab_limit=False,
+        model_type="bpe",
+        byte_fallback=True,
+        user_defined_symbols=["<start_of_turn>"],
+        control_symbols=["<pad_a>"],
+        minloglevel=2,
+        **settings,
+    )
+    path.write_bytes(model.getvalue())
+
+
+_KEEP = {"normalization_rule_name": "identity"}
+
+TOKENIZERS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "byte-level": ("tokenizer.json", _byte_level),
+    "llama-like": ("tokenizer.json", _llama_like),
+    "metaspace": ("tokenizer.json", _metaspace),
+    # Llama: a space put in front; Gemma: text as it is; the library's own default: extra spaces removed.
+    "sp-llama": ("tokenizer.model", lambda p: _sentencepiece(p, remove_extra_whitespaces=False, **_KEEP)),
+    "sp-gemma": (
+        "tokenizer.model",
+        lambda p: _sentencepiece(p, remove_extra_whitespaces=False, add_dummy_prefix=False, **_KEEP),
+    ),
+    "sp-default": ("tokenizer.model", lambda p: _sentencepiece(p)),
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Tokenizer files by the names of :data:`TOKENIZERS`."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+    files = {}
+    for name, (file_name, build) in TOKENIZERS.items():
+        files[name] = folder / name / file_name
+        files[name].parent.mkdir()
+        build(files[name])
+    return files
+
+
+@pytest.fixture(params=list(TOKENIZERS))
+def tokenizer_file(request: pytest.FixtureRequest, tokenizer_files: Mapping[str, Path]) -> Path:
+    return tokenizer_files[request.param]
+
+
+class ToyState:
+    """Cache of :class:`ToySession`; starts full of garbage, as a reused cache is."""
+
+    def __init__(self, cache_length: int) -> None:
+        self.rows = np.random.default_rng(0).integers(0, 1 << 20, cache_length)
+
+
+class ToySession:
+    """A language model of integers behind the interface of :class:`edgegen.tflite.session.Session`.
+
+    Each row of the cache is a hash of its token, its position and all rows before it, so one wrong row spoils
+    everything after it. Writing to the cache moves a start that is too late back, as DYNAMIC_UPDATE_SLICE
+    does.
+    """
+
+    def __init__(
+        self,
+        path: Any = None,
+        *,
+        threads: int | None = None,
+        weight_cache: Any = None,
+        cache_length: int = 64,
+        lengths: tuple[int, ...] = (4, 16),
+        vocab_size: int = 400,
+    ) -> None:
+        self.cache_length = cache_length
+        self.vocab_size = vocab_size
+        self.calls: list[tuple[str, int]] = []
+        cache = {"kv_cache_k_0": TensorInfo((1, 1, cache_length, 1), "int64")}
+        self.signatures = {
+            f"prefill_{length}": SignatureInfo(
+                {
+                    "tokens": TensorInfo((1, length), "int32"),
+                    "input_pos": TensorInfo((length,), "int32"),
+                    **cache,
+                },
+                cache,
+            )
+            for length in lengths
+        }
+        self.signatures["decode"] = SignatureInfo(
+            {"tokens": TensorInfo((1, 1), "int32"), "input_pos": TensorInfo((1,), "int32"), **cache},
+            {**cache, "logits": TensorInfo((1, 1, vocab_size), "float32")},
+        )
+        # Names that the runtime does not know must not disturb it.
+        self.signatures["verify_4"] = self.signatures["decode"]
+        self.signatures["prefill_image_4"] = SignatureInfo({"pixels": TensorInfo((1, 4), "float32")}, cache)
+
+    def new_state(self) -> ToyState:
+        return ToyState(self.cache_length)
+
+    def run(self, signature: str, inputs: Mapping[str, Any], state: ToyState) -> dict[str, Any]:
+        tokens, positions = inputs["tokens"], inputs["input_pos"]
+        info = self.signatures[signature]
+        assert tokens.shape == info.inputs["tokens"].shape
+        assert positions.shape == info.inputs["input_pos"].shape
+        assert tokens.dtype == positions.dtype == np.int32
+        assert (np.diff(positions) == 1).all()
+        self.calls.append((signature, int(positions[0])))
+        start = min(int(positions[0]), self.cache_length - len(positions))
+        for offset, (token, position) in enumerate(zip(tokens[0], positions, strict=True)):
+            before = state.rows[: int(position)]
+            weights = np.arange(1, len(before) + 1)
+            mixed = int((before * weights).sum()) * 31 + int(token) * 1009 + int(position) * 7
+            state.rows[start + offset] = mixed % (1 << 20)
+        if signature != "decode":
+            return {}
+        seed = int(state.rows[int(positions[-1])])
+        logits = np.random.default_rng(seed).normal(size=self.vocab_size).astype(np.float32) * 3
+        return {"logits": logits.reshape(1, 1, -1)}
+
+
+@pytest.fixture
+def export(tmp_path: Path, tokenizer_files: Mapping[str, Path]) -> Callable[..., Path]:
+    """Writes a folder as ``edgegen export`` does; keyword arguments overwrite fields of the manifest."""
+
+    def write(folder: str = "toy", **fields: Any) -> Path:
+        target = tmp_path / folder
+        target.mkdir()
+        manifest = {
+            "schema_version": 1,
+            "name": "toy-1m",
+            "family": "toy",
+            "model": "model.tflite",
+            "scheme": "int8-channel",
+            "cache_length": 64,
+            "prefill_lengths": [4, 16],
+            "context_length": 128,
+            "parameters": 1000,
+            "tokenizer": {"file": "tokenizer.json", "bos_token_id": 0, "add_bos": False},
+            "stop_token_ids": [2],
+            "chat_template": "chat_template.jinja",
+            **fields,
+        }
+        (target / "manifest.json").write_text(json.dumps(manifest))
+        (target / "model.tflite").write_bytes(b"toy")
+        (target / "tokenizer.json").write_bytes(tokenizer_files["byte-level"].read_bytes())
+        (target / "chat_template.jinja").write_text(TEMPLATE)
+        return target
+
+    return write
+
+
+@pytest.fixture
+def load_toy(export: Callable[..., Path]) -> Callable[..., LanguageModel]:
+    """A :class:`LanguageModel` on a :class:`ToySession`; keyword arguments go to the session."""
+    counter = iter(range(1000))
+
+    def load(cache_length: int = 64, **settings: Any) -> LanguageModel:
+        from edgegen_runtime.chat import ChatTemplate
+
+        bundle = Bundle.open(export(f"toy-{next(counter)}", cache_length=cache_length))
+        assert bundle.tokenizer is not None
+        session: Any = ToySession(cache_length=cache_length, **settings)
+        return LanguageModel(session, bundle, open_tokenizer(bundle.tokenizer.file), ChatTemplate(TEMPLATE))
+
+    return load
+
+
+@pytest.fixture
+def toy_session(monkeypatch: pytest.MonkeyPatch) -> type[ToySession]:
+    """Make :meth:`LanguageModel.load` load the toy."""
+    monkeypatch.setattr("edgegen_runtime.engine.Session", ToySession)
+    return ToySession

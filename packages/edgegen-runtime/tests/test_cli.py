@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from edgegen.cli.output import Output
+from edgegen.errors import EdgegenError, UsageError
+from edgegen_runtime.cli import _converse, bench, run
+from edgegen_runtime.engine import LanguageModel
+from edgegen_runtime.sampling import SamplingOptions
+
+Export = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("toy_session")
+
+
+def invoke(command: Any, *arguments: object, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], input=stdin)
+
+
+def failure(result: Result) -> EdgegenError:
+    assert isinstance(result.exception, EdgegenError), result.output
+    return result.exception
+
+
+def test_text_goes_to_stdout_and_the_rest_to_stderr(export: Export) -> None:
+    folder = export()
+    plain = invoke(run, folder, "--prompt", "Hi", "--max-new-tokens", 5)
+    document = json.loads(invoke(run, folder, "--prompt", "Hi", "--max-new-tokens", 5, "--json").stdout)
+    assert plain.exit_code == 0
+    assert plain.stdout == document["text"].removesuffix("\n") + "\n"
+    assert "tokens/s" in plain.stderr
+    assert "--max-new-tokens" in plain.stderr
+    quiet = invoke(run, folder, "--prompt", "Hi", "--max-new-tokens", 5, "--quiet")
+    assert quiet.stdout == plain.stdout
+    assert quiet.stderr == ""
+
+
+def test_json_holds_what_is_promised(export: Export) -> None:
+    result = invoke(run, export(), "--prompt", "Hi", "--raw", "--json", "--ignore-eos", "--max-new-tokens", 7)
+    document = json.loads(result.stdout)
+    assert document["schema_version"] == 1
+    assert len(document["token_ids"]) == 7
+    assert document["finish_reason"] == "length"
+    assert document["seed"] is None
+    assert len(document["prompt_token_ids"]) >= 1
+    assert {"load_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"} <= set(
+        document["timings"]
+    )
+
+
+def test_the_template_is_used_if_there_is_one_and_not_with_raw(export: Export) -> None:
+    folder = export()
+
+    def prompt_ids(*arguments: str) -> list[int]:
+        result = invoke(run, folder, "--prompt", "Hi", "--json", "--max-new-tokens", "1", *arguments)
+        return list(json.loads(result.stdout)["prompt_token_ids"])
+
+    raw = prompt_ids("--raw")
+    assert prompt_ids() == prompt_ids("--chat") != raw
+    assert len(prompt_ids("--system", "Be brief.")) > len(prompt_ids())
+    folder = export("plain", chat_template=None)
+    assert prompt_ids() == raw
+    assert failure(invoke(run, folder, "--prompt", "Hi", "--chat")).code == "EG723"
+    assert failure(invoke(run, folder, "--prompt", "Hi", "--system", "x")).code == "EG723"
+
+
+def test_the_prompt_is_read_from_a_pipe(export: Export) -> None:
+    folder = export()
+    piped = invoke(run, folder, "--json", stdin="Größe?\n")
+    given = invoke(run, folder, "--json", "--prompt", "Größe?")
+    assert json.loads(piped.stdout)["token_ids"] == json.loads(given.stdout)["token_ids"]
+    assert "not UTF-8" in failure(invoke(run, folder, stdin=b"\xff")).message
+
+
+def test_a_seed_that_was_drawn_repeats_the_text(export: Export) -> None:
+    folder = export()
+    sampled = ("--prompt", "Hi", "--json", "--temperature", 1.0, "--top-k", 50, "--top-p", 0.9)
+    first = json.loads(invoke(run, folder, *sampled).stdout)
+    again = json.loads(invoke(run, folder, *sampled, "--seed", first["seed"]).stdout)
+    assert again["token_ids"] == first["token_ids"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--prompt", "word " * 200], "EG741"),
+        (["--prompt", "", "--raw"], "EG742"),
+        (["--prompt", "x", "--temperature", "-1"], "EG732"),
+        (["--prompt", "x", "--top-p", "0"], "EG732"),
+    ],
+)
+def test_bad_requests_are_usage_errors(export: Export, arguments: list[str], code: str) -> None:
+    error = failure(invoke(run, export(), *arguments))
+    assert isinstance(error, UsageError)
+    assert error.code == code
+    assert error.hint
+
+
+def test_a_folder_that_is_no_export_is_a_usage_error(tmp_path: Path) -> None:
+    for command in (run, bench):
+        assert (
+            failure(invoke(command, tmp_path, *(["--prompt", "x"] if command is run else []))).code == "EG701"
+        )
+
+
+def test_a_conversation_keeps_what_was_said(
+    export: Export, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LanguageModel.load(export(chat_template="chat_template.jinja"))
+    asked: list[list[Any]] = []
+    chat = LanguageModel.chat
+
+    def spy(self: LanguageModel, messages: list[Any], *args: Any, **kwargs: Any) -> Any:
+        asked.append(list(messages))
+        return chat(self, messages, *args, **kwargs)
+
+    monkeypatch.setattr(LanguageModel, "chat", spy)
+    lines = iter(["a", "b", "c", "d", "e", "f"])
+
+    def read_line(prompt: str) -> str:
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    limits = {"max_new_tokens": 4, "ignore_eos": True}
+    _converse(model, [{"role": "system", "content": "s"}], SamplingOptions(), limits, Output(), read_line)
+    assert [message["role"] for message in asked[1]] == ["system", "user", "assistant", "user"]
+    # When the cache is full, the conversation starts anew rather than failing; the system message stays.
+    assert any(len(messages) == 2 for messages in asked[2:])
+    assert "starts anew" in capsys.readouterr().err
+
+
+def test_a_question_that_made_the_cache_overflow_is_asked_again(export: Export) -> None:
+    model = LanguageModel.load(export())
+    lines = iter(["a", "b", "c", "d", "e", "word " * 100, ""])
+    _converse(
+        model,
+        [],
+        SamplingOptions(),
+        {"max_new_tokens": 4, "ignore_eos": True},
+        Output(),
+        lambda _: next(lines),
+    )
+
+
+def test_bench_prints_medians(export: Export) -> None:
+    arguments = (export(), "--prompt-tokens", 20, "--decode-tokens", 5, "--runs", 3, "--threads", 1)
+    document = json.loads(invoke(bench, *arguments, "--json").stdout)
+    assert document["runs"] == 3
+    assert document["threads"] == 1
+    rate = document["decode_tokens_per_second"]
+    assert 0 < rate["low"] <= rate["median"] <= rate["high"]
+    assert document["peak_memory_bytes"] > 10_000_000
+    assert document["load_seconds"] > 0
+    text = invoke(bench, *arguments).stdout
+    assert "prefill 20" in text
+    assert "tokens/s" in text
+    assert "peak memory" in text
+
+
+def test_bench_refuses_more_tokens_than_the_cache_holds(export: Export) -> None:
+    assert failure(invoke(bench, export())).code == "EG741"
