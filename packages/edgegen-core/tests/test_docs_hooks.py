@@ -21,13 +21,13 @@ DOCS = Path(__file__).parents[3] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not part of the wheel")
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("edgegen_")}
-KINDS = {name: kind for name, kind in vars(descriptors).items() if dataclasses.is_dataclass(kind)}
+KINDS: dict[str, Any] = {name: kind for name, kind in vars(descriptors).items() if dataclasses.is_dataclass(kind)}
 
 
 def section(heading: str) -> str:
     """Text of ``docs/reference/hooks.md`` from a heading to the next one of the same or a higher level."""
     text = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
-    level = heading.split(" ")[0]
+    level = heading.split(" ", maxsplit=1)[0]
     found = re.search(rf"^{heading}$(.*?)(?=^#{{1,{len(level)}}} |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, f"docs/reference/hooks.md has no heading {heading!r}"
     return found[1]
@@ -106,6 +106,7 @@ class Tutorial:
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         lines = iter(out.stdout.splitlines())
         for line in expected:

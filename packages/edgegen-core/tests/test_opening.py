@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from edgegen.checkpoints import open_checkpoint, opening
 from edgegen.descriptors import CheckpointFormat
 from edgegen.errors import CheckpointError, UsageError
-from safetensors.numpy import save_file
 
 
 def fails(path: Path) -> bool:
@@ -28,16 +29,12 @@ def install(monkeypatch: pytest.MonkeyPatch, **formats: tuple[Any, Any]) -> None
         )
         found[name] = SimpleNamespace(descriptor=descriptor)
         parts |= {descriptor.detect: detect, descriptor.open: opener}
-    registry = SimpleNamespace(
-        checkpoint_formats=found, checkpoint_format=lambda name: found[name].descriptor
-    )
+    registry = SimpleNamespace(checkpoint_formats=found, checkpoint_format=lambda name: found[name].descriptor)
     monkeypatch.setattr(opening, "_registry", lambda: registry)
     monkeypatch.setattr(opening, "_load", parts.__getitem__)
 
 
-def test_the_format_that_recognises_the_path_opens_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_format_that_recognises_the_path_opens_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, a=(lambda p: False, None), b=(lambda p: True, lambda p: ("opened", p)))
     opened: Any = open_checkpoint(str(tmp_path))
     assert opened == ("opened", tmp_path)

@@ -41,15 +41,13 @@ FAULTS = {
     "needs a package that is missing": Fault("import not_there", "EG111", "No module named 'not_there'"),
     "exits on import": Fault("import sys; sys.exit(3)", "EG111", "SystemExit: 3"),
     "has a syntax error": Fault("def (:", "EG111", "SyntaxError"),
-    "misspells a hook": Fault(
-        "@hookimpl\ndef edgegen_comands():\n    yield GOOD", "EG112", "no hook edgegen_comands"
-    ),
-    "marks something that is no hook": Fault(
-        "@hookimpl\ndef commands():\n    yield GOOD", "EG112", "no hook commands"
-    ),
+    "misspells a hook": Fault("@hookimpl\ndef edgegen_comands():\n    yield GOOD", "EG112", "no hook edgegen_comands"),
+    "marks something that is no hook": Fault("@hookimpl\ndef commands():\n    yield GOOD", "EG112", "no hook commands"),
     "forgets the mark": Fault("def edgegen_commands():\n    yield GOOD", "EG112", "is not marked"),
     "takes unknown arguments": Fault(
-        "@hookimpl\ndef edgegen_commands(everything):\n    yield GOOD", "EG113", "(everything) takes arguments"
+        "@hookimpl\ndef edgegen_commands(everything):\n    yield GOOD",
+        "EG113",
+        "(everything) takes arguments",
     ),
     "wraps a hook": Fault(
         "@hookimpl(wrapper=True)\ndef edgegen_commands():\n    return (yield)", "EG113", "wraps a hook"
@@ -95,7 +93,9 @@ FAULTS = {
         "@hookimpl\ndef edgegen_commands():\n    GOOD", "EG115", "returned NoneType, expected an iterable"
     ),
     "returns one descriptor": Fault(
-        "@hookimpl\ndef edgegen_commands():\n    return GOOD", "EG115", "returned Command, expected an iterable"
+        "@hookimpl\ndef edgegen_commands():\n    return GOOD",
+        "EG115",
+        "returned Command, expected an iterable",
     ),
     "takes the name of a core command": Fault(
         "@hookimpl\ndef edgegen_commands():\n"
@@ -121,7 +121,12 @@ def problem_of(folder: Path) -> Problem:
 
 def edgegen(*args: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "edgegen", *args], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "edgegen", *args],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -147,17 +152,12 @@ def test_a_fault_leaves_everything_sound_in_place(fault: Fault, tmp_path: Path) 
     assert {"list-models", "doctor", "zeta"} <= known.commands.keys()
     assert known.commands["list-models"].distribution == "edgegen-core"
     assert ("good" in known.commands) == fault.keeps_good
-    assert {plugin.name: plugin.status for plugin in known.plugins} == {
-        "core": "ok",
-        "acme": "broken",
-        "zeta": "ok",
-    }
+    loaded = [plugin for plugin in known.plugins if plugin.status != "disabled"]
+    assert {plugin.name: plugin.status for plugin in loaded} == {"core": "ok", "acme": "broken", "zeta": "ok"}
 
 
 @faults
-def test_strict_raises_the_fault_instead(
-    fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strict_raises_the_fault_instead(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, fault)
     monkeypatch.setenv("EDGEGEN_STRICT", "1")
     with installed(tmp_path, alone=True), pytest.raises(PluginError, match="edgegen-acme") as raised:
@@ -239,9 +239,7 @@ def test_unreadable_metadata_of_one_distribution_hides_no_other(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("names", [("edgegen-aaa", "edgegen-bbb"), ("edgegen-bbb", "edgegen-aaa")])
-def test_of_two_packages_with_one_variant_the_first_by_name_keeps_it(
-    names: tuple[str, str], tmp_path: Path
-) -> None:
+def test_of_two_packages_with_one_variant_the_first_by_name_keeps_it(names: tuple[str, str], tmp_path: Path) -> None:
     for name in names:
         make_distribution(tmp_path, name, HEAD + family(name[-3:], "tiny-1m", f"{name[-3:]}-2m"))
     with installed(tmp_path, alone=True):
@@ -276,16 +274,12 @@ def test_one_module_under_two_entry_points_is_registered_once(tmp_path: Path) ->
 
 def test_an_entry_point_must_name_a_module(tmp_path: Path) -> None:
     make_distribution(tmp_path, "edgegen-acme", "def setup(): ...")
-    (tmp_path / "edgegen_acme-1.0.dist-info" / "entry_points.txt").write_text(
-        "[edgegen]\nacme = edgegen_acme:setup\n"
-    )
+    (tmp_path / "edgegen_acme-1.0.dist-info" / "entry_points.txt").write_text("[edgegen]\nacme = edgegen_acme:setup\n")
     assert "a function, expected a module" in problem_of(tmp_path).message
 
 
 def test_importing_a_package_that_is_named_like_a_hook_is_no_fault(tmp_path: Path) -> None:
-    make_distribution(
-        tmp_path, "edgegen-acme", "import edgegen_layers", files={"edgegen_layers.py": "x = 1"}
-    )
+    make_distribution(tmp_path, "edgegen-acme", "import edgegen_layers", files={"edgegen_layers.py": "x = 1"})
     with installed(tmp_path, alone=True):
         assert registry().problems == ()
 
@@ -300,9 +294,7 @@ def test_a_plugin_that_imports_heavy_libraries_is_known(tmp_path: Path) -> None:
 
 
 def family(name: str, *variants: str) -> str:
-    rows = ", ".join(
-        f"Variant(name={v!r}, parameters=1, context_length=8, source='', license='mit')" for v in variants
-    )
+    rows = ", ".join(f"Variant(name={v!r}, parameters=1, context_length=8, source='', license='mit')" for v in variants)
     return (
         "\n@hookimpl\ndef edgegen_model_families():\n"
         f"    yield ModelFamily(name={name!r}, summary='', variants=({rows},), config='a:b', builder='a:b')\n"
@@ -331,7 +323,7 @@ def test_an_unknown_name_is_told_what_exists_and_what_is_closest(tiny: None) -> 
 
 @pytest.mark.parametrize("lookup", ["family", "scheme", "checkpoint_format", "target"])
 def test_every_lookup_refuses_an_unknown_name(lookup: str, tiny: None) -> None:
-    with pytest.raises(UsageError, match="no .* named 'qqq'"):
+    with pytest.raises(UsageError, match=r"no .* named 'qqq'"):
         getattr(registry(), lookup)("qqq")
 
 
@@ -369,15 +361,13 @@ def test_tables_cannot_be_changed() -> None:
 
 def test_every_descriptor_field_is_checked() -> None:
     kinds = [kind for kind in vars(descriptors).values() if dataclasses.is_dataclass(kind)]
-    annotations = {field.type for kind in kinds for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    annotations = {field.type for kind in kinds for field in dataclasses.fields(kind)}
     assert annotations == TYPES.keys()
 
 
 def test_every_hook_yields_a_kind_whose_references_are_known() -> None:
     hooks = [hook for name, hook in vars(hookspecs).items() if name.startswith("edgegen_")]
-    kinds = {
-        inspect.signature(hook).return_annotation.removeprefix("Iterable[").removesuffix("]") for hook in hooks
-    }
+    kinds = {inspect.signature(hook).return_annotation.removeprefix("Iterable[").removesuffix("]") for hook in hooks}
     assert kinds == {kind.__name__ for kind in REFERENCES}
 
 

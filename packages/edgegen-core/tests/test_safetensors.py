@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from edgegen.checkpoints.safetensors import detect, open_checkpoint
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
-from safetensors.numpy import save_file
 
 WEIGHT = np.arange(24, dtype=np.float32).reshape(6, 4)
 
@@ -118,9 +119,7 @@ def test_a_listed_tensor_that_its_shard_lacks_is_an_error(tmp_path: Path) -> Non
     assert caught.value.details == ("c (in model-00002-of-00002.safetensors)",)
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret.safetensors", "/etc/passwd", "..\\x", "a/b.safetensors", "C:x", "..", ""]
-)
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "..\\x", "a/b.safetensors", "C:x", "..", ""])
 def test_an_index_cannot_reach_outside_its_folder(tmp_path: Path, name: str) -> None:
     write_shards(tmp_path, {"a": name})
     with pytest.raises(CheckpointError, match="outside its folder"):

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgegen.checkpoints import Checkpoint, LazyTensor, WeightMap
 from edgegen.checkpoints.files import check_rows
 from edgegen.checkpoints.weight_map import (
@@ -23,8 +26,6 @@ from edgegen.checkpoints.weight_map import (
     transpose,
 )
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 RANDOM = np.random.default_rng(0)
 A = RANDOM.standard_normal((12, 6)).astype(np.float32)
@@ -32,9 +33,7 @@ B = RANDOM.standard_normal((5, 6)).astype(np.float32)
 Reads = list[tuple[str, int, int]]
 
 
-def make(
-    arrays: dict[str, npt.NDArray[np.float32]], reads: Reads | None = None, naming: str = "test"
-) -> Checkpoint:
+def make(arrays: dict[str, npt.NDArray[np.float32]], reads: Reads | None = None, naming: str = "test") -> Checkpoint:
     def lazy(name: str, array: npt.NDArray[np.float32]) -> LazyTensor:
         def read_rows(start: int, stop: int) -> npt.NDArray[np.float32]:
             check_rows(name, start, stop, len(array) if array.shape else 1)
@@ -110,9 +109,7 @@ def test_gathering_distant_rows_does_not_read_what_lies_between() -> None:
 
 def test_resolving_reads_no_weights() -> None:
     reads: Reads = []
-    resolve(
-        concat(transpose("a"), reshape("c", (2, 12))), (8, 12), reads, a=A, c=np.zeros((4, 6), np.float32)
-    )
+    resolve(concat(transpose("a"), reshape("c", (2, 12))), (8, 12), reads, a=A, c=np.zeros((4, 6), np.float32))
     assert reads == []
 
 
@@ -131,11 +128,7 @@ def test_rotary_order_needs_an_even_head() -> None:
 
 
 def test_placeholders_stand_for_the_same_number_on_both_sides() -> None:
-    arrays = {
-        f"layer.{i}.expert.{e}.w": np.full((1, 1), 10 * i + e, np.float32)
-        for i in range(12)
-        for e in range(3)
-    }
+    arrays = {f"layer.{i}.expert.{e}.w": np.full((1, 1), 10 * i + e, np.float32) for i in range(12) for e in range(3)}
     weight_map = WeightMap({"blocks.{i}.experts.{e}.weight": "layer.{i}.expert.{e}.w"})
     expected = {f"blocks.{i}.experts.{e}.weight": (1, 1) for i in range(12) for e in range(3)}
     resolved = weight_map.resolve(make(arrays), expected, "m")
@@ -246,6 +239,13 @@ def test_another_naming_convention_is_recognised(names: list[str], naming: str) 
     hint = failure(arrays, naming="huggingface").hint
     assert hint is not None
     assert f"looks like {naming} naming" in hint
+
+
+def test_a_map_for_another_naming_is_recognised() -> None:
+    weight_map = WeightMap({"norm.weight": "model.embed_tokens.weight"})
+    arrays = {"token_embd.weight": np.zeros((2, 2), np.float32)}
+    hint = failure(arrays, weight_map, naming="gguf").hint
+    assert hint == "the tensors have gguf names, but the weight map is for huggingface names"
 
 
 @pytest.mark.parametrize(

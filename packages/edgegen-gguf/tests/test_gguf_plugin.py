@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from edgegen.checkpoints import open_checkpoint
 from gguf_files import Kind, write
+
+from edgegen.checkpoints import open_checkpoint
 
 
 def test_edgegen_opens_gguf_without_being_told_the_format(tmp_path: Path) -> None:

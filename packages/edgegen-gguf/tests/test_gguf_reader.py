@@ -10,10 +10,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from edgegen.errors import CheckpointError, EdgegenError, UnsupportedError, UsageError
-from edgegen_gguf.reader import detect, open_checkpoint
 from gguf.constants import GGML_QUANT_SIZES
 from gguf_files import Kind, encode, smollm2, whole, write
+
+from edgegen.errors import CheckpointError, EdgegenError, UnsupportedError, UsageError
+from edgegen_gguf.reader import detect, open_checkpoint
 
 RANDOM = np.random.default_rng(0)
 VALUES = RANDOM.standard_normal((10, 512)).astype(np.float32)
@@ -163,9 +164,7 @@ def test_a_renamed_part_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     data = encode(VALUES, Kind.Q4_0)
-    return write(
-        tmp_path / "m.gguf", {"w": (data, Kind.Q4_0), "v": (VALUES[0], Kind.F32)}, a__b=["x", "yz"], c=7
-    )
+    return write(tmp_path / "m.gguf", {"w": (data, Kind.Q4_0), "v": (VALUES[0], Kind.F32)}, a__b=["x", "yz"], c=7)
 
 
 def test_every_truncation_is_a_checkpoint_error(small: Path) -> None:
@@ -209,9 +208,7 @@ def test_other_versions_say_what_to_do(tmp_path: Path, version: int, word: str) 
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("offset", "what"), [(8, "entries"), (16, "entries")], ids=["tensor count", "metadata count"]
-)
+@pytest.mark.parametrize(("offset", "what"), [(8, "entries"), (16, "entries")], ids=["tensor count", "metadata count"])
 def test_absurd_counts_are_refused_at_once(small: Path, offset: int, what: str) -> None:
     content = bytearray(small.read_bytes())
     content[offset : offset + 8] = struct.pack("<Q", 2**60)

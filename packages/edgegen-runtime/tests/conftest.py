@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgegen.tflite.session import SignatureInfo, TensorInfo
 from edgegen_runtime.engine import LanguageModel
 from edgegen_runtime.folder import Bundle
@@ -18,7 +19,7 @@ CORPUS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps.",
     "How are you today? I am well, thank you, and you are well too.",
     "Größe, naïve café, Ünïcödé; λόγος και φύσις; Привет, мир!",
-    "你好，世界。こんにちは世界。안녕하세요 세계. 😀 😃 👩‍👩‍👧 🇫🇷",
+    "你好、世界。こんにちは世界。안녕하세요 세계. 😀 😃 👩‍👩‍👧 🇫🇷",
     "def f(x):\n    return x ** 2  # square\n\n\tindent",
 ] * 4
 
@@ -63,16 +64,12 @@ def _llama_like(path: Path) -> None:
     )
     trained = json.loads(tokenizer.to_str())["model"]
     merges = [tuple(merge) for merge in trained["merges"]]
-    tokenizer = Tokenizer(
-        models.BPE(trained["vocab"], merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
-    )
+    tokenizer = Tokenizer(models.BPE(trained["vocab"], merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    tokenizer.add_special_tokens(
-        [AddedToken(name, special=True, normalized=False) for name in ("<s>", "</s>")]
-    )
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in ("<s>", "</s>")])
     tokenizer.save(str(path))
 
 
@@ -121,7 +118,7 @@ TOKENIZERS: dict[str, tuple[str, Callable[[Path], None]]] = {
         "tokenizer.model",
         lambda p: _sentencepiece(p, remove_extra_whitespaces=False, add_dummy_prefix=False, **_KEEP),
     ),
-    "sp-default": ("tokenizer.model", lambda p: _sentencepiece(p)),
+    "sp-default": ("tokenizer.model", _sentencepiece),
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgegen.errors import UsageError
 from edgegen_runtime.chat import ChatTemplate
 
@@ -23,8 +24,7 @@ TEMPLATES = {
     "{{ eos_token }}{% endfor %}",
     "whitespace": "{%- for m in messages %}\n    {% set x = m.content %}\n    {{ x }}\n  {# note #}\n"
     "{%- endfor %}\n{% if add_generation_prompt %}\n<a>\n{% endif %}\n",
-    "namespace": "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}"
-    "{{ ns.n }}",
+    "namespace": "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
     "undefined": "{% if tools %}T{% endif %}{% if documents is none %}N{% endif %}{{ nothing }}"
     "{% if custom is defined %}{{ custom }}{% endif %}",
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
@@ -43,9 +43,7 @@ def smollm2_template() -> str:
 
 def reference(source: str, messages: list[dict[str, str]], prompt: bool, **names: Any) -> str:
     utils = pytest.importorskip("transformers.utils.chat_template_utils")
-    rendered, _ = utils.render_jinja_template(
-        [messages], chat_template=source, add_generation_prompt=prompt, **names
-    )
+    rendered, _ = utils.render_jinja_template([messages], chat_template=source, add_generation_prompt=prompt, **names)
     return str(rendered[0])
 
 
@@ -55,9 +53,7 @@ def reference(source: str, messages: list[dict[str, str]], prompt: bool, **names
 def test_text_equals_that_of_transformers(name: str, messages: list[dict[str, str]], prompt: bool) -> None:
     source = TEMPLATES.get(name) or smollm2_template()
     names = {"bos_token": "<s>", "eos_token": "</s>"}
-    rendered = ChatTemplate(source, **names).render(
-        messages, add_generation_prompt=prompt, custom=[1, {"a": 2}]
-    )
+    rendered = ChatTemplate(source, **names).render(messages, add_generation_prompt=prompt, custom=[1, {"a": 2}])
     assert rendered == reference(source, messages, prompt, custom=[1, {"a": 2}], **names)
 
 
@@ -81,9 +77,7 @@ def test_a_template_may_refuse() -> None:
     assert "--system" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize(
-    "source", ["{{ messages[0]['content'] + messages }}", "{{ messages[7].x.y }}", "{{ 1 / 0 }}"]
-)
+@pytest.mark.parametrize("source", ["{{ messages[0]['content'] + messages }}", "{{ messages[7].x.y }}", "{{ 1 / 0 }}"])
 def test_a_template_that_fails_is_a_usage_error(source: str) -> None:
     with pytest.raises(UsageError, match="refuses the conversation"):
         ChatTemplate(source).render([USER])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+
 from edgegen.cli.output import Output
 from edgegen.errors import EdgegenError, UsageError
 from edgegen_runtime.cli import _converse, bench, run
@@ -47,9 +48,7 @@ def test_json_holds_what_is_promised(export: Export) -> None:
     assert document["finish_reason"] == "length"
     assert document["seed"] is None
     assert len(document["prompt_token_ids"]) >= 1
-    assert {"load_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"} <= set(
-        document["timings"]
-    )
+    assert {"load_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"} <= set(document["timings"])
 
 
 def test_the_template_is_used_if_there_is_one_and_not_with_raw(export: Export) -> None:
@@ -102,9 +101,7 @@ def test_bad_requests_are_usage_errors(export: Export, arguments: list[str], cod
 
 def test_a_folder_that_is_no_export_is_a_usage_error(tmp_path: Path) -> None:
     for command in (run, bench):
-        assert (
-            failure(invoke(command, tmp_path, *(["--prompt", "x"] if command is run else []))).code == "EG701"
-        )
+        assert failure(invoke(command, tmp_path, *(["--prompt", "x"] if command is run else []))).code == "EG701"
 
 
 def test_a_conversation_keeps_what_was_said(
@@ -128,7 +125,7 @@ def test_a_conversation_keeps_what_was_said(
             raise EOFError from None
 
     limits = {"max_new_tokens": 4, "ignore_eos": True}
-    _converse(model, [{"role": "system", "content": "s"}], SamplingOptions(), limits, Output(), read_line)
+    _converse(model, [{"role": "system", "content": "s"}], SamplingOptions(), limits, Output(), read_line=read_line)
     assert [message["role"] for message in asked[1]] == ["system", "user", "assistant", "user"]
     # When the cache is full, the conversation starts anew rather than failing; the system message stays.
     assert any(len(messages) == 2 for messages in asked[2:])
@@ -144,7 +141,7 @@ def test_a_question_that_made_the_cache_overflow_is_asked_again(export: Export) 
         SamplingOptions(),
         {"max_new_tokens": 4, "ignore_eos": True},
         Output(),
-        lambda _: next(lines),
+        read_line=lambda _: next(lines),
     )
 
 

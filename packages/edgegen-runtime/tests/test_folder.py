@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen_runtime.folder import Bundle
 
@@ -69,7 +70,7 @@ def test_a_later_schema_version_is_unsupported(export: Export) -> None:
         ({"cache_length": 0}, "cache_length should be positive"),
         ({"cache_length": True}, "cache_length should be of type int"),
         ({"stop_token_ids": ["</s>"]}, "stop_token_ids should be a list of integers"),
-        ({"stop_tokens": [2]}, "stop_tokens should be a list of strings"),
+        ({"stop_tokens": [2]}, "stop_tokens should hold strings"),
         ({"name": None}, "name should be of type str"),
         ({"tokenizer": {"bos_token_id": 1}}, r"tokenizer\.file is missing"),
         ({"tokenizer": {"file": "tokenizer.json", "add_bos": True}}, "bos_token_id is missing"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from edgegen.errors import UsageError
 from edgegen_runtime.engine import LanguageModel
 from edgegen_runtime.sampling import SamplingOptions
@@ -82,9 +83,7 @@ def test_a_prompt_longer_than_the_cache_names_both_lengths_and_a_remedy(load_toy
     assert "--cache-length 512" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize(
-    ("prompt", "complaint"), [([], "empty"), ([400], "vocabulary"), ([-1], "vocabulary")]
-)
+@pytest.mark.parametrize(("prompt", "complaint"), [([], "empty"), ([400], "vocabulary"), ([-1], "vocabulary")])
 def test_bad_prompts_are_refused(load_toy: Load, prompt: list[int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         load_toy().generate(prompt)
@@ -139,9 +138,7 @@ def test_a_context_whose_text_differs_is_read_again_from_there(load_toy: Load) -
     assert generation.timings.reused_tokens == 12
 
 
-def test_an_interrupted_chunk_leaves_a_context_usable(
-    load_toy: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_chunk_leaves_a_context_usable(load_toy: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_toy(lengths=(16,))
     context = model.new_context()
     prompt = prompt_of(62)

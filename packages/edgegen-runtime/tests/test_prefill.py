@@ -5,6 +5,7 @@ import time
 from functools import cache
 
 import pytest
+
 from edgegen_runtime.prefill import CALL_COST, Chunk, plan
 
 LENGTHS = {8: "prefill_8", 64: "prefill_64", 128: "prefill_128"}

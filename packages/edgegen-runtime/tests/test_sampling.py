@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from edgegen.errors import EdgegenError, UsageError
 from edgegen_runtime.sampling import Sampler, SamplingOptions, _largest
 
@@ -13,7 +14,8 @@ DRAWS = 10_000
 
 def softmax(logits: npt.NDArray[Any], temperature: float) -> npt.NDArray[Any]:
     scaled = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
-    return scaled / scaled.sum()
+    shares: npt.NDArray[Any] = scaled / scaled.sum()
+    return shares
 
 
 def expected(logits: npt.NDArray[Any], options: SamplingOptions) -> npt.NDArray[Any]:

@@ -31,7 +31,11 @@ class Converter:
         self._signatures = tuple(signatures)
 
     def signature(
-        self, name: str, module: nn.Module, sample_args: tuple[Any, ...], sample_kwargs: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        module: nn.Module,
+        sample_args: tuple[Any, ...],
+        sample_kwargs: Mapping[str, Any] | None = None,
     ) -> Converter:
         """Add an entry point; returns a new converter."""
         return Converter([*self._signatures, Signature(name, module, sample_args, sample_kwargs or {})])
@@ -56,12 +60,20 @@ class Converter:
         """
         if not self._signatures:
             raise UsageError("nothing to convert: add a signature first")
+        if len({id(signature.module) for signature in self._signatures}) > 1:
+            raise UsageError(
+                "signatures must share one module, whose parameters are the file's",
+                hint="make one module of them, and pick what a signature does by a keyword argument",
+            )
         chosen: Scheme = load(registry().scheme(scheme).scheme)
         program = build_program(self._signatures, composites)
         if parameters is None:
             parameters = module_weights(self._signatures[0].module)
         return ConvertedModel(
-            program, plan_parameters(program, parameters, chosen), chosen, {s.name: s for s in self._signatures}
+            program,
+            plan_parameters(program, parameters, chosen),
+            chosen,
+            {s.name: s for s in self._signatures},
         )
 
 

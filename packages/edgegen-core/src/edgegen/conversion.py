@@ -46,9 +46,7 @@ def build_program(
     return Program({s.name: optimize(lower(s, tracer.trace(s), rules)) for s in signatures})
 
 
-def plan_parameters(
-    program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme
-) -> dict[str, Parameter]:
+def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:
     """What each parameter that the program uses is stored as."""
     roles = _roles(program)
     return {

@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from edgegen.checkpoints.files import DOWNLOAD_AGAIN, regular_file_size
-from edgegen.errors import CheckpointError, UnsupportedError
 from gguf.constants import (
     GGML_QUANT_SIZES,
     GGUF_DEFAULT_ALIGNMENT,
@@ -29,6 +27,9 @@ from gguf.constants import (
     GGMLQuantizationType,
     GGUFValueType,
 )
+
+from edgegen.checkpoints.files import DOWNLOAD_AGAIN, regular_file_size
+from edgegen.errors import CheckpointError, UnsupportedError
 
 MAGIC = struct.pack("<I", GGUF_MAGIC)
 VERSIONS = (2, 3)
@@ -175,17 +176,13 @@ class _Cursor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._bytes.close()
         if isinstance(error, DamagedError):
-            raise CheckpointError(
-                f"{self.path.name} is not a valid GGUF file: {error}", hint=DOWNLOAD_AGAIN
-            ) from error
+            raise CheckpointError(f"{self.path.name} is not a valid GGUF file: {error}", hint=DOWNLOAD_AGAIN) from error
 
     def take(self, nbytes: int) -> int:
         """Step over bytes and return where they start."""
         start = self.at
         if nbytes > self.size - start:
-            raise DamagedError(
-                f"truncated: {nbytes:,} bytes expected at {start:,}, the file has {self.size:,}"
-            )
+            raise DamagedError(f"truncated: {nbytes:,} bytes expected at {start:,}, the file has {self.size:,}")
         self.at = start + nbytes
         return start
 
@@ -235,9 +232,7 @@ def _check_start(cursor: _Cursor) -> None:
     name = cursor.path.name
     (magic,), (version,) = cursor.unpack(struct.Struct("4s")), cursor.unpack(_UINT32)
     if magic != MAGIC:
-        raise CheckpointError(
-            f"{name} is not a GGUF file", hint="name a file that starts with the bytes GGUF"
-        )
+        raise CheckpointError(f"{name} is not a GGUF file", hint="name a file that starts with the bytes GGUF")
     if version & 0xFFFF == 0:
         raise UnsupportedError(f"{name} is a big-endian GGUF file", hint="use the little-endian one")
     if version not in VERSIONS:
@@ -262,11 +257,7 @@ def _value(cursor: _Cursor) -> Any:
     if count > _LONGEST_ARRAY:
         raise DamagedError(f"an array of {count:,} values")
     if count <= _SHORT_ARRAY:
-        return (
-            [cursor.string() for _ in range(count)]
-            if is_string
-            else cursor.numbers(_NUMBERS[kind], count).tolist()
-        )
+        return [cursor.string() for _ in range(count)] if is_string else cursor.numbers(_NUMBERS[kind], count).tolist()
     array = Array(kind, count, cursor.at)
     if is_string:
         cursor.skip_strings(count)
@@ -308,9 +299,7 @@ def _tensor_info(row: tuple[str, tuple[int, ...], int, int], data: int, size: in
         raise DamagedError(f"{name!r} has rows of {shape[-1:]} elements, which {kind.name} cannot store")
     nbytes = math.prod(shape) // block * block_bytes
     if data + offset + nbytes > size:
-        raise DamagedError(
-            f"truncated: {name!r} ends at byte {data + offset + nbytes:,}, the file has {size:,}"
-        )
+        raise DamagedError(f"truncated: {name!r} ends at byte {data + offset + nbytes:,}, the file has {size:,}")
     return TensorInfo(name, shape, kind, data + offset, nbytes)
 
 

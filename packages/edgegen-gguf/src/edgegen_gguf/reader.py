@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+
 from edgegen.checkpoints import Checkpoint, LazyTensor
 from edgegen.checkpoints.files import SlicedFile, check_rows, summarize
 from edgegen.checkpoints.tensors import RowReader
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import dequantize
-
 from edgegen_gguf.header import MAGIC, Header, TensorInfo, read_header
 from edgegen_gguf.tokenizer import read_tokenizer
 
@@ -103,8 +103,7 @@ def _parts(path: Path) -> list[Path]:
     found = {
         int(other["number"]): file
         for file in path.parent.glob("*.gguf")
-        if (other := _PART.fullmatch(file.name))
-        and (other["stem"], other["count"]) == (part["stem"], part["count"])
+        if (other := _PART.fullmatch(file.name)) and (other["stem"], other["count"]) == (part["stem"], part["count"])
     }
     missing = [number for number in range(1, count + 1) if number not in found]
     if missing:

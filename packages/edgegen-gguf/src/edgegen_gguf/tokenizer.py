@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgegen.checkpoints import TokenizerAssets
-from edgegen.errors import CheckpointError, UnsupportedError
 from gguf.constants import Keys, TokenType
 
+from edgegen.checkpoints import TokenizerAssets
+from edgegen.errors import CheckpointError, UnsupportedError
 from edgegen_gguf.header import Header
 
 _log = logging.getLogger(__name__)
@@ -126,9 +126,7 @@ def read_tokenizer(header: Header) -> TokenizerAssets | None:
     return TokenizerAssets(
         files=files,
         bos_token_id=bos,
-        eos_token_ids=tuple(
-            dict.fromkeys(vocabulary.special[key] for key in _END_TOKENS if key in vocabulary.special)
-        ),
+        eos_token_ids=tuple(dict.fromkeys(vocabulary.special[key] for key in _END_TOKENS if key in vocabulary.special)),
         add_bos=add_bos and bos is not None,
         chat_template=template if isinstance(template, str) else None,
     )
@@ -178,9 +176,7 @@ def _per_token(header: Header, key: str, count: int, default: Any) -> list[Any]:
 
 
 def _special_ids(header: Header, count: int, defaults: Mapping[str, int]) -> dict[str, int]:
-    stated = {
-        key: header.metadata.get(key, defaults.get(key)) for key in (Keys.Tokenizer.BOS_ID, *_END_TOKENS)
-    }
+    stated = {key: header.metadata.get(key, defaults.get(key)) for key in (Keys.Tokenizer.BOS_ID, *_END_TOKENS)}
     ids = {key: value for key, value in stated.items() if value is not None}
     for key, value in ids.items():
         if not isinstance(value, int) or not 0 <= value < count:
@@ -209,13 +205,8 @@ def _byte_level_json(header: Header, vocabulary: _Vocabulary, rule: PreTokenizer
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [
-                _added(ids[token], token, special=True) for token in vocabulary.of_type(*_NEVER_IN_TEXT)
-            ]
-            + [
-                _added(ids[token], token, special=False)
-                for token in vocabulary.of_type(TokenType.USER_DEFINED)
-            ],
+            "added_tokens": [_added(ids[token], token, special=True) for token in vocabulary.of_type(*_NEVER_IN_TEXT)]
+            + [_added(ids[token], token, special=False) for token in vocabulary.of_type(TokenType.USER_DEFINED)],
             "normalizer": {"type": "NFC"} if rule.nfc else None,
             "pre_tokenizer": _cutter(rule),
             "post_processor": _bos_template(vocabulary) if add_bos else None,
@@ -253,9 +244,7 @@ def _cutter(rule: PreTokenizer) -> dict[str, Any]:
     if rule.digits:
         steps.append({"type": "Digits", "individual_digits": True})
     if rule.split:
-        steps.append(
-            {"type": "Split", "pattern": {"Regex": rule.split}, "behavior": "Isolated", "invert": False}
-        )
+        steps.append({"type": "Split", "pattern": {"Regex": rule.split}, "behavior": "Isolated", "invert": False})
     return {"type": "Sequence", "pretokenizers": [*steps, _byte_level(use_regex=rule.split is None)]}
 
 
@@ -310,9 +299,7 @@ def _sentencepiece_model(header: Header, vocabulary: _Vocabulary) -> bytes:
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
-    proto: Any = (
-        sentencepiece_model_pb2  # protobuf makes its classes when it is imported, unseen by type checkers
-    )
+    proto: Any = sentencepiece_model_pb2  # protobuf makes its classes when it is imported, unseen by type checkers
     unfit = set(vocabulary.types) - set(TokenType)
     if unfit:
         raise _damaged(header, f"tokens of unknown type {min(unfit)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import torch
-from edgegen.tracing import Repeated, Signature
 from torch import nn
 
+from edgegen.tracing import Repeated, Signature
 from edgegen_layers.attention import CausalSelfAttention
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import ModelConfig, TransformerBlockConfig
@@ -106,7 +106,7 @@ class DecoderLM(nn.Module):
         return KVCache([torch.zeros(k, device=device) for _ in layers], [torch.zeros(v, device=device) for _ in layers])
 
     def signatures(self, prefill_lengths: Sequence[int], cache_length: int) -> list[Signature]:
-        """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives the next token's logits."""
+        """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives logits."""
         cache = self.new_cache(cache_length)
 
         def arguments(length: int) -> tuple[torch.Tensor, torch.Tensor, KVCache]:

@@ -9,8 +9,8 @@ import math
 from typing import Protocol
 
 import torch
-from edgegen.tracing import composite, dynamic_update_slice
 
+from edgegen.tracing import composite, dynamic_update_slice
 from edgegen_layers.config import AttentionConfig
 
 MASKED = -0.7 * torch.finfo(torch.float32).max
@@ -92,9 +92,7 @@ class MatmulAttention:
 
 
 @composite("odml.scaled_dot_product_attention", attributes=("scale",))
-def sdpa(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, *, scale: float
-) -> torch.Tensor:
+def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, *, scale: float) -> torch.Tensor:
     """``q [B, T, N, H]``, ``k`` and ``v [B, S, KH, H]``, ``mask [1, 1, T, S]`` (added) ``-> [B, T, N, H]``."""
     batch, length, heads, dim = q.shape
     groups = k.shape[2]
@@ -145,5 +143,3 @@ def causal_hidden(positions: torch.Tensor, length: int) -> torch.Tensor:
     """
     slots = torch.arange(length, device=positions.device, dtype=torch.float32)
     return (slots - positions.float()[:, None]).clamp(0, 1)
-
-

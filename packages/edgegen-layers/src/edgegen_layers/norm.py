@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from edgegen.tracing import composite
 from torch import nn
 
+from edgegen.tracing import composite
 from edgegen_layers.config import NormalizationConfig
 
 

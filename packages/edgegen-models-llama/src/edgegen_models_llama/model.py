@@ -81,8 +81,8 @@ def config(variant: str) -> ModelConfig:
 
 def build(config: ModelConfig, *, layers: Mapping[str, str]) -> DecoderLM:
     """The model, on the current default device, with the attention kernel that ``layers`` names."""
-    implementation = registry().layers["attention", layers.get("attention", "matmul")]
-    return DecoderLM(config, load(implementation.descriptor.impl)())
+    kernel = registry().layer("attention", layers.get("attention", "matmul"))
+    return DecoderLM(config, load(kernel.impl)())
 
 
 def huggingface(config: ModelConfig) -> WeightMap:
@@ -118,7 +118,8 @@ def gguf(config: ModelConfig) -> WeightMap:
             "blocks.{i}.attention_norm.weight": layer + "attn_norm.weight",
             "blocks.{i}.attention.qkv.weight": concat(
                 permute_rows(
-                    layer + "attn_q.weight", interleaved_to_half_rotary(attention.num_heads, attention.head_dim)
+                    layer + "attn_q.weight",
+                    interleaved_to_half_rotary(attention.num_heads, attention.head_dim),
                 ),
                 permute_rows(
                     layer + "attn_k.weight",

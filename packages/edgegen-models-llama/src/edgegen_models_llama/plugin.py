@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from edgegen import hookimpl
 from edgegen.descriptors import ModelFamily
-
 from edgegen_models_llama.variants import VARIANTS
 
 

@@ -9,7 +9,10 @@ from edgegen.descriptors import QuantScheme
 @hookimpl
 def edgegen_quant_schemes() -> Iterable[QuantScheme]:
     yield QuantScheme(
-        name="fp32", summary="32-bit floating-point weights", scheme="edgegen_quant.schemes:FP32", aliases=("float32",)
+        name="fp32",
+        summary="32-bit floating-point weights",
+        scheme="edgegen_quant.schemes:FP32",
+        aliases=("float32",),
     )
     yield QuantScheme(
         name="fp16",

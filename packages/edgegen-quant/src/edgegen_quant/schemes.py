@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from edgegen.errors import CheckpointError
 from edgegen.storage import FLOAT32, Encoded, ParameterInfo, Rows, Storage, Tolerance
 

@@ -61,9 +61,7 @@ _HOME = {
 }
 
 
-def load(
-    path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
-) -> LanguageModel:
+def load(path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> LanguageModel:
     """Load an exported folder; see :meth:`LanguageModel.load`."""
     from edgegen_runtime.engine import LanguageModel
 

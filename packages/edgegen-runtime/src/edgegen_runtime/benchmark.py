@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgegen.errors import UsageError
-
 from edgegen_runtime.engine import LanguageModel
 from edgegen_runtime.sampling import Sampler, SamplingOptions
 
@@ -26,6 +25,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
+        """The spread of ``values``, one for each run."""
         return cls(statistics.median(values), min(values), max(values))
 
 

@@ -17,6 +17,7 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
+
 from edgegen.errors import UsageError
 
 Message = Mapping[str, Any]
@@ -57,9 +58,7 @@ class ChatTemplate:
                 hint="mend chat_template.jinja in the export folder, or use --raw",
             ) from error
 
-    def render(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: object
-    ) -> str:
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: object) -> str:
         """The text to encode; special tokens are spelled in it.
 
         Args:
@@ -127,9 +126,7 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     # Jinja's own filter escapes HTML characters, which no model was trained on.
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _plain(value: Any) -> Any:

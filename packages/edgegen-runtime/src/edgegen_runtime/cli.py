@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from edgegen.cli.output import Output, format_bytes, output_options
 from edgegen.errors import UsageError
 
@@ -29,22 +31,12 @@ _WEIGHT_CACHE = click.option(
 
 @click.command()
 @_MODEL
-@click.option(
-    "-p", "--prompt", help="The text to answer or continue.  [default: stdin, or a chat on a terminal]"
-)
-@click.option(
-    "--chat/--raw", default=None, help="Use the chat template, or none.  [default: if there is one]"
-)
+@click.option("-p", "--prompt", help="The text to answer or continue.  [default: stdin, or a chat on a terminal]")
+@click.option("--chat/--raw", default=None, help="Use the chat template, or none.  [default: if there is one]")
 @click.option("--system", help="System message of the chat.")
-@click.option(
-    "--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Length limit."
-)
-@click.option(
-    "--temperature", type=float, default=0.0, show_default=True, help="0: the most likely token always."
-)
-@click.option(
-    "--top-k", type=int, default=0, show_default=True, help="Only the K most likely tokens; 0: all."
-)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Length limit.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0: the most likely token always.")
+@click.option("--top-k", type=int, default=0, show_default=True, help="Only the K most likely tokens; 0: all.")
 @click.option("--top-p", type=float, default=1.0, show_default=True, help="Only the likeliest that sum to P.")
 @click.option("--seed", type=click.IntRange(min=0), help="Makes sampling repeatable.")
 @_THREADS
@@ -113,15 +105,9 @@ def run(
 @_MODEL
 @_THREADS
 @_WEIGHT_CACHE
-@click.option(
-    "--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens to prefill."
-)
-@click.option(
-    "--decode-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens to decode."
-)
-@click.option(
-    "--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs to take medians of."
-)
+@click.option("--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens to prefill.")
+@click.option("--decode-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens to decode.")
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs to take medians of.")
 @output_options
 def bench(
     model: Path,
@@ -164,9 +150,7 @@ def _read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"stdin is not UTF-8 text: {error}", code="EG744", hint="convert it first"
-        ) from error
+        raise UsageError(f"stdin is not UTF-8 text: {error}", code="EG744", hint="convert it first") from error
 
 
 def _stream(generation: Generation, output: Output) -> str:
@@ -187,6 +171,7 @@ def _converse(
     options: SamplingOptions,
     limits: dict[str, Any],
     output: Output,
+    *,
     read_line: Callable[[str], str] = input,
 ) -> None:
     """A chat on the terminal; what was said stays in the cache, so each turn computes only what is new."""
@@ -228,10 +213,8 @@ def _converse(
 
 
 def _enable_line_editing() -> None:
-    try:
+    with suppress(ImportError):  # not on every platform
         import readline  # noqa: F401  (importing it gives input() its editing and history)
-    except ImportError:  # not on every platform
-        pass
 
 
 def _payload(model: LanguageModel, generation: Generation, text: str) -> dict[str, Any]:

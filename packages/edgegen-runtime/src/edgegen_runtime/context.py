@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from edgegen.errors import UsageError
 
+from edgegen.errors import UsageError
 from edgegen_runtime import prefill
 from edgegen_runtime.sampling import Logits
 

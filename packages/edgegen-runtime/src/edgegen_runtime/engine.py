@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edgegen.errors import UsageError
 from edgegen.tflite.session import Session
-
 from edgegen_runtime.chat import ChatTemplate, Message
 from edgegen_runtime.context import Context, LanguageSignatures
 from edgegen_runtime.detokenize import Detokenizer
@@ -70,9 +69,7 @@ class LanguageModel:
         bundle = Bundle.open(path)
         tokenizer = open_tokenizer(bundle.tokenizer.file) if bundle.tokenizer else None
         template = _open_template(bundle, tokenizer)
-        model = cls(
-            Session(bundle.model, threads=threads, weight_cache=weight_cache), bundle, tokenizer, template
-        )
+        model = cls(Session(bundle.model, threads=threads, weight_cache=weight_cache), bundle, tokenizer, template)
         model.load_seconds = time.perf_counter() - started
         return model
 

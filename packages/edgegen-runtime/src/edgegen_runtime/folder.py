@@ -89,16 +89,18 @@ class Bundle:
             stop_token_ids=reader.integers("stop_token_ids"),
             stop_tokens=reader.strings("stop_tokens"),
             tokenizer=_tokenizer(folder, reader.optional("tokenizer", dict)),
-            chat_template=None
-            if reader.optional("chat_template", str) is None
-            else reader.file("chat_template"),
+            chat_template=None if reader.optional("chat_template", str) is None else reader.file("chat_template"),
         )
 
 
 def _locate(path: Path) -> tuple[Path, Path | None]:
     """The folder, and the model file if ``path`` names one."""
     if not path.exists():
-        raise UsageError(f"no such file or folder: {path}", code="EG701", hint=_EXPORT_AGAIN)
+        raise UsageError(
+            f"no such file or folder: {path}",
+            code="EG701",
+            hint="name a folder that edgegen export wrote (its -o DIR)",
+        )
     if path.is_dir():
         folder, model = path, None
     elif path.name == MANIFEST:
@@ -177,17 +179,13 @@ class _Reader:
     def integers(self, key: str) -> tuple[int, ...]:
         values = self.field(key, list)
         if not all(isinstance(value, int) and value >= 0 for value in values):
-            raise self.damaged(
-                f"{self._prefix}{key} should be a list of integers, but is {json.dumps(values)}"
-            )
+            raise self.damaged(f"{self._prefix}{key} should be a list of integers, but is {json.dumps(values)}")
         return tuple(values)
 
     def strings(self, key: str) -> tuple[str, ...]:
         values = self.optional(key, list) or []
         if not all(isinstance(value, str) for value in values):
-            raise self.damaged(
-                f"{self._prefix}{key} should be a list of strings, but is {json.dumps(values)}"
-            )
+            raise self.damaged(f"{self._prefix}{key} should hold strings, but is {json.dumps(values)}")
         return tuple(values)
 
     def file(self, key: str) -> Path:

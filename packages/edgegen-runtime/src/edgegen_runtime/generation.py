@@ -45,9 +45,13 @@ class Timings:
 class ContextSource(Protocol):
     """Where a generation gets its KV cache from when it begins, and gives it back to when it ends."""
 
-    def acquire(self) -> Context: ...
+    def acquire(self) -> Context:
+        """A context that nobody else uses."""
+        ...
 
-    def release(self, context: Context) -> None: ...
+    def release(self, context: Context) -> None:
+        """Take back what :meth:`acquire` gave."""
+        ...
 
 
 class Generation(Iterator[int]):

@@ -11,10 +11,6 @@ from edgegen.descriptors import Command
 @hookimpl
 def edgegen_commands() -> Iterable[Command]:
     return (
-        Command(
-            name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run"
-        ),
-        Command(
-            name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli:bench"
-        ),
+        Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run"),
+        Command(name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli:bench"),
     )

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from edgegen.errors import EdgegenError, UsageError
 
 Logits = npt.NDArray[np.float32]
 
 _GROUP = 64
+"""Logits that are looked at together when the largest are sought."""
+
 _FIRST_CANDIDATES = 256
 """Tokens looked at first for top-p; mostly they hold the nucleus, which saves sorting the vocabulary."""
 
@@ -126,8 +129,8 @@ def _largest(logits: Logits, count: int) -> npt.NDArray[Any]:
     if count >= len(logits):
         chosen = np.arange(len(logits))
     else:
-        # The count-th largest of the maxima of disjoint groups is a bound that at least `count` logits reach; it
-        # takes one fast pass, where selecting among all logits takes several times as long.
+        # The count-th largest of the maxima of disjoint groups is a bound that at least `count` logits reach.
+        # It takes one fast pass; selecting among all logits takes several times as long.
         groups = len(logits) // _GROUP
         maxima = logits[: groups * _GROUP].reshape(_GROUP, groups).max(axis=0) if groups > count else logits
         bound = np.partition(maxima, len(maxima) - count)[len(maxima) - count]
@@ -139,6 +142,4 @@ def _largest(logits: Logits, count: int) -> npt.NDArray[Any]:
 
 def _require(valid: bool, name: str, value: object, expected: str) -> None:
     if not valid:  # NaN fails every comparison
-        raise UsageError(
-            f"{name} is {value}, but should be {expected}", code="EG732", hint=f"see --{name} in --help"
-        )
+        raise UsageError(f"{name} is {value}, but should be {expected}", code="EG732", hint=f"see --{name} in --help")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgegen.errors import UnsupportedError, UsageError
-
 from edgegen_runtime.folder import TokenizerSpec
 
 _UNLIMITED = 1 << 30
@@ -59,9 +58,9 @@ def open_tokenizer(path: Path) -> Tokenizer:
         UnsupportedError: another kind of file, or a decoder that does not work byte by byte.
     """
     if path.suffix == ".json":
-        return HuggingFaceTokenizer(path)
+        return _HuggingFaceTokenizer(path)
     if path.suffix == ".model":
-        return SentencePieceTokenizer(path)
+        return _SentencePieceTokenizer(path)
     raise UnsupportedError(
         f"{path.name} is no tokenizer that the runtime knows",
         code="EG711",
@@ -103,7 +102,7 @@ def drop_leading_spaces(data: bytes, limit: int) -> bytes:
     return data[min(limit, len(data) - len(data.lstrip(b" "))) :]
 
 
-class HuggingFaceTokenizer:
+class _HuggingFaceTokenizer:
     """A ``tokenizer.json`` file, run by the ``tokenizers`` library."""
 
     def __init__(self, path: Path) -> None:
@@ -112,16 +111,12 @@ class HuggingFaceTokenizer:
         try:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception
-            raise UsageError(
-                f"cannot read {path}: {error}", code="EG712", hint="export the model again"
-            ) from error
+            raise UsageError(f"cannot read {path}: {error}", code="EG712", hint="export the model again") from error
         # Files often ask for truncation and padding as used in training; a prompt must arrive as it is.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._special = frozenset(
-            token_id
-            for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
-            if token.special
+            token_id for token_id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
         )
         self._spell, self.leading_spaces = _byte_decoder(self._tokenizer.decoder)
         self._bytes: dict[int, bytes] = {}
@@ -152,7 +147,7 @@ class HuggingFaceTokenizer:
         return token
 
 
-class SentencePieceTokenizer:
+class _SentencePieceTokenizer:
     """A SentencePiece model."""
 
     def __init__(self, path: Path) -> None:
@@ -161,9 +156,7 @@ class SentencePieceTokenizer:
         try:
             self._model: Any = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
         except Exception as error:  # RuntimeError for most faults, OSError for an unreadable file
-            raise UsageError(
-                f"cannot read {path}: {error}", code="EG712", hint="export the model again"
-            ) from error
+            raise UsageError(f"cannot read {path}: {error}", code="EG712", hint="export the model again") from error
         self._size = int(self._model.vocab_size())
         # Control tokens are never found in text by the library itself; user-defined ones always are.
         controls = [self._model.id_to_piece(i) for i in range(self._size) if self._model.is_control(i)]
@@ -246,9 +239,7 @@ def _replacement(step: Mapping[str, Any]) -> tuple[str, str]:
         return step["replacement"], " "
     pattern = step["pattern"]
     if "String" not in pattern:
-        raise UnsupportedError(
-            f"the tokenizer's decoder replaces a regular expression: {pattern}", code="EG713"
-        )
+        raise UnsupportedError(f"the tokenizer's decoder replaces a regular expression: {pattern}", code="EG713")
     return pattern["String"], step["content"]
 
 
@@ -258,9 +249,7 @@ def _leading(step: Mapping[str, Any]) -> int:
     if step["type"] != "Strip":
         return 0
     if step["content"] != " " or step["stop"]:
-        raise UnsupportedError(
-            f"the tokenizer's decoder strips more than leading spaces: {step}", code="EG713"
-        )
+        raise UnsupportedError(f"the tokenizer's decoder strips more than leading spaces: {step}", code="EG713")
     return int(step["start"])
 
 

@@ -94,9 +94,7 @@ class WeightDiff:
         unexpected = _grouped(self._unexpected)
         owners = {pattern_of(name): pattern_of(parameters[0]) for name, parameters in self._missing.items()}
         lines = [
-            *_lines(
-                "missing", {name: [_count(count), f"for {owners[name]}"] for name, count in missing.items()}
-            ),
+            *_lines("missing", {name: [_count(count), f"for {owners[name]}"] for name, count in missing.items()}),
             *_lines("unexpected", {n: [_count(c), _closest(n, missing)] for n, c in unexpected.items()}),
         ]
         shapes: dict[str, list[str]] = {}
@@ -111,11 +109,14 @@ class WeightDiff:
                 return meaning
         present = {pattern_of(name) for name in self.checkpoint.tensors}
         naming = _convention(present)
+        wanted = _convention({pattern_of(name) for name in self._missing})
         if naming and naming != self.checkpoint.naming and (self._missing or self._unexpected):
             return (
                 f"looks like {naming} naming, but was read as {self.checkpoint.naming}; "
                 f"add --checkpoint-format {naming} if that is installed (edgegen list-plugins)"
             )
+        if naming and wanted and naming != wanted:
+            return f"the tensors have {naming} names, but the weight map is for {wanted} names"
         if self._unmapped:
             return "the family's weight map lacks rules; report it to the family's authors"
         if self._misshapen or self._missing:

@@ -88,9 +88,7 @@ def regular_file_size(path: Path) -> int:
             hint="check the path and its permissions",
         ) from error
     if not regular:
-        raise CheckpointError(
-            f"{path.name} is not a regular file", hint="name a checkpoint file or its folder"
-        )
+        raise CheckpointError(f"{path.name} is not a regular file", hint="name a checkpoint file or its folder")
     if size == 0:
         raise CheckpointError(f"{path.name} is empty", hint=DOWNLOAD_AGAIN)
     return size

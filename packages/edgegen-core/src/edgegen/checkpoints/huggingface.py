@@ -121,9 +121,7 @@ class _Facts:
         if template is None:
             template = _optional_json(self.folder / "chat_template.json").get("chat_template")
         if isinstance(template, list):
-            named = {
-                entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)
-            }
+            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
             template = named.get("default") or next(iter(named.values()), None)
         return template if isinstance(template, str) else None
 

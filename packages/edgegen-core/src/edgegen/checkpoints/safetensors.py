@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,9 +116,7 @@ def _locate(path: Path) -> tuple[tuple[Path, ...], Path | None]:
         return (path / SINGLE,), None
     found = sorted(path.glob(f"*{SUFFIX}"))
     if not found:
-        raise CheckpointError(
-            f"no {SUFFIX} file in {path}", hint=f"name a folder that holds {SINGLE} or {INDEX}"
-        )
+        raise CheckpointError(f"no {SUFFIX} file in {path}", hint=f"name a folder that holds {SINGLE} or {INDEX}")
     if len(found) > 1:
         raise UsageError(
             f"{path} holds {len(found)} {SUFFIX} files and no {INDEX}",
@@ -176,14 +174,22 @@ def _open_shards(index: Path, shards: tuple[Path, ...]) -> dict[str, LazyTensor]
     return tensors
 
 
+class _Entry(NamedTuple):
+    """One tensor of a header; ``start`` and ``stop`` count bytes from the start of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
 def _open_file(path: Path) -> Iterator[tuple[str, LazyTensor]]:
     file = SlicedFile(path)
-    for name, (dtype, shape, start, stop) in _read_header(file).items():
-        yield name, _lazy_tensor(file, name, dtype, shape, start, stop - start)
+    for name, entry in _read_header(file).items():
+        yield name, _lazy_tensor(file, name, entry)
 
 
-def _read_header(file: SlicedFile) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
-    """Name -> (storage type, shape, first byte in the file, end)."""
+def _read_header(file: SlicedFile) -> dict[str, _Entry]:
     try:
         # Opening validates; the library does not tell offsets, so the header is read a second time.
         with safe_open(file.path, framework="np"):
@@ -191,7 +197,7 @@ def _read_header(file: SlicedFile) -> dict[str, tuple[str, tuple[int, ...], int,
         length = int.from_bytes(file.read(0, 8).tobytes(), "little")
         header: Mapping[str, Any] = json.loads(file.read(8, length).tobytes())
         entries = {
-            name: (str(entry["dtype"]), tuple(map(int, entry["shape"])), *_span(entry, 8 + length, file.size))
+            name: _Entry(str(entry["dtype"]), tuple(map(int, entry["shape"])), *_span(entry, 8 + length, file.size))
             for name, entry in header.items()
             if name != "__metadata__"
         }
@@ -210,24 +216,26 @@ def _span(entry: Mapping[str, Any], base: int, size: int) -> tuple[int, int]:
     return start, stop
 
 
-def _lazy_tensor(
-    file: SlicedFile, name: str, dtype: str, shape: tuple[int, ...], offset: int, nbytes: int
-) -> LazyTensor:
-    read_rows = (
-        _reader(file, name, dtype, shape, offset) if dtype in _DECODERS else _refuser(file, name, dtype)
+def _lazy_tensor(file: SlicedFile, name: str, entry: _Entry) -> LazyTensor:
+    read_rows = _reader(file, name, entry) if entry.dtype in _DECODERS else _refuser(file, name, entry.dtype)
+    return LazyTensor(
+        name=name,
+        shape=entry.shape,
+        dtype=entry.dtype,
+        nbytes=entry.stop - entry.start,
+        read_rows=read_rows,
     )
-    return LazyTensor(name=name, shape=shape, dtype=dtype, nbytes=nbytes, read_rows=read_rows)
 
 
-def _reader(file: SlicedFile, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> RowReader:
-    width, decode = _DECODERS[dtype]
-    inner = shape[1:]
-    rows = shape[0] if shape else 1
+def _reader(file: SlicedFile, name: str, entry: _Entry) -> RowReader:
+    width, decode = _DECODERS[entry.dtype]
+    inner = entry.shape[1:]
+    rows = entry.shape[0] if entry.shape else 1
     row_bytes = width * math.prod(inner)
 
     def read_rows(start: int, stop: int) -> Float32:
         check_rows(name, start, stop, rows)
-        raw = file.read(offset + start * row_bytes, (stop - start) * row_bytes)
+        raw = file.read(entry.start + start * row_bytes, (stop - start) * row_bytes)
         return decode(raw).reshape(stop - start, *inner)
 
     return read_rows

@@ -63,7 +63,7 @@ class TokenizerAssets:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """An opened checkpoint. Holds memory maps, no weights.
+    """An opened checkpoint: open files and lazy tensors, no weights.
 
     Attributes:
         path: what the user named.

@@ -169,9 +169,7 @@ class WeightMap:
             known = dict.fromkeys(_PLACEHOLDER.findall(key), "0")
             left = [name for name in source.names(known, ()) if _PLACEHOLDER.search(name)]
             if left:
-                raise UsageError(
-                    f"weight map: {left[0]} has a placeholder that {key} does not name", code="EG203"
-                )
+                raise UsageError(f"weight map: {left[0]} has a placeholder that {key} does not name", code="EG203")
 
     def resolve(
         self, checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], subject: str
@@ -351,9 +349,7 @@ class _PermuteRows(_Unary):
             return _gather(tensor, indices[start:stop])
 
         name = f"permute_rows({tensor.name})"
-        return _derived(
-            tensor, name, (indices.size, *tensor.shape[1:]), read_rows, indices.size / max(tensor.rows, 1)
-        )
+        return _derived(tensor, name, (indices.size, *tensor.shape[1:]), read_rows, indices.size / max(tensor.rows, 1))
 
 
 @dataclass(frozen=True)

@@ -199,9 +199,10 @@ def _draw(console: Console, report: dict[str, Any]) -> None:
     console.print()
     for plugin in report["plugins"]:
         if plugin["heavy"]:
+            libraries = ", ".join(plugin["heavy"])
             console.print(
-                f"slow: plugin {plugin['name']} imports {', '.join(plugin['heavy'])} when it is loaded, "
-                "so every command waits for that; its author can keep the module (and its package's __init__) light\n",
+                f"slow: plugin {plugin['name']} imports {libraries} when it is loaded, so every command "
+                "waits for that; its author can keep its module and the package around it light\n",
                 soft_wrap=True,
             )
     for finding in report["problems"]:

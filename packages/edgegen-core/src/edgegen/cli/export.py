@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgegen.export import Job
 
 
-class _Lengths(click.ParamType):
+class _Lengths(click.ParamType[tuple[int, ...]]):
     """Whole numbers separated by commas."""
 
     name = "N,N,..."
@@ -27,7 +27,7 @@ class _Lengths(click.ParamType):
             self.fail(f"{value!r} is not a list of whole numbers such as 8,64,128", param, ctx)
 
 
-class _Choice(click.ParamType):
+class _Choice(click.ParamType[tuple[str, str]]):
     """``block=implementation``."""
 
     name = "BLOCK=NAME"
@@ -53,7 +53,9 @@ class _Choice(click.ParamType):
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @output_options
-def export(output_dir: Path, layers: tuple[tuple[str, str], ...], dry_run: bool, output: Output, **options: Any) -> None:
+def export(
+    output_dir: Path, layers: tuple[tuple[str, str], ...], dry_run: bool, output: Output, **options: Any
+) -> None:
     """Export VARIANT (see edgegen list-models) to LiteRT."""
     from edgegen.export import ExportOptions, plan, run
 

@@ -1,4 +1,4 @@
-"""The one output layer: all commands speak through it, so ``--json`` and ``--quiet`` mean the same everywhere.
+"""The one output layer: all commands speak through it, so ``--json`` and ``--quiet`` mean one thing.
 
 Data goes to stdout; notes, warnings, progress and errors go to stderr. With ``--json`` stdout carries exactly
 one JSON document. Rich is imported only when something is drawn with it.
@@ -253,20 +253,25 @@ def _document(payload: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> Any:
     """``value`` in the types that JSON knows."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    return _plain(_unpacked(value))
+
+
+def _unpacked(value: Any) -> Any:
+    """One layer of ``value`` taken off; raises TypeError for what :meth:`Output.result` does not take."""
     if isinstance(value, (set, frozenset)):
-        return sorted(_plain(item) for item in value)
+        return sorted(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return asdict(value)
     if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy to ask
-        return _plain(value.tolist())
+        return value.tolist()
     raise TypeError(f"{type(value).__name__} does not go into JSON")

@@ -210,7 +210,8 @@ def _check_lengths(options: ExportOptions) -> None:
     lengths = options.prefill_lengths
     if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
         raise UsageError(
-            f"prefill lengths must be positive and distinct, not {list(lengths)}", hint="--prefill-lengths 8,64,128"
+            f"prefill lengths must be positive and distinct, not {list(lengths)}",
+            hint="--prefill-lengths 8,64,128",
         )
     if options.cache_length < max(lengths):
         raise UsageError(
@@ -239,7 +240,8 @@ def _work_folder(output: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
     except OSError as error:
         raise ResourceError(
-            f"cannot write to {output.parent}: {error.strerror}", hint="name a folder that you may write to with -o"
+            f"cannot write to {output.parent}: {error.strerror}",
+            hint="name a folder that you may write to with -o",
         ) from error
     try:
         yield folder

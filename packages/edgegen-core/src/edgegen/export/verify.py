@@ -59,9 +59,19 @@ class Verification:
     def check(self, scheme: str, tolerance: Tolerance) -> None:
         """Raise VerificationError where a figure is beyond ``tolerance``."""
         limits = (
-            ("logits error", self.logits_error, self.logits_error <= tolerance.logits, f"at most {tolerance.logits}"),
+            (
+                "logits error",
+                self.logits_error,
+                self.logits_error <= tolerance.logits,
+                f"at most {tolerance.logits}",
+            ),
             ("top-1 agreement", self.top1, self.top1 >= tolerance.top1, f"at least {tolerance.top1}"),
-            ("prefill error", self.prefill_error, self.prefill_error <= tolerance.logits, f"at most {tolerance.logits}"),
+            (
+                "prefill error",
+                self.prefill_error,
+                self.prefill_error <= tolerance.logits,
+                f"at most {tolerance.logits}",
+            ),
         )
         failed = [f"{name:<16} {value:.3g}, allowed {limit}" for name, value, ok, limit in limits if not ok]
         if failed:
@@ -140,7 +150,8 @@ def _error(got: Logits, expected: Logits) -> float:
 
 
 def _centred(logits: Logits) -> Logits:
-    return logits - logits.mean(axis=-1, keepdims=True)
+    centred: Logits = logits - logits.mean(axis=-1, keepdims=True)
+    return centred
 
 
 def _eager_logits(model: nn.Module, tokens: list[int]) -> Logits:
@@ -162,20 +173,24 @@ def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Ite
     names.update({id(tensor): name for name, tensor in model.named_buffers()})
     hooks = []
 
+    blank: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
+
     def fill(module: nn.Module, args: Any) -> None:
-        module._meta_parameters = dict(module._parameters)
-        for leaf, tensor in module._parameters.items():
+        blank[module] = dict(module._parameters)
+        for leaf, tensor in blank[module].items():
             if tensor is not None:
                 contents = torch.from_numpy(np.ascontiguousarray(sources[names[id(tensor)]].read()))
                 module._parameters[leaf] = nn.Parameter(contents, requires_grad=False)
 
     def empty(module: nn.Module, args: Any, output: Any) -> None:
-        module._parameters.update(module._meta_parameters)  # type: ignore[arg-type]
-        del module._meta_parameters
+        module._parameters.update(blank.pop(module))
 
     for module in model.modules():
         if module._parameters:
-            hooks += [module.register_forward_pre_hook(fill), module.register_forward_hook(empty, always_call=True)]
+            hooks += [
+                module.register_forward_pre_hook(fill),
+                module.register_forward_hook(empty, always_call=True),
+            ]
     try:
         yield
     finally:

@@ -75,9 +75,7 @@ class GraphBuilder:
             Value(f"{name}_{len(self.graph.ops)}", value.shape, value.dtype) for value in body.outputs.values()
         )
         options = {"name": name, "attributes": attributes}
-        self.graph.ops.append(
-            Op("STABLEHLO_COMPOSITE", tuple(inputs), outputs, options, body=body, origin=self.origin)
-        )
+        self.graph.ops.append(Op("STABLEHLO_COMPOSITE", tuple(inputs), outputs, options, body=body, origin=self.origin))
         return outputs
 
     # -- elementwise --------------------------------------------------------------------------------------------

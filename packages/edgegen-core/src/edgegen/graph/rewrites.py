@@ -95,7 +95,7 @@ def _transpose_into_matmul(g: GraphBuilder, op: Op, producers: Producers) -> Val
             sides[side], flags[side] = _operands(first)[0], not flags[side]
     if sides == list(_operands(op)):
         return None
-    return g.batch_matmul(*sides, adj_x=flags[0], adj_y=flags[1])
+    return g.batch_matmul(sides[0], sides[1], adj_x=flags[0], adj_y=flags[1])
 
 
 @rewrite("multiplication by one, addition of zero")
@@ -140,9 +140,7 @@ def optimize(graph: Graph, rewrites: Sequence[Rewrite] | None = None) -> Graph:
     return result
 
 
-def _first_match(
-    builder: GraphBuilder, op: Op, producers: Producers, rewrites: Sequence[Rewrite]
-) -> Value | None:
+def _first_match(builder: GraphBuilder, op: Op, producers: Producers, rewrites: Sequence[Rewrite]) -> Value | None:
     for row in rewrites:
         replacement = row.rule(builder, op, producers)
         if replacement is None:

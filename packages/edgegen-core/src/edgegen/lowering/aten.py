@@ -162,13 +162,17 @@ def _masked_fill(g: LoweringContext, x: Value, mask: Value, fill: Value | Number
     return g.op("SELECT_V2", [mask, g.operand(fill), x], g.shape, g.dtype)
 
 
-@lowers("aten._to_copy.default", "aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten._assert_scalar")
+@lowers("aten._to_copy.default", "aten.to.dtype", "aten.to.dtype_layout", "aten.to.device")
 def _to(g: LoweringContext, x: Value, *args: Any, **kwargs: Any) -> Value:
     return g.cast(x, g.dtype)
 
 
 @lowers(
-    "aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.contiguous.default", "aten.dropout.default"
+    "aten.clone.default",
+    "aten.alias.default",
+    "aten.detach.default",
+    "aten.contiguous.default",
+    "aten.dropout.default",
 )
 def _identity(g: LoweringContext, x: Value, *args: Any, **kwargs: Any) -> Value:
     return x
@@ -236,7 +240,12 @@ def _stack(g: LoweringContext, parts: Sequence[Value], axis: int = 0) -> Value:
 
 @lowers("aten.slice.Tensor")
 def _slice(
-    g: LoweringContext, x: Value, axis: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    g: LoweringContext,
+    x: Value,
+    axis: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> Value:
     if step != 1:
         raise NotImplementedError(f"with step {step}")
@@ -256,21 +265,26 @@ def _select(g: LoweringContext, x: Value, axis: int, index: int) -> Value:
 
 @lowers("aten.split_with_sizes.default")
 def _split_with_sizes(g: LoweringContext, x: Value, sizes: Sequence[int], axis: int = 0) -> tuple[Value, ...]:
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return tuple(
-        _narrowed(g, x, axis % x.rank, start, size) for start, size in zip(starts, sizes, strict=True)
-    )
+    return _parts(g, x, sizes, axis % x.rank)
 
 
 @lowers("aten.split.Tensor")
 def _split(g: LoweringContext, x: Value, size: int, axis: int = 0) -> tuple[Value, ...]:
-    whole = x.shape[axis]
-    return _split_with_sizes(g, x, [min(size, whole - start) for start in range(0, whole, size)], axis)
+    return _parts(g, x, _even(x.shape[axis], size), axis % x.rank)
 
 
 @lowers("aten.chunk.default")
 def _chunk(g: LoweringContext, x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
-    return _split(g, x, math.ceil(x.shape[axis] / chunks), axis)
+    return _parts(g, x, _even(x.shape[axis], math.ceil(x.shape[axis] / chunks)), axis % x.rank)
+
+
+def _even(whole: int, size: int) -> list[int]:
+    return [min(size, whole - start) for start in range(0, whole, size)]
+
+
+def _parts(g: LoweringContext, x: Value, sizes: Sequence[int], axis: int) -> tuple[Value, ...]:
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return tuple(_narrowed(g, x, axis, start, size) for start, size in zip(starts, sizes, strict=True))
 
 
 def _narrowed(g: LoweringContext, x: Value, axis: int, start: int, length: int) -> Value:
@@ -383,5 +397,3 @@ def _layer_norm(
     if weight is not None:
         result = g.binary("MUL", result, weight)
     return result if bias is None else g.binary("ADD", result, bias)
-
-

@@ -7,7 +7,7 @@ needed only for what depends on an input or a parameter.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,7 @@ class _Lowering:
                 user = spec.kind is InputKind.USER_INPUT
                 env[node] = next(pending) if user else self._state(trace, root, spec)
             elif node.op == "output":
-                return [self._value(leaf) for leaf in fx.node.map_arg(node.args[0], env.__getitem__)]
+                return [self._value(env.get(leaf, leaf)) for leaf in node.args[0]]
             elif node.users:  # PyTorch's own assertions have none
                 env[node] = self._call(node, env, trace, root)
         raise AssertionError("a traced graph ends with its outputs")
@@ -115,7 +115,7 @@ class _Lowering:
         return trace.program.constants[spec.target]
 
     def _call(self, node: fx.Node, env: Mapping[fx.Node, Any], trace: Trace, root: nn.Module) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), env.__getitem__)
+        args, kwargs = _map((node.args, node.kwargs), lambda leaf: env[leaf] if isinstance(leaf, fx.Node) else leaf)
         if node.target is operator.getitem:
             return args[0][args[1]]
         name = str(node.target)
@@ -130,7 +130,7 @@ class _Lowering:
         first = node.meta["val"]
         if isinstance(first, torch.Tensor):
             self.g.shape, self.g.dtype = _described(first)
-        args, kwargs = fx.node.map_aggregate((args, kwargs), self._as_operand)
+        args, kwargs = _map((args, kwargs), self._as_operand)
         try:
             result = self.rules[name](self.g, *args, **kwargs)
         except NotImplementedError as error:
@@ -191,8 +191,8 @@ def _evaluate(node: fx.Node, args: Any, kwargs: Mapping[str, Any]) -> Any:
 
 def _placeholders(node: fx.Node) -> Any:
     """Stand-ins, so that lowering goes on and finds the other unsupported operators too."""
-    return fx.node.map_aggregate(
-        node.meta["val"], lambda v: Value(node.name, *_described(v)) if isinstance(v, torch.Tensor) else v
+    return _map(
+        node.meta["val"], lambda leaf: Value(node.name, *_described(leaf)) if isinstance(leaf, torch.Tensor) else leaf
     )
 
 
@@ -203,10 +203,19 @@ def _check(node: fx.Node, result: Any) -> None:
             raise AssertionError(f"rule for {node.target} gave {got}, PyTorch says {want.dtype}{list(want.shape)}")
 
 
+def _map(tree: Any, function: Callable[[Any], Any]) -> Any:
+    """``tree`` of tuples, lists and dictionaries with every leaf replaced."""
+    if isinstance(tree, tuple | list):
+        return type(tree)(_map(branch, function) for branch in tree)
+    if isinstance(tree, Mapping):
+        return {key: _map(branch, function) for key, branch in tree.items()}
+    return function(tree)
+
+
 def _leaves(tree: Any) -> list[Any]:
-    found: list[Any] = []
-    fx.node.map_aggregate(tree, lambda leaf: found.append(leaf) or leaf)  # type: ignore[func-returns-value]
-    return found
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    return [leaf for branch in tree for leaf in _leaves(branch)] if isinstance(tree, tuple | list) else [tree]
 
 
 def _origin(node: fx.Node) -> str:

@@ -48,9 +48,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "str | None": lambda value: value is None or isinstance(value, str),
     "tuple[str, ...]": _strings,
     "Mapping[str, str]": _string_map,
-    "tuple[Variant, ...]": lambda value: (
-        isinstance(value, tuple) and all(isinstance(item, Variant) for item in value)
-    ),
+    "tuple[Variant, ...]": lambda value: isinstance(value, tuple) and all(isinstance(item, Variant) for item in value),
 }
 
 

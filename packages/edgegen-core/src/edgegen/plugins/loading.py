@@ -54,9 +54,7 @@ class Loader:
         self._plugins: list[Plugin] = []
         self._modules: dict[int, Plugin] = {}
         self._heavy: dict[int, tuple[str, ...]] = {}
-        self._owners: dict[
-            str, Plugin
-        ] = {}  # the name that pluggy knows an implementation's holder by -> plugin
+        self._owners: dict[str, Plugin] = {}  # the name that pluggy knows an implementation's holder by -> plugin
         for entry_point in _entry_points():
             self._add(entry_point, frozenset(disabled))
 
@@ -87,9 +85,7 @@ class Loader:
                     version=plugin.version,
                 )
 
-    def report(
-        self, code: str, plugin: Plugin, message: str, remedy: str, error: BaseException | None = None
-    ) -> None:
+    def report(self, code: str, plugin: Plugin, message: str, remedy: str, error: BaseException | None = None) -> None:
         """Note a problem, or raise it when strict."""
         remedy = remedy.format(plugin=plugin.name)
         if self._strict:
@@ -156,9 +152,7 @@ class Loader:
                 what = f"{name} is not marked as a hook implementation, so it is never called"
                 self.report("EG112", plugin, what, "put @edgegen.hookimpl above it")
             elif marked.get("wrapper") or marked.get("hookwrapper"):
-                what = (
-                    f"{name} wraps a hook; implementations are called one by one, so nothing can be wrapped"
-                )
+                what = f"{name} wraps a hook; implementations are called one by one, so nothing can be wrapped"
                 self.report("EG113", plugin, what, "yield descriptors of your own")
             else:
                 self._accept(name, function, plugin)

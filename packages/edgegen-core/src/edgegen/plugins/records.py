@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-D = TypeVar("D", covariant=True)
+D_co = TypeVar("D_co", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Plugin:
         module: that the entry point names.
         distribution: the installed package that it belongs to.
         version: of that package.
-        heavy: large libraries that importing it brought in, which slows every command down; ought to be empty.
+        heavy: large libraries that importing it brought in, which slows every command down.
         status: ``broken`` where anything of it was refused; what is sound in it works nevertheless.
     """
 
@@ -35,10 +35,10 @@ class Plugin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provided(Generic[D]):
+class Provided(Generic[D_co]):
     """A descriptor, and whose it is."""
 
-    descriptor: D
+    descriptor: D_co
     plugin: str
     distribution: str
     version: str

@@ -75,14 +75,17 @@ class Registry:
         """A deliverable. Raises UsageError with the closest name."""
         return self._find("export target", name, self.export_targets, "edgegen list-plugins")
 
+    def layer(self, block: str, name: str) -> LayerImpl:
+        """An implementation of a building block. Raises UsageError with the closest name."""
+        table = {key[1]: provided for key, provided in self.layers.items() if key[0] == block}
+        return self._find(f"implementation of {block!r}", name, table, "edgegen list-plugins")
+
     def provided(self) -> Iterator[tuple[str, Provided[Any]]]:
         """Everything once, each with the word for its kind."""
         tables: dict[str, Iterable[Provided[Any]]] = {
             "model family": self.families.values(),
             "checkpoint format": self.checkpoint_formats.values(),
-            "quantization scheme": [
-                item for name, item in self.quant_schemes.items() if name == item.descriptor.name
-            ],
+            "quantization scheme": [item for name, item in self.quant_schemes.items() if name == item.descriptor.name],
             "export target": self.export_targets.values(),
             "layer": self.layers.values(),
             "lowering rules": self.lowering_rules.values(),
@@ -101,9 +104,7 @@ class Registry:
         broken = [plugin.name for plugin in self.plugins if plugin.status == "broken"]
         details = [f"available   {', '.join(table) or 'none'}"]
         if broken:
-            details.append(
-                f"broken      {', '.join(broken)}: what they provide may be missing (edgegen doctor)"
-            )
+            details.append(f"broken      {', '.join(broken)}: what they provide may be missing (edgegen doctor)")
         meant = closest(name, table)
         hint = f"did you mean {meant}?" if meant else f"{listing} shows what is installed"
         raise UsageError(f"there is no {noun} named {name!r}", code="EG101", details=details, hint=hint)
@@ -147,9 +148,7 @@ def _scheme_names(scheme: QuantScheme) -> list[str]:
     return [scheme.name, *scheme.aliases]
 
 
-def _table(
-    loader: loading.Loader, hook: str, kind: type[D], names: Callable[[D], list[K]]
-) -> Mapping[K, Provided[D]]:
+def _table(loader: loading.Loader, hook: str, kind: type[D], names: Callable[[D], list[K]]) -> Mapping[K, Provided[D]]:
     """Collect a hook into a table.
 
     The first name of an item is its own: where that is taken the item is refused; where one of the others is,

@@ -1,4 +1,4 @@
-"""Plugins for tests: a distribution made of a few lines of source, found through its entry point as if installed.
+"""Plugins for tests: distributions made of a few lines of source, found through entry points as if installed.
 
 ::
 
@@ -66,7 +66,7 @@ def make_distribution(
 
 @contextmanager
 def installed(*folders: Path, alone: bool = False) -> Iterator[None]:
-    """Let this process find the distributions in ``folders``; afterwards they are forgotten, modules included.
+    """Let this process find the distributions in ``folders``, and forget them and their modules afterwards.
 
     Args:
         folders: as given to :func:`make_distribution`.

@@ -22,7 +22,20 @@ class OperatorSpec:
 
 
 _BINARY_PLAIN = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
-_UNARY_PLAIN = ("LOGISTIC", "RSQRT", "SQRT", "SIN", "COS", "EXP", "LOG", "TANH", "RELU", "FLOOR", "CEIL", "ROUND")
+_UNARY_PLAIN = (
+    "LOGISTIC",
+    "RSQRT",
+    "SQRT",
+    "SIN",
+    "COS",
+    "EXP",
+    "LOG",
+    "TANH",
+    "RELU",
+    "FLOOR",
+    "CEIL",
+    "ROUND",
+)
 _REDUCERS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
 
 

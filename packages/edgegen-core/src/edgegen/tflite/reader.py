@@ -16,7 +16,6 @@ from edgegen.errors import UsageError
 IDENTIFIER = b"TFL3"
 
 
-
 def _names(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
 
@@ -84,7 +83,7 @@ def read_model(path: Path) -> ModelSummary:
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(8)[4:] != IDENTIFIER:
-            raise UsageError(f"{path} is not a .tflite file", code="EG102", hint="name the model.tflite of an export")
+            raise UsageError(f"{path} is not a LiteRT model", code="EG102", hint="name the model.tflite of an export")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
             try:
                 return _summary(schema.Model.GetRootAs(contents, 0), path, size)
@@ -120,9 +119,7 @@ def _signature(model: Any, definition: Any) -> SignatureSummary:
     subgraph = model.Subgraphs(definition.SubgraphIndex())
 
     def tensors(length: int, entry: Any) -> tuple[TensorSummary, ...]:
-        return tuple(
-            _tensor(entry(i).Name().decode(), subgraph.Tensors(entry(i).TensorIndex())) for i in range(length)
-        )
+        return tuple(_tensor(entry(i).Name().decode(), subgraph.Tensors(entry(i).TensorIndex())) for i in range(length))
 
     operators: Counter[str] = Counter()
     composites: Counter[str] = Counter()

@@ -108,9 +108,7 @@ class Session:
         UsageError: there is no such file, or LiteRT does not accept it.
     """
 
-    def __init__(
-        self, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
-    ) -> None:
+    def __init__(self, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> None:
         from ai_edge_litert import compiled_model as litert
 
         path = Path(path)
@@ -137,8 +135,7 @@ class Session:
     def _read_signatures(self) -> dict[str, SignatureInfo]:
         def infos(details: Mapping[str, Any], names: list[str]) -> dict[str, TensorInfo]:
             return {
-                name: TensorInfo(tuple(details[name]["shape"]), np.dtype(details[name]["dtype"]).name)
-                for name in names
+                name: TensorInfo(tuple(details[name]["shape"]), np.dtype(details[name]["dtype"]).name) for name in names
             }
 
         return {
@@ -167,9 +164,7 @@ class Session:
         state.clear()
         return state
 
-    def run(
-        self, signature: str, inputs: Mapping[str, Array], state: State | None = None
-    ) -> dict[str, Array]:
+    def run(self, signature: str, inputs: Mapping[str, Array], state: State | None = None) -> dict[str, Array]:
         """Run one signature.
 
         Args:

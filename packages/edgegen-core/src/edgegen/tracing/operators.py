@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-LIBRARY = torch.library.Library("edgegen", "DEF")
+LIBRARY: Any = torch.library.Library("edgegen", "DEF")  # type: ignore[no-untyped-call]
 """Owns the ``edgegen::`` operators; they live as long as it does."""
 
 LIBRARY.define("dynamic_update_slice(Tensor operand, Tensor update, Tensor start, int dim) -> Tensor")
@@ -22,9 +24,7 @@ LIBRARY.impl("dynamic_update_slice", _update_eagerly, "CPU")
 LIBRARY.impl("dynamic_update_slice", lambda operand, update, start, dim: torch.empty_like(operand), "Meta")
 
 
-def dynamic_update_slice(
-    operand: torch.Tensor, update: torch.Tensor, start: torch.Tensor, dim: int
-) -> torch.Tensor:
+def dynamic_update_slice(operand: torch.Tensor, update: torch.Tensor, start: torch.Tensor, dim: int) -> torch.Tensor:
     """``operand`` with ``update`` written over it along ``dim``, from the position that ``start`` holds.
 
     Args:

@@ -85,9 +85,7 @@ class Call:
 
 
 def _call_key(region: Region, leaves: Sequence[Any], in_spec: pytree.TreeSpec) -> Hashable:
-    described = tuple(
-        (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
-    )
+    described = tuple((tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
     return (region.key, region.composite, described, str(in_spec))
 
 
@@ -129,8 +127,8 @@ class Recorder:
         key = _call_key(region, leaves, in_spec)
         if key not in self._results:
             with recording(None):
-                outputs, out_spec = pytree.tree_flatten(region.body(*args, **kwargs))
-            self._results[key] = (tuple(map(_blank, outputs)), out_spec)
+                result, spec = pytree.tree_flatten(region.body(*args, **kwargs))
+            self._results[key] = (tuple(map(_blank, result)), spec)
         outputs, out_spec = self._results[key]
         self.calls.append(Call(region, key, tuple(map(_blank, leaves)), in_spec, outputs, out_spec))
         return pytree.tree_unflatten(outputs, out_spec)
@@ -182,9 +180,7 @@ def _blank(leaf: Any) -> Any:
     return torch.zeros_like(leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
-def composite(
-    name: str, attributes: Collection[str] = ()
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def composite(name: str, attributes: Collection[str] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a composite: one operator of that name in the file, the function's code as its fallback.
 
     Args:

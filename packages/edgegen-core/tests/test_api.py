@@ -1,0 +1,100 @@
+"""The Python API, as its documentation shows it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import edgegen
+from edgegen.errors import UsageError
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x, y):
+        return {"sum": self.linear(x) + y, "product": self.linear(x) * y}
+
+
+def test_a_chain_of_signatures_is_exported_and_called_one_by_one(tmp_path):
+    model = Model()
+    edge = (
+        edgegen.signature("prefill", model, (torch.ones(3, 8), torch.ones(3, 4)))
+        .signature("decode", model, (torch.ones(1, 8), torch.ones(1, 4)))
+        .convert()
+    )
+    assert edge.export(tmp_path / "model.tflite").is_file()
+    for name, length in {"prefill": 3, "decode": 1}.items():
+        inputs = (torch.rand(length, 8), torch.rand(length, 4))
+        result, expected = edge(*inputs, signature=name), model(*inputs)
+        assert list(result) == ["sum", "product"]
+        for key, value in result.items():
+            torch.testing.assert_close(value, expected[key])
+
+
+def test_one_signature_needs_no_name():
+    model = nn.Linear(8, 4)
+    edge = edgegen.convert(model, (torch.ones(1, 8),))
+    x = torch.rand(1, 8)
+    torch.testing.assert_close(edge(x)["output"], model(x))
+
+
+def test_keyword_arguments_are_taken():
+    model = Model()
+    edge = edgegen.signature("run", model, (torch.ones(1, 8),), {"y": torch.ones(1, 4)}).convert()
+    x, y = torch.rand(1, 8), torch.rand(1, 4)
+    torch.testing.assert_close(edge(x, y=y)["sum"], model(x, y)["sum"])
+
+
+def test_schemes_are_chosen_by_name_or_alias(tmp_path):
+    model = nn.Linear(64, 32, bias=False)
+    sizes = {
+        scheme: edgegen.convert(model, (torch.ones(1, 64),), scheme=scheme).export(tmp_path / scheme).stat().st_size
+        for scheme in ("fp32", "fp16", "int8-channel", "dynamic_wi8_afp32")
+    }
+    assert sizes["fp32"] > sizes["fp16"] > sizes["int8-channel"] == sizes["dynamic_wi8_afp32"]
+
+
+def test_an_unknown_scheme_suggests_the_closest():
+    with pytest.raises(UsageError, match="int8-chanel") as caught:
+        edgegen.convert(nn.Linear(2, 2), (torch.ones(1, 2),), scheme="int8-chanel")
+    assert "int8-channel" in str(caught.value)
+
+
+def test_several_signatures_must_be_called_by_name():
+    model, x = nn.Linear(2, 2), torch.ones(1, 2)
+    edge = edgegen.signature("a", model, (x,)).signature("b", model, (x,)).convert()
+    with pytest.raises(UsageError, match="a, b"):
+        edge(x)
+    with pytest.raises(UsageError, match="no signature 'c'"):
+        edge(x, signature="c")
+
+
+def test_signatures_of_different_modules_are_refused():
+    x = torch.ones(1, 2)
+    converter = edgegen.signature("a", nn.Linear(2, 2), (x,)).signature("b", nn.Linear(2, 2), (x,))
+    with pytest.raises(UsageError, match="must share one module"):
+        converter.convert()
+
+
+def test_a_module_without_weights_asks_for_parameters():
+    with pytest.raises(UsageError, match="meta device") as caught:
+        edgegen.convert(nn.Linear(2, 2, device="meta"), (torch.ones(1, 2, device="meta"),))
+    assert "parameters=" in str(caught.value)
+
+
+def test_integer_and_scalar_parameters_are_kept_exactly():
+    class Offsets(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x):
+            return x + self.bias
+
+    x = torch.rand(3)
+    torch.testing.assert_close(edgegen.convert(Offsets(), (x,))(x)["output"], x + 0.5)
