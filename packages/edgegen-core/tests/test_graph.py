@@ -144,6 +144,13 @@ def test_operators_that_nobody_needs_are_dropped():
     assert kinds(optimize(built(build))) == ["NEG"]
 
 
+def test_what_is_computed_twice_is_computed_once():
+    graph = optimize(built(lambda g, x: g.binary("ADD", g.unary("NEG", x), g.unary("NEG", x))))
+    assert kinds(graph) == ["NEG", "ADD"]
+    graph = optimize(built(lambda g, x: g.binary("ADD", g.unary("NEG", x), g.unary("ABS", x))))
+    assert kinds(graph) == ["NEG", "ABS", "ADD"]
+
+
 def test_a_rewrite_that_changes_a_shape_is_named():
     from edgegen.graph import Rewrite
 

@@ -13,30 +13,20 @@ if TYPE_CHECKING:
     from edgegen.export import Job
 
 
-class _Lengths(click.ParamType[tuple[int, ...]]):
+def _lengths(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
     """Whole numbers separated by commas."""
-
-    name = "N,N,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(sorted(int(part) for part in value.split(",")))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 8,64,128", param, ctx)
+    try:
+        return tuple(sorted(int(part) for part in value.split(",")))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 8,64,128") from None
 
 
-class _Choice(click.ParamType[tuple[str, str]]):
-    """``block=implementation``."""
-
-    name = "BLOCK=NAME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        block, equals, name = value.partition("=")
-        if not (block and equals and name):
-            self.fail(f"{value!r} is not of the form attention=sdpa", param, ctx)
-        return block, name
+def _layers(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Each ``block=implementation``."""
+    for value in values:
+        if not all(value.partition("=")):
+            raise click.BadParameter(f"{value!r} is not of the form attention=sdpa")
+    return dict(value.split("=", 1) for value in values)
 
 
 @click.command()
@@ -44,12 +34,14 @@ class _Choice(click.ParamType[tuple[str, str]]):
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="File or folder with the weights.")
 @click.option("-o", "--output-dir", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option("--scheme", help="Quantization scheme; default: the variant's own.")
-@click.option("--prefill-lengths", type=_Lengths(), default="8,64,128", show_default=True, help="In tokens.")
+@click.option("--prefill-lengths", callback=_lengths, default="8,64,128", show_default=True, help="In tokens.")
 @click.option("--cache-length", type=click.IntRange(1), default=1280, show_default=True, help="In tokens.")
 @click.option("--target", default="tflite", show_default=True, help="What to make.")
 @click.option("--checkpoint-format", help="Default: detected.")
 @click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")
-@click.option("--layer", "layers", multiple=True, type=_Choice(), help="Use another implementation of a layer.")
+@click.option(
+    "--layer", "layers", multiple=True, callback=_layers, metavar="BLOCK=NAME", help="Implementation of a layer."
+)
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @output_options
@@ -59,7 +51,7 @@ def export(
     """Export VARIANT (see edgegen list-models) to LiteRT."""
     from edgegen.export import ExportOptions, plan, run
 
-    job = plan(ExportOptions(output=output_dir, layers=dict(layers), **options), output)
+    job = plan(ExportOptions(output=output_dir, **options), output)
     if dry_run:
         output.result(_summary(job), f"would write {_described(job)}")
         return

@@ -1,12 +1,13 @@
 """Rewrites: a graph is emitted again operator by operator, and each row may answer with something simpler.
 
 A row looks at one operator (its operands already rewritten) and at what produced them; it returns the value to use
-instead of the operator's output, or None. Operators that nobody needs any more are dropped at the end.
+instead of the operator's output, or None. An operator that computes what an earlier one has computed gives way to it.
+Operators that nobody needs any more are dropped at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgegen.graph.builder import GraphBuilder, is_splat
@@ -121,15 +122,18 @@ def optimize(graph: Graph, rewrites: Sequence[Rewrite] | None = None) -> Graph:
     builder = GraphBuilder(result)
     mapped: dict[Value, Value] = {}
     producers: dict[Value, Op] = {}
+    computed: dict[Hashable, Value] = {}
     for op in graph.ops:
         inputs = tuple(None if v is None else mapped.get(v, v) for v in op.inputs)
         body = op.body and optimize(op.body, rewrites)
         current = Op(op.kind, inputs, op.outputs, op.options, body, op.origin)
         builder.origin = op.origin
         emitted = len(result.ops)
-        replacement = _first_match(builder, current, producers, rewrites)
+        replacement = computed.get(_expression(current)) or _first_match(builder, current, producers, rewrites)
         if replacement is None:
             result.ops.append(current)
+            if len(op.outputs) == 1:
+                computed[_expression(current)] = op.output
         else:
             mapped[op.output] = replacement
         for new in result.ops[emitted:]:
@@ -138,6 +142,11 @@ def optimize(graph: Graph, rewrites: Sequence[Rewrite] | None = None) -> Graph:
     _drop_dead(result)
     validate(result, "rewrites")
     return result
+
+
+def _expression(op: Op) -> Hashable:
+    """Operators with equal expressions compute the same; composites are taken to be all different."""
+    return op if op.body else (op.kind, op.inputs, repr(op.options))
 
 
 def _first_match(builder: GraphBuilder, op: Op, producers: Producers, rewrites: Sequence[Rewrite]) -> Value | None:

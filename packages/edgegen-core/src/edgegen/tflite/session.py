@@ -50,36 +50,46 @@ class SignatureInfo:
         return tuple(name for name in self.inputs if name in self.outputs)
 
 
+@dataclass(frozen=True)
+class _Bound:
+    """The buffers that a signature runs on; ``given`` and ``taken`` are those that are not state."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    given: Mapping[str, Any]
+    taken: Mapping[str, Any]
+
+
 class State:
-    """Buffers that live from one run to the next. Made by :meth:`Session.new_state`."""
+    """Buffers that live from one run to the next. Made by :meth:`Session.new_state`.
+
+    Attributes:
+        infos: what the state consists of.
+        buffers: LiteRT's tensor buffers, by the same names.
+        bindings: how each signature has been bound to them so far; the session's affair.
+    """
 
     def __init__(self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo]) -> None:
-        self._buffers = buffers
-        self._infos = infos
-
-    @property
-    def infos(self) -> Mapping[str, TensorInfo]:
-        """What the state consists of."""
-        return self._infos
+        self.infos = infos
+        self.buffers = buffers
+        self.bindings: dict[str, _Bound] = {}
 
     @property
     def nbytes(self) -> int:
-        return sum(info.size * np.dtype(info.dtype).itemsize for info in self._infos.values())
+        return sum(info.size * np.dtype(info.dtype).itemsize for info in self.infos.values())
 
     def read(self, name: str) -> Array:
         """A copy of one tensor."""
-        info = self._infos[name]
-        contents: Array = self._buffers[name].read(info.size, np.dtype(info.dtype).type)
-        return contents.reshape(info.shape)
+        return _contents(self.buffers[name], self.infos[name])
 
     def write(self, name: str, contents: Array) -> None:
         """Overwrite one tensor."""
-        info = self._infos[name]
-        self._buffers[name].write(np.ascontiguousarray(contents.reshape(info.shape), info.dtype))
+        info = self.infos[name]
+        self.buffers[name].write(np.ascontiguousarray(contents.reshape(info.shape), info.dtype))
 
     def clear(self) -> None:
         """Fill everything with zeros; fresh buffers hold garbage."""
-        for name, info in self._infos.items():
+        for name, info in self.infos.items():
             self.write(name, np.zeros(info.shape, info.dtype))
 
 
@@ -130,7 +140,7 @@ class Session:
                 hint="the file may be truncated or not a .tflite model; edgegen inspect shows what it holds",
             ) from error
         self.signatures: Mapping[str, SignatureInfo] = MappingProxyType(self._read_signatures())
-        self._buffers: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._stateless: dict[str, _Bound] = {}
 
     def _read_signatures(self) -> dict[str, SignatureInfo]:
         def infos(details: Mapping[str, Any], names: list[str]) -> dict[str, TensorInfo]:
@@ -179,58 +189,57 @@ class Session:
             UsageError: unknown signature, or a missing, unknown or mis-shaped input.
         """
         info = self._signature(signature)
-        in_place = {} if state is None else {name: state._buffers[name] for name in info.state}
-        self._check_inputs(signature, info, inputs, in_place)
-        own_inputs, own_outputs = self._io(signature, info, in_place)
+        bindings = self._stateless if state is None else state.bindings
+        if signature not in bindings:
+            bindings[signature] = self._bind(signature, info, {} if state is None else state.buffers)
+        bound = bindings[signature]
+        if inputs.keys() != bound.given.keys() or any(
+            np.shape(array) != info.inputs[name].shape for name, array in inputs.items()
+        ):
+            raise _misfit(signature, info, inputs, bound.given)
         for name, array in inputs.items():
-            own_inputs[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
+            bound.given[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
         try:
-            self._model.run_by_name(signature, {**own_inputs, **in_place}, {**own_outputs, **in_place})
+            self._model.run_by_name(signature, bound.inputs, bound.outputs)
         except Exception as error:
             raise ResourceError(f"LiteRT failed while running {signature}: {error}") from error
-        return {
-            name: buffer.read(info.outputs[name].size, np.dtype(info.outputs[name].dtype).type).reshape(
-                info.outputs[name].shape
-            )
-            for name, buffer in own_outputs.items()
-        }
+        return {name: _contents(buffer, info.outputs[name]) for name, buffer in bound.taken.items()}
+
+    def _bind(self, signature: str, info: SignatureInfo, in_place: Mapping[str, Any]) -> _Bound:
+        create_input, create_output = self._model.create_input_buffer_by_name, self._model.create_output_buffer_by_name
+        inputs = {name: in_place.get(name) or create_input(signature, name) for name in info.inputs}
+        outputs = {name: in_place.get(name) or create_output(signature, name) for name in info.outputs}
+        return _Bound(
+            inputs,
+            outputs,
+            given={name: buffer for name, buffer in inputs.items() if name not in in_place},
+            taken={name: buffer for name, buffer in outputs.items() if name not in in_place},
+        )
 
     def _signature(self, name: str) -> SignatureInfo:
         if name not in self.signatures:
             raise UsageError(f"no signature {name!r}; the file has {', '.join(self.signatures)}", code="EG104")
         return self.signatures[name]
 
-    def _check_inputs(
-        self, signature: str, info: SignatureInfo, inputs: Mapping[str, Array], in_place: Mapping[str, Any]
-    ) -> None:
-        problems = [
-            *(f"missing  {name}" for name in info.inputs if name not in inputs and name not in in_place),
-            *(f"unknown  {name}" for name in inputs if name not in info.inputs),
-            *(
-                f"shape    {name}: got {np.shape(array)}, expected {info.inputs[name].shape}"
-                for name, array in inputs.items()
-                if name in info.inputs and np.shape(array) != info.inputs[name].shape
-            ),
-        ]
-        if problems:
-            raise UsageError(f"inputs do not fit signature {signature}", code="EG105", details=problems)
 
-    def _io(
-        self, signature: str, info: SignatureInfo, in_place: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Buffers for what is not state, made once for each signature and kept (with and without state)."""
-        key = signature if in_place else f"{signature} without state"
-        if key not in self._buffers:
-            self._buffers[key] = (
-                {
-                    name: self._model.create_input_buffer_by_name(signature, name)
-                    for name in info.inputs
-                    if name not in in_place
-                },
-                {
-                    name: self._model.create_output_buffer_by_name(signature, name)
-                    for name in info.outputs
-                    if name not in in_place
-                },
-            )
-        return self._buffers[key]
+def _contents(buffer: Any, info: TensorInfo) -> Array:
+    contents: Array = buffer.read(info.size, np.dtype(info.dtype).type)
+    return contents.reshape(info.shape)
+
+
+def _misfit(
+    signature: str, info: SignatureInfo, inputs: Mapping[str, Array], expected: Mapping[str, Any]
+) -> UsageError:
+    def state_or_nothing(name: str) -> str:
+        return "is state" if name in info.inputs else "unknown "
+
+    problems = [
+        *(f"missing  {name}" for name in expected if name not in inputs),
+        *(f"{state_or_nothing(name)} {name}" for name in inputs if name not in expected),
+        *(
+            f"shape    {name}: got {np.shape(array)}, expected {info.inputs[name].shape}"
+            for name, array in inputs.items()
+            if name in expected and np.shape(array) != info.inputs[name].shape
+        ),
+    ]
+    return UsageError(f"inputs do not fit signature {signature}", code="EG105", details=problems)
