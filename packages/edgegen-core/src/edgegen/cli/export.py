@@ -45,9 +45,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @output_options
-def export(
-    output_dir: Path, layers: tuple[tuple[str, str], ...], dry_run: bool, output: Output, **options: Any
-) -> None:
+def export(output_dir: Path, dry_run: bool, output: Output, **options: Any) -> None:
     """Export VARIANT (see edgegen list-models) to LiteRT."""
     from edgegen.export import ExportOptions, plan, run
 

@@ -132,6 +132,8 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     family, variant = registered.variant(options.variant)
     scheme = registered.scheme(options.scheme or variant.scheme)
     registered.target(options.target)
+    for block, implementation in options.layers.items():
+        registered.layer(block, implementation)
     _check_output(options.output)
     with report.stage("checkpoint") as stage:
         checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)

@@ -77,8 +77,12 @@ class Registry:
 
     def layer(self, block: str, name: str) -> LayerImpl:
         """An implementation of a building block. Raises UsageError with the closest name."""
-        table = {key[1]: provided for key, provided in self.layers.items() if key[0] == block}
-        return self._find(f"implementation of {block!r}", name, table, "edgegen list-plugins")
+        blocks: dict[str, dict[str, Provided[LayerImpl]]] = {}
+        for key, provided in self.layers.items():
+            blocks.setdefault(key[0], {})[key[1]] = provided
+        if block not in blocks:
+            raise self._unknown("building block", block, blocks, "edgegen list-plugins")
+        return self._find(f"implementation of {block}", name, blocks[block], "edgegen list-plugins")
 
     def provided(self) -> Iterator[tuple[str, Provided[Any]]]:
         """Everything once, each with the word for its kind."""
@@ -99,15 +103,19 @@ class Registry:
         return next((item for _, item in self.provided() if reference in references(item.descriptor)), None)
 
     def _find(self, noun: str, name: str, table: Mapping[str, Provided[D]], listing: str) -> D:
-        if name in table:
-            return table[name].descriptor
+        if name not in table:
+            raise self._unknown(noun, name, table, listing)
+        return table[name].descriptor
+
+    def _unknown(self, noun: str, name: str, known: Iterable[str], listing: str) -> UsageError:
+        names = list(known)
         broken = [plugin.name for plugin in self.plugins if plugin.status == "broken"]
-        details = [f"available   {', '.join(table) or 'none'}"]
+        details = [f"available   {', '.join(names) or 'none'}"]
         if broken:
             details.append(f"broken      {', '.join(broken)}: what they provide may be missing (edgegen doctor)")
-        meant = closest(name, table)
+        meant = closest(name, names)
         hint = f"did you mean {meant}?" if meant else f"{listing} shows what is installed"
-        raise UsageError(f"there is no {noun} named {name!r}", code="EG101", details=details, hint=hint)
+        return UsageError(f"there is no {noun} named {name!r}", code="EG101", details=details, hint=hint)
 
 
 @functools.cache

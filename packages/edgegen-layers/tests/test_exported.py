@@ -1,0 +1,147 @@
+"""The decoder on LiteRT against itself in PyTorch: both kernels, composites on and off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_llama import KERNELS, TOKENS, ours, reference, step
+
+import edgegen
+from edgegen.api import ConvertedModel
+from edgegen.tflite.reader import read_model
+from edgegen.tflite.session import Session
+from edgegen.tracing import Composites
+from edgegen_layers import DecoderLM
+
+CHUNK = 4
+LENGTH = len(TOKENS)
+"""Also the slots of the cache: the last token goes to the last one."""
+
+NORM, ATTENTION = "odml.rms_norm", "odml.scaled_dot_product_attention"
+
+
+def convert(model: DecoderLM, *, composites: str = "all", scheme: str = "fp32") -> ConvertedModel:
+    prefill, decode = model.signatures([CHUNK], LENGTH)
+    return (
+        edgegen.signature(prefill.name, model, prefill.args, prefill.kwargs)
+        .signature(decode.name, model, decode.args, decode.kwargs)
+        .convert(scheme=scheme, composites=Composites.parse(composites))
+    )
+
+
+@dataclass
+class Exported:
+    """A tiny model as a file."""
+
+    kernel: str
+    composites: str
+    model: DecoderLM
+    edge: ConvertedModel
+    path: Path
+
+    @property
+    def operators(self) -> dict[str, dict[str, int]]:
+        """Signature -> composite -> how often."""
+        return {signature.name: signature.composites for signature in read_model(self.path).signatures}
+
+
+@pytest.fixture(scope="module", params=[(k, c) for k in KERNELS for c in ("all", "none", NORM)], ids="-".join)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    kernel, composites = request.param
+    model = ours(reference(attention_bias=True, mlp_bias=True), KERNELS[kernel]())
+    edge = convert(model, composites=composites)
+    return Exported(kernel, composites, model, edge, edge.export(tmp_path_factory.mktemp("model") / "model.tflite"))
+
+
+def run_with_state(path: Path) -> np.ndarray:
+    """Prefill two chunks, decode the rest; logits ``[LENGTH - 8, V]``."""
+    session = Session(path, threads=2)
+    state = session.new_state()
+
+    def run(signature: str, start: int, stop: int) -> dict[str, np.ndarray]:
+        inputs = {
+            "tokens": np.array([TOKENS[start:stop]], np.int32),
+            "input_pos": np.arange(start, stop, dtype=np.int32),
+        }
+        return session.run(signature, inputs, state)
+
+    for start in (0, CHUNK):
+        assert run(f"prefill_{CHUNK}", start, start + CHUNK) == {}
+    return np.stack([run("decode", at, at + 1)["logits"][0, 0] for at in range(2 * CHUNK, LENGTH)])
+
+
+def test_prefill_then_decode_through_state_agrees_with_eager(exported: Exported):
+    _, expected = step(exported.model, exported.model.new_cache(LENGTH), 0, LENGTH)
+    got = torch.from_numpy(run_with_state(exported.path))
+    torch.testing.assert_close(got, expected[2 * CHUNK :], atol=1e-4, rtol=1e-4)
+
+
+def test_a_signature_called_with_a_cache_gives_the_cache_of_eager(exported: Exported):
+    model = exported.model
+    cache, _ = step(model, model.new_cache(LENGTH), 0, CHUNK, logits=False)
+    tokens, positions = torch.tensor([[TOKENS[CHUNK]]], dtype=torch.int32), torch.tensor([CHUNK], dtype=torch.int32)
+    outputs = exported.edge(tokens, positions, cache, signature="decode")
+    updated, logits = step(model, cache, CHUNK, CHUNK + 1)
+    torch.testing.assert_close(outputs.pop("logits")[0], logits, atol=1e-4, rtol=1e-4)
+    expected = {f"kv_cache_{side}_{i}": t for side in "kv" for i, t in enumerate(getattr(updated, side))}
+    assert outputs.keys() == expected.keys()
+    for name, tensor in outputs.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_composites_are_in_the_file_when_on_and_not_when_off(exported: Exported):
+    layers = exported.model.config.num_layers
+    norms = {"decode": 2 * layers + 1, f"prefill_{CHUNK}": 2 * layers}  # a prefill without logits needs no final norm
+    for signature, found in exported.operators.items():
+        expected = {}
+        if exported.composites != "none":
+            expected[NORM] = norms[signature]
+        if exported.composites == "all" and exported.kernel == "sdpa":
+            expected[ATTENTION] = layers
+        assert found == expected
+
+
+def test_composites_state_scale_and_epsilon(exported: Exported):
+    config = exported.model.config.block_config
+    attributes = {
+        NORM: {"epsilon": config.pre_attention_norm_config.epsilon},
+        ATTENTION: {"scale": config.attn_config.head_dim**-0.5},
+    }
+    for graph in exported.edge.program.signatures.values():
+        for op in graph.ops:
+            if op.kind == "STABLEHLO_COMPOSITE":
+                assert op.options["attributes"] == attributes[op.options["name"]]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_results_agree_with_composites_on_and_off(kernel: str, tmp_path: Path):
+    model = ours(reference(), KERNELS[kernel]())
+    on, off = (
+        run_with_state(convert(model, composites=choice).export(tmp_path / f"{choice}.tflite"))
+        for choice in ("all", "none")
+    )
+    np.testing.assert_allclose(on, off, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_8_bit_weights_stay_close_to_eager(kernel: str, tied: bool, tmp_path: Path):
+    model = ours(reference(tie_word_embeddings=tied), KERNELS[kernel]())
+    _, expected = step(model, model.new_cache(LENGTH), 0, LENGTH)
+    path = convert(model, scheme="int8-channel").export(tmp_path / "model.tflite")
+    error = run_with_state(path) - expected[2 * CHUNK :].numpy()
+    relative = np.linalg.norm(error) / np.linalg.norm(expected[2 * CHUNK :])
+    assert 0 < relative < 0.05
+
+
+def test_signatures_share_every_weight(exported: Exported):
+    summary = read_model(exported.path)
+    decoder = exported.model
+    only_decode = decoder.final_norm.weight.nbytes + decoder.lm_head.weight.nbytes
+    total = sum(parameter.nbytes for parameter in decoder.parameters())
+    assert summary.shared["bytes"] >= total - only_decode
+    assert summary.size < 1.5 * total

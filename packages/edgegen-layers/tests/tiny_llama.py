@@ -1,0 +1,108 @@
+"""Tiny Llamas with random weights: transformers' own, and the same weights in our layers."""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from edgegen_layers import (
+    AttentionConfig,
+    AttentionKernel,
+    DecoderLM,
+    FeedForwardConfig,
+    KVCache,
+    MatmulAttention,
+    ModelConfig,
+    NormalizationConfig,
+    SdpaAttention,
+    TransformerBlockConfig,
+)
+
+KERNELS: dict[str, type[AttentionKernel]] = {"matmul": MatmulAttention, "sdpa": SdpaAttention}
+TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
+
+
+def reference(**overrides) -> LlamaForCausalLM:
+    """Every weight random, so that each one matters: transformers starts norms at 1 and biases at 0."""
+    sizes = {
+        "vocab_size": 48,
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "attn_implementation": "eager",
+    }
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**{**sizes, **overrides})).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        parameter.normal_(mean=1 if "norm" in name else 0, std=0.3)
+    return model
+
+
+def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> DecoderLM:
+    """The same architecture and weights in our layers."""
+    c = model.config
+    norm = NormalizationConfig(epsilon=c.rms_norm_eps)
+    attention = AttentionConfig(
+        num_heads=c.num_attention_heads,
+        num_query_groups=c.num_key_value_heads,
+        head_dim=c.head_dim,
+        rotary_base=c.rope_parameters["rope_theta"],
+        qkv_use_bias=c.attention_bias,
+        output_proj_use_bias=c.attention_bias,
+    )
+    block = TransformerBlockConfig(
+        attn_config=attention,
+        ff_config=FeedForwardConfig(
+            intermediate_size=c.intermediate_size, activation=c.hidden_act, use_bias=c.mlp_bias
+        ),
+        pre_attention_norm_config=norm,
+        pre_ff_norm_config=norm,
+    )
+    config = ModelConfig(
+        vocab_size=c.vocab_size,
+        num_layers=c.num_hidden_layers,
+        max_seq_len=c.max_position_embeddings,
+        embedding_dim=c.hidden_size,
+        block_config=block,
+        final_norm_config=norm,
+        tie_embeddings=c.tie_word_embeddings,
+    )
+    decoder = DecoderLM(config, kernel).eval().requires_grad_(False)
+    decoder.load_state_dict(dict(_weights(model.state_dict(), decoder)))
+    return decoder
+
+
+def _weights(theirs: dict[str, torch.Tensor], decoder: DecoderLM):
+    parts = {
+        "attention_norm": ["input_layernorm"],
+        "attention.qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        "attention.output": ["self_attn.o_proj"],
+        "feed_forward_norm": ["post_attention_layernorm"],
+        "feed_forward.gate_up": ["mlp.gate_proj", "mlp.up_proj"],
+        "feed_forward.down": ["mlp.down_proj"],
+    }
+    whole = {"embedding": "model.embed_tokens", "final_norm": "model.norm", "lm_head": "lm_head"}
+    for name in decoder.state_dict():
+        module, kind = name.rsplit(".", 1)
+        if module in whole:
+            yield name, theirs[f"{whole[module]}.{kind}"]
+        else:
+            _, number, part = module.split(".", 2)
+            yield name, torch.cat([theirs[f"model.layers.{number}.{their}.{kind}"] for their in parts[part]])
+
+
+def expected_logits(model: LlamaForCausalLM, tokens: list[int] = TOKENS) -> torch.Tensor:
+    """``[T, V]``."""
+    return model(torch.tensor([tokens])).logits[0]
+
+
+def step(
+    model: DecoderLM, cache: KVCache, start: int, stop: int, *, tokens: list[int] = TOKENS, logits: bool = True
+) -> tuple[KVCache, torch.Tensor | None]:
+    """Run ``tokens[start:stop]``; the new cache, and logits ``[T, V]`` if asked for."""
+    given = torch.tensor([tokens[start:stop]], dtype=torch.int32)
+    outputs = model(given, torch.arange(start, stop, dtype=torch.int32), cache, logits=logits)
+    return outputs["kv_cache"], outputs["logits"][0] if logits else None
