@@ -23,10 +23,13 @@ class AttentionConfig:
     Attributes:
         num_heads: query heads, N.
         num_query_groups: key/value heads, KH; divides ``num_heads``. 1 is multi-query attention.
-        head_dim: H.
+        head_dim: H, even.
         rotary_base: the base of the rotary frequencies (Su et al., 2021).
         qkv_use_bias: whether the input projections have a bias.
         output_proj_use_bias: whether the output projection has one.
+
+    Raises:
+        ValueError: heads cannot be shared evenly, or not be rotated.
     """
 
     num_heads: int
@@ -39,6 +42,8 @@ class AttentionConfig:
     def __post_init__(self) -> None:
         if self.num_heads % self.num_query_groups:
             raise ValueError(f"{self.num_heads} heads cannot share {self.num_query_groups} key/value heads evenly")
+        if self.head_dim % 2:
+            raise ValueError(f"rotary heads have an even number of channels, not {self.head_dim}")
 
     @property
     def qkv_rows(self) -> int:

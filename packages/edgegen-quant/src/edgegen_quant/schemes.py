@@ -24,8 +24,9 @@ class PlainFloat:
         return self.matrices if parameter.role in QUANTIZED_ROLES else FLOAT32
 
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
-        data = np.ascontiguousarray(rows, storage.dtype)
-        if storage.dtype == "float16" and np.isinf(data).any() and np.isfinite(rows).all():
+        with np.errstate(over="ignore"):  # an overflow is an error below
+            data = np.ascontiguousarray(rows, storage.dtype)
+        if storage.dtype == "float16" and (np.isinf(data) & np.isfinite(rows)).any():
             raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme fp32")
         return Encoded(data)
 
@@ -56,7 +57,7 @@ def _int8_rows(rows: Rows) -> Encoded:
     # A scale must be a normal float above 0, or XNNPACK refuses the whole matrix: matters for rows of zeros.
     scales = np.maximum(largest / np.float32(127), np.finfo(np.float32).tiny)
     quotients = rows * (np.float32(1) / scales)[:, None]
-    return Encoded(np.rint(quotients, out=quotients).astype(np.int8), scales)
+    return Encoded(np.rint(quotients, out=quotients).astype(np.int8, order="C"), scales)
 
 
 FP32 = PlainFloat(FLOAT32, Tolerance(logits=1e-3, top1=1.0))

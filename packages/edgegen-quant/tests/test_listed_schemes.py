@@ -1,0 +1,47 @@
+"""Every scheme that the plugin lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgegen.plugins import load, registry
+from edgegen.storage import BITS, ParameterInfo
+from edgegen_quant.plugin import edgegen_quant_schemes
+
+SCHEMES = list(edgegen_quant_schemes())
+
+
+@pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
+def test_resolves_by_name_and_by_every_alias(listed):
+    for name in (listed.name, *listed.aliases):
+        assert registry().scheme(name) == listed
+    assert len({id(load(registry().scheme(name).scheme)) for name in (listed.name, *listed.aliases)}) == 1
+
+
+def test_the_names_and_aliases():
+    assert {listed.name: listed.aliases for listed in SCHEMES} == {
+        "fp32": ("float32",),
+        "fp16": ("float16",),
+        "int8-channel": ("dynamic_wi8_afp32",),
+    }
+
+
+@pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
+def test_encodes_to_the_storage_that_it_chose(listed):
+    scheme = load(listed.scheme)
+    rows = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    for role in ("linear", "embedding", "other"):
+        storage = scheme.storage(ParameterInfo("weight", rows.shape, role))
+        encoded = scheme.encode(rows, storage)
+        assert encoded.data.dtype.itemsize * 8 == BITS[storage.dtype]
+        assert encoded.data.nbytes == storage.nbytes(rows.shape)
+        assert (encoded.scales is not None) == storage.per_channel
+        assert encoded.scales is None or encoded.scales.shape == (len(rows),)
+
+
+@pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
+def test_states_a_tolerance_that_can_be_met_and_missed(listed):
+    tolerance = load(listed.scheme).tolerance
+    assert 0 < tolerance.logits < 1
+    assert 0 < tolerance.top1 <= 1

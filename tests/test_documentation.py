@@ -1,0 +1,67 @@
+"""What README and docs print as a command or as code is run; what they say of options is compared with the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from edgegen.plugins import load, registry
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", blocks(ROOT / "README.md", "python"))
+def test_readme_code_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "model.tflite").is_file()
+
+
+@pytest.mark.real_weights
+def test_readme_commands_run(edgegen, smollm2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / smollm2.name).symlink_to(smollm2)
+    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("edgegen ")]
+    assert [command[0] for command in commands] == ["list-models", "export", "run", "inspect", "bench"]
+    for command in commands:
+        result = edgegen(*command)
+        assert result.code == 0, result.err
+        if command[0] == "run":
+            assert "Paris" in result.out
+
+
+def test_readme_names_every_package():
+    readme = (ROOT / "README.md").read_text()
+    for package in (ROOT / "packages").iterdir():
+        assert f"(packages/{package.name})" in readme
+
+
+def test_readmes_two_commands_are_nox_sessions():
+    sessions = re.findall(r"nox -s ([\w ]+)", (ROOT / "README.md").read_text())
+    defined = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    assert {name for names in sessions for name in names.split()} <= set(defined)
+
+
+@pytest.mark.parametrize("name", list(registry().commands))
+def test_every_command_and_option_is_documented(name):
+    text = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    command: click.Command = load(registry().commands[name].descriptor.command)
+    assert f"`edgegen {name}" in text
+    everywhere = {"--json", "--quiet", "-q", "--help"}
+    spellings = {s for p in command.params if isinstance(p, click.Option) for s in (*p.opts, *p.secondary_opts)}
+    assert {s for s in spellings - everywhere if f"`{s}`" not in text} == set()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob("*.md")), ids=lambda p: p.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
