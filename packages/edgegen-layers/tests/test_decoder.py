@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -63,7 +65,7 @@ def test_prefill_in_any_split_equals_one_shot(kernel: str, cuts: set[int]):
     whole, expected = step(model, model.new_cache(LENGTH), 0, LENGTH)
     cache, last = model.new_cache(LENGTH), None
     edges = [0, *sorted(cuts), LENGTH]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         cache, last = step(model, cache, start, stop)
     close(last[-1], expected[-1])
     for got, want in zip(cache.k + cache.v, whole.k + whole.v, strict=True):
@@ -131,3 +133,9 @@ def test_signatures_have_the_names_that_runtimes_look_for():
         assert (tuple(tokens.shape), tokens.dtype) == ((1, length), torch.int32)
         assert positions.tolist() == list(range(length))
         assert isinstance(kv_cache, KVCache)
+
+
+def test_signatures_on_shorter_caches_take_the_prefill_lengths_that_fit():
+    signatures = MODELS["sdpa"].signatures([8, 2], cache_length=16, short_caches=[4])
+    slots = {signature.name: signature.args[2].k[0].shape[1] for signature in signatures}
+    assert slots == {"prefill_8": 16, "prefill_2": 16, "decode": 16, "cache_4_prefill_2": 4, "cache_4_decode": 4}

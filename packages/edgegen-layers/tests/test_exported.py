@@ -108,8 +108,8 @@ def test_composites_are_in_the_file_when_on_and_not_when_off(exported: Exported)
     }
     kept = {"all": {NORM, ATTENTION}, "none": set(), NORM: {NORM}}[exported.composites]
     if exported.kernel != "sdpa":
-        kept -= {ATTENTION}
-    expected = {signature: {name: n for name, n in counts.items() if name in kept} for signature, counts in full.items()}
+        kept = kept - {ATTENTION}
+    expected = {key: {name: n for name, n in counts.items() if name in kept} for key, counts in full.items()}
     assert exported.operators == expected
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,9 @@ def test_states_a_tolerance_that_can_be_met_and_missed(listed):
     tolerance = load(listed.scheme).tolerance
     assert 0 < tolerance.logits < 1
     assert 0 < tolerance.top1 <= 1
+
+
+@pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
+def test_the_readme_shows_the_name_and_the_aliases(listed):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert f"| `{listed.name}` | {', '.join(f'`{alias}`' for alias in listed.aliases)} |" in readme

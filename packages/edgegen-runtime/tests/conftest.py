@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,9 @@ class ToyState:
     def __init__(self, cache_length: int) -> None:
         self.rows = np.random.default_rng(0).integers(0, 1 << 20, cache_length)
 
+    def copy_from(self, smaller: ToyState) -> None:
+        self.rows[: len(smaller.rows)] = smaller.rows
+
 
 class ToySession:
     """A language model of integers behind the interface of :class:`edgegen.tflite.session.Session`.
@@ -163,32 +166,33 @@ class ToySession:
         cache_length: int = 64,
         lengths: tuple[int, ...] = (4, 16),
         vocab_size: int = 400,
+        short_caches: tuple[int, ...] = (),
     ) -> None:
-        self.cache_length = cache_length
         self.vocab_size = vocab_size
         self.calls: list[tuple[str, int]] = []
-        cache = {"kv_cache_k_0": TensorInfo((1, 1, cache_length, 1), "int64")}
-        self.signatures = {
-            f"prefill_{length}": SignatureInfo(
-                {
-                    "tokens": TensorInfo((1, length), "int32"),
-                    "input_pos": TensorInfo((length,), "int32"),
-                    **cache,
-                },
-                cache,
+        self.signatures: dict[str, SignatureInfo] = {}
+        for prefix, slots in [("", cache_length), *((f"cache_{slots}_", slots) for slots in short_caches)]:
+            cache = {"kv_cache_k_0": TensorInfo((1, 1, slots, 1), "int64")}
+            for length in (length for length in lengths if length <= slots):
+                self.signatures[f"{prefix}prefill_{length}"] = SignatureInfo(
+                    {
+                        "tokens": TensorInfo((1, length), "int32"),
+                        "input_pos": TensorInfo((length,), "int32"),
+                        **cache,
+                    },
+                    cache,
+                )
+            self.signatures[f"{prefix}decode"] = SignatureInfo(
+                {"tokens": TensorInfo((1, 1), "int32"), "input_pos": TensorInfo((1,), "int32"), **cache},
+                {**cache, "logits": TensorInfo((1, 1, vocab_size), "float32")},
             )
-            for length in lengths
-        }
-        self.signatures["decode"] = SignatureInfo(
-            {"tokens": TensorInfo((1, 1), "int32"), "input_pos": TensorInfo((1,), "int32"), **cache},
-            {**cache, "logits": TensorInfo((1, 1, vocab_size), "float32")},
-        )
         # Names that the runtime does not know must not disturb it.
         self.signatures["verify_4"] = self.signatures["decode"]
         self.signatures["prefill_image_4"] = SignatureInfo({"pixels": TensorInfo((1, 4), "float32")}, cache)
 
-    def new_state(self) -> ToyState:
-        return ToyState(self.cache_length)
+    def new_state(self, signatures: Collection[str]) -> ToyState:
+        (shape,) = {self.signatures[name].inputs["kv_cache_k_0"].shape for name in signatures}
+        return ToyState(shape[2])
 
     def run(self, signature: str, inputs: Mapping[str, Any], state: ToyState) -> dict[str, Any]:
         tokens, positions = inputs["tokens"], inputs["input_pos"]
@@ -198,13 +202,14 @@ class ToySession:
         assert tokens.dtype == positions.dtype == np.int32
         assert (np.diff(positions) == 1).all()
         self.calls.append((signature, int(positions[0])))
-        start = min(int(positions[0]), self.cache_length - len(positions))
+        assert info.inputs["kv_cache_k_0"].shape[2] == len(state.rows)
+        start = min(int(positions[0]), len(state.rows) - len(positions))
         for offset, (token, position) in enumerate(zip(tokens[0], positions, strict=True)):
             before = state.rows[: int(position)]
             weights = np.arange(1, len(before) + 1)
             mixed = int((before * weights).sum()) * 31 + int(token) * 1009 + int(position) * 7
             state.rows[start + offset] = mixed % (1 << 20)
-        if signature != "decode":
+        if not signature.endswith("decode"):
             return {}
         seed = int(state.rows[int(positions[-1])])
         logits = np.random.default_rng(seed).normal(size=self.vocab_size).astype(np.float32) * 3

@@ -35,6 +35,25 @@ def test_chunks_change_nothing(load_toy: Load, count: int, lengths: tuple[int, .
         assert len(session_of(by_chunks).calls) < len(session_of(by_one).calls)
 
 
+@pytest.mark.parametrize("count", [1, 5, 7, 8, 9, 20, 31, 32, 33, 60])
+def test_beginning_on_a_shorter_cache_changes_nothing(load_toy: Load, count: int) -> None:
+    prompt = list(range(3, 3 + count))
+    expected = list(load_toy().generate(prompt, max_new_tokens=30, ignore_eos=True))
+    shorter = load_toy(short_caches=(8, 32))
+    assert list(shorter.generate(prompt, max_new_tokens=30, ignore_eos=True)) == expected
+    used = {name.removesuffix("decode") for name, _ in session_of(shorter).calls if name.endswith("decode")}
+    assert ("cache_8_" in used) == (count <= 8)
+    assert ("cache_32_" in used) == (count <= 32)
+
+
+def test_a_new_text_begins_on_the_shortest_cache_again(load_toy: Load) -> None:
+    model = load_toy(short_caches=(8,))
+    list(model.generate([3] * 20, max_new_tokens=4, ignore_eos=True))
+    session_of(model).calls.clear()
+    list(model.generate([4, 5], max_new_tokens=2, ignore_eos=True))
+    assert {name for name, _ in session_of(model).calls} == {"cache_8_decode"}
+
+
 def test_only_the_last_token_of_the_prompt_goes_through_decode(load_toy: Load) -> None:
     model = load_toy()
     list(model.generate(prompt_of(17), stop_ids=NEVER, max_new_tokens=2))
@@ -199,7 +218,7 @@ def test_a_manifest_of_another_cache_length_is_noticed(load_toy: Load, export: A
     from edgegen_runtime.folder import Bundle
 
     model = load_toy()
-    with pytest.raises(UsageError, match="cache_length 1280"):
+    with pytest.raises(UsageError, match="its cache has 1280 slots"):
         LanguageModel(session_of(model), Bundle.open(export(cache_length=1280)))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgegen_runtime.prefill import CALL_COST, Chunk, plan
 
-LENGTHS = {8: "prefill_8", 64: "prefill_64", 128: "prefill_128"}
+LENGTHS = (8, 64, 128)
 
 
 def cost(chunks: list[Chunk], call_cost: int = CALL_COST) -> int:
@@ -43,10 +43,9 @@ def cheapest(lengths: tuple[int, ...], start: int, end: int, cache_length: int, 
 @pytest.mark.parametrize("lengths", [(), (1,), (2,), (3, 5), (4, 16), (2, 7, 11), (40,)])
 @pytest.mark.parametrize("call_cost", [0, 1, 4, 16])
 def test_no_plan_is_cheaper(lengths: tuple[int, ...], call_cost: int) -> None:
-    named = {length: f"prefill_{length}" for length in lengths}
     for cache_length in (1, 2, 5, 11, 16, 18):
         for start, end in itertools.combinations_with_replacement(range(cache_length + 1), 2):
-            chunks = plan(named, start, end, cache_length, call_cost=call_cost)
+            chunks = plan(lengths, start, end, cache_length, call_cost=call_cost)
             assert_valid(chunks, start, end, cache_length)
             assert cost(chunks, call_cost) == cheapest(lengths, start, end, cache_length, call_cost)
 
@@ -61,13 +60,13 @@ def test_every_prompt_of_a_real_cache_is_planned_validly() -> None:
     ("start", "end", "expected"),
     [
         (0, 0, []),
-        (0, 1, [Chunk(0, 1, "decode")]),
-        (0, 2, [Chunk(0, 8, "prefill_8")]),
-        (0, 128, [Chunk(0, 128, "prefill_128")]),
-        (0, 60, [Chunk(0, 64, "prefill_64")]),
-        (0, 136, [Chunk(0, 128, "prefill_128"), Chunk(128, 8, "prefill_8")]),
+        (0, 1, [Chunk(0, 1)]),
+        (0, 2, [Chunk(0, 8)]),
+        (0, 128, [Chunk(0, 128)]),
+        (0, 60, [Chunk(0, 64)]),
+        (0, 136, [Chunk(0, 128), Chunk(128, 8)]),
         # A chunk of 8 from 1278 would reach past the end: it starts earlier, though rows are computed again.
-        (1277, 1280, [Chunk(1272, 8, "prefill_8")]),
+        (1277, 1280, [Chunk(1272, 8)]),
     ],
 )
 def test_plans_read_well(start: int, end: int, expected: list[Chunk]) -> None:
@@ -75,7 +74,7 @@ def test_plans_read_well(start: int, end: int, expected: list[Chunk]) -> None:
 
 
 def test_a_signature_longer_than_the_cache_is_left_alone() -> None:
-    assert {chunk.length for chunk in plan({64: "prefill_64"}, 0, 10, 32)} == {1}
+    assert {chunk.length for chunk in plan([64], 0, 10, 32)} == {1}
 
 
 def test_a_long_prompt_is_planned_quickly() -> None:

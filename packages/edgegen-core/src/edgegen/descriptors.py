@@ -77,7 +77,7 @@ class ModelFamily:
     builder: str
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
     device; ``layers`` maps a building block to the implementation chosen for it. The module offers
-    ``signatures(prefill_lengths, cache_length) -> list[edgegen.tracing.Signature]``."""
+    ``signatures(prefill_lengths, cache_length, short_caches) -> list[edgegen.tracing.Signature]``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.checkpoints.WeightMap``."""
 

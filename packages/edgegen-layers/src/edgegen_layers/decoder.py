@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import nn
 
+from edgegen.tflite.naming import decode_name, prefill_name
 from edgegen.tracing import Repeated, Signature
 from edgegen_layers.attention import CausalSelfAttention
 from edgegen_layers.cache import KVCache
@@ -105,14 +106,27 @@ class DecoderLM(nn.Module):
         layers = range(self.config.num_layers)
         return KVCache([torch.zeros(k, device=device) for _ in layers], [torch.zeros(v, device=device) for _ in layers])
 
-    def signatures(self, prefill_lengths: Sequence[int], cache_length: int) -> list[Signature]:
-        """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives logits."""
-        cache = self.new_cache(cache_length)
+    def signatures(
+        self, prefill_lengths: Sequence[int], cache_length: int, short_caches: Sequence[int] = ()
+    ) -> list[Signature]:
+        """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives logits.
 
-        def arguments(length: int) -> tuple[torch.Tensor, torch.Tensor, KVCache]:
-            device = self.embedding.weight.device
+        The same again on each of ``short_caches`` (in tokens, shorter than ``cache_length``), as
+        :mod:`edgegen.tflite.naming` names them, with those prefill lengths that fit.
+        """
+        device = self.embedding.weight.device
+
+        def arguments(length: int, cache: KVCache) -> tuple[torch.Tensor, torch.Tensor, KVCache]:
             tokens = torch.zeros(1, length, dtype=torch.int32, device=device)
             return tokens, torch.arange(length, dtype=torch.int32, device=device), cache
 
-        prefills = [Signature(f"prefill_{n}", self, arguments(n), {"logits": False}) for n in prefill_lengths]
-        return [*prefills, Signature("decode", self, arguments(1), {"logits": True})]
+        result = []
+        for name, slots in [(None, cache_length), *((slots, slots) for slots in short_caches)]:
+            cache = self.new_cache(slots)
+            result += [
+                Signature(prefill_name(n, name), self, arguments(n, cache), {"logits": False})
+                for n in prefill_lengths
+                if n <= slots
+            ]
+            result.append(Signature(decode_name(name), self, arguments(1, cache), {"logits": True}))
+        return result

@@ -134,5 +134,5 @@ def gguf(config: ModelConfig) -> WeightMap:
             "final_norm.weight": "output_norm.weight",
             "lm_head.weight": "output.weight",
         },
-        ignore=("rope_freqs.weight", *(("output.weight",) if config.tie_embeddings else ())),
+        ignore=("output.weight",) if config.tie_embeddings else (),
     )

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgegen.errors import UsageError
+from edgegen.tflite.naming import SignatureGroup, signature_groups
 from edgegen_runtime import prefill
 from edgegen_runtime.sampling import Logits
 
 if TYPE_CHECKING:
-    from edgegen.tflite.session import Session, SignatureInfo
+    from edgegen.tflite.session import Session, SignatureInfo, State
 
-_PREFILL = re.compile(r"prefill(_\d+)?")
 _OWN_INPUTS = {"tokens", "input_pos"}
 
 
@@ -24,8 +23,8 @@ _OWN_INPUTS = {"tokens", "input_pos"}
 class LanguageSignatures:
     """The signatures of a language model that the runtime uses; a file may hold others."""
 
-    prefill: Mapping[int, str]
-    """Length -> name."""
+    groups: tuple[tuple[int, SignatureGroup], ...]
+    """Cache slots and the signatures that work on them, ascending; the last is the whole cache."""
     vocab_size: int
     """Number of logits that ``decode`` returns."""
 
@@ -36,26 +35,25 @@ class LanguageSignatures:
         Raises:
             UsageError: no ``decode`` signature with ``logits``, or a cache of another length.
         """
-        decode = session.signatures.get(prefill.DECODE)
-        if decode is None or "logits" not in decode.outputs or not _takes_tokens(decode):
+        usable = [name for name, info in session.signatures.items() if _takes_tokens(info)]
+        groups = [(group.cache or cache_length, group) for group in signature_groups(usable)]
+        decode = session.signatures[groups[-1][1].decode] if groups else None
+        if decode is None or groups[-1][1].cache is not None or "logits" not in decode.outputs:
             raise UsageError(
                 f"not a language model: no signature decode from tokens and input_pos to logits "
                 f"(found {', '.join(session.signatures) or 'none'})",
                 code="EG705",
             )
-        for name in decode.state:
-            if name.startswith("kv_cache_") and cache_length not in decode.inputs[name].shape:
-                raise UsageError(
-                    f"{name} is {decode.inputs[name].shape}, but the manifest's cache_length {cache_length}",
-                    code="EG706",
-                    hint="manifest.json and model.tflite are of different exports; export again",
-                )
-        lengths = {
-            int(info.inputs["tokens"].shape[1]): name
-            for name, info in session.signatures.items()
-            if _PREFILL.fullmatch(name) and _takes_tokens(info)
-        }
-        return cls(dict(sorted(lengths.items())), int(decode.outputs["logits"].shape[-1]))
+        for slots, group in groups:
+            info = session.signatures[group.decode]
+            for name in info.state:
+                if name.startswith("kv_cache_") and slots not in info.inputs[name].shape:
+                    raise UsageError(
+                        f"{name} of {group.decode} is {info.inputs[name].shape}, but its cache has {slots} slots",
+                        code="EG706",
+                        hint="manifest.json and model.tflite are of different exports; export again",
+                    )
+        return cls(tuple(groups), int(decode.outputs["logits"].shape[-1]))
 
 
 def _takes_tokens(info: SignatureInfo) -> bool:
@@ -73,12 +71,35 @@ class Context:
 
     def __init__(self, session: Session, signatures: LanguageSignatures, cache_length: int) -> None:
         self._session = session
-        self._signatures = signatures
-        self._state = session.new_state()
+        self._groups = signatures.groups
+        self._states: dict[int, State] = {}
+        self._level = 0
         self._tokens: list[int] = []
         self.cache_length = cache_length
         self._token = np.zeros((1, 1), np.int32)
         self._position = np.zeros(1, np.int32)
+
+    @property
+    def _group(self) -> SignatureGroup:
+        return self._groups[self._level][1]
+
+    @property
+    def _slots(self) -> int:
+        return self._groups[self._level][0]
+
+    @property
+    def _state(self) -> State:
+        if self._level not in self._states:
+            self._states[self._level] = self._session.new_state(self._group.names)
+        return self._states[self._level]
+
+    def _make_room(self, length: int) -> None:
+        """Move to the shortest cache that takes ``length`` tokens: attention costs by the slot, used or not."""
+        before = self._level
+        while length > self._slots and self._group is not self._groups[-1][1]:
+            self._level += 1
+        if self._tokens and self._level > before:
+            self._state.copy_from(self._states[before])
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -88,6 +109,8 @@ class Context:
     def rewind(self, length: int) -> None:
         """Forget all tokens but the first ``length``."""
         del self._tokens[length:]
+        if not self._tokens:
+            self._level = 0
 
     def prefill(self, token_ids: Sequence[int]) -> None:
         """Read ``token_ids``; their logits are not wanted.
@@ -97,14 +120,16 @@ class Context:
         """
         start = len(self._tokens)
         text = [*self._tokens, *token_ids]
-        for chunk in prefill.plan(self._signatures.prefill, start, len(text), self.cache_length):
+        self._make_room(len(text) + 1)  # a prefill is followed by a step
+        for chunk in prefill.plan(self._group.prefill, start, len(text), self._slots):
             # If the call is interrupted, the rows it was to fill are in doubt, and only those.
-            self.rewind(chunk.start)
+            del self._tokens[chunk.start :]
             tokens = np.zeros((1, chunk.length), np.int32)
             known = text[chunk.start : chunk.end]
             tokens[0, : len(known)] = known
             positions = np.arange(chunk.start, chunk.end, dtype=np.int32)
-            self._session.run(chunk.signature, {"tokens": tokens, "input_pos": positions}, self._state)
+            signature = self._group.decode if chunk.length == 1 else self._group.prefill[chunk.length]
+            self._session.run(signature, {"tokens": tokens, "input_pos": positions}, self._state)
             self._tokens.extend(known)
 
     def step(self, token_id: int) -> Logits:
@@ -121,7 +146,8 @@ class Context:
             raise ValueError(f"the cache of {self.cache_length} tokens is full")
         self._token[0, 0] = token_id
         self._position[0] = position
+        self._make_room(position + 1)
         inputs = {"tokens": self._token, "input_pos": self._position}
-        logits: Logits = self._session.run(prefill.DECODE, inputs, self._state)["logits"]
+        logits: Logits = self._session.run(self._group.decode, inputs, self._state)["logits"]
         self._tokens.append(token_id)
         return logits.reshape(-1)

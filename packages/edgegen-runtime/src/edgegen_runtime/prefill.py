@@ -9,7 +9,7 @@ Near the end a chunk therefore starts earlier than it needs to and computes some
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 CALL_COST = 6
@@ -19,16 +19,13 @@ SmolLM2-135M with int8 weights took 11.7, 18.6, 108 and 214 ms for lengths 1, 8,
 with anything from 2 to 10 the plans took the same time within 1 %.
 """
 
-DECODE = "decode"
-
 
 @dataclass(frozen=True)
 class Chunk:
-    """One call: ``signature`` fills the rows ``start`` to ``start + length - 1`` of the cache."""
+    """One call of the signature of that length: it fills the rows ``start`` to ``start + length - 1`` of the cache."""
 
     start: int
     length: int
-    signature: str
 
     @property
     def end(self) -> int:
@@ -36,13 +33,11 @@ class Chunk:
         return self.start + self.length
 
 
-def plan(
-    lengths: Mapping[int, str], start: int, end: int, cache_length: int, *, call_cost: int = CALL_COST
-) -> list[Chunk]:
+def plan(lengths: Iterable[int], start: int, end: int, cache_length: int, *, call_cost: int = CALL_COST) -> list[Chunk]:
     """The cheapest calls that fill the rows ``start`` to ``end - 1``.
 
     Args:
-        lengths: length -> signature of the prefill signatures; ``decode`` need not be named.
+        lengths: of the prefill signatures; 1, that of ``decode``, need not be named.
         start: rows before it are filled already; a chunk may fill some of them again, with the same tokens.
         end: rows after it need not be filled.
         cache_length: no chunk ends beyond it.
@@ -56,8 +51,7 @@ def plan(
     """
     if not 0 <= start <= end <= cache_length:
         raise ValueError(f"cannot fill rows {start} to {end} of a cache of {cache_length}")
-    signatures = {1: DECODE} | dict(lengths)
-    usable = sorted((length for length in signatures if length <= cache_length), reverse=True)
+    usable = sorted({1, *(length for length in lengths if length <= cache_length)}, reverse=True)
     # best[n]: (cost, calls, length of the first chunk) when n rows are left. A chunk that has to start
     # earlier fills fewer new rows, which depends on where its row is, so go backwards from the end.
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
@@ -76,7 +70,7 @@ def plan(
     position = start
     while position < end:
         length = best[end - position][2]
-        chunk = Chunk(min(position, cache_length - length), length, signatures[length])
+        chunk = Chunk(min(position, cache_length - length), length)
         chunks.append(chunk)
         position = chunk.end
     return chunks

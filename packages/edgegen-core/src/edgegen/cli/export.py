@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def _lengths(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
-    """Whole numbers separated by commas."""
+    """Whole numbers separated by commas, or ``none``."""
+    if value == "none":
+        return ()
     try:
         return tuple(sorted(int(part) for part in value.split(",")))
     except ValueError:
@@ -36,6 +38,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--scheme", help="Quantization scheme; default: the variant's own.")
 @click.option("--prefill-lengths", callback=_lengths, default="8,64,128", show_default=True, help="In tokens.")
 @click.option("--cache-length", type=click.IntRange(1), default=1280, show_default=True, help="In tokens.")
+@click.option("--short-caches", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")
 @click.option("--target", default="tflite", show_default=True, help="What to make.")
 @click.option("--checkpoint-format", help="Default: detected.")
 @click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")

@@ -40,6 +40,8 @@ class ExportOptions:
         scheme: quantization scheme or alias; None for the variant's own.
         prefill_lengths: one ``prefill_<N>`` signature each, in tokens.
         cache_length: slots of the key/value cache, in tokens.
+        short_caches: shorter caches to begin a text on, see :mod:`edgegen.tflite.naming`; those that are not
+            shorter are left out.
         target: what to make.
         checkpoint_format: None to detect it.
         composites: which composites to keep, see :class:`edgegen.tracing.Composites`.
@@ -53,6 +55,7 @@ class ExportOptions:
     scheme: str | None = None
     prefill_lengths: tuple[int, ...] = (8, 64, 128)
     cache_length: int = 1280
+    short_caches: tuple[int, ...] = (256,)
     target: str = "tflite"
     checkpoint_format: str | None = None
     composites: str = "none"
@@ -143,7 +146,8 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         sources = _match(checkpoint, family, variant, config, model)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
     with report.stage("trace") as stage:
-        signatures = model.signatures(options.prefill_lengths, options.cache_length)
+        shorter = [slots for slots in options.short_caches if slots < options.cache_length]
+        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter)
         program = build_program(signatures, Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     loaded: Scheme = load(scheme.scheme)

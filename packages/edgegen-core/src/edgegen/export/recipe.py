@@ -40,6 +40,7 @@ def recipe(job: Job) -> dict[str, Any]:
             "scheme": job.scheme_name,
             "prefill_lengths": list(options.prefill_lengths),
             "cache_length": options.cache_length,
+            "short_caches": list(options.short_caches),
             "target": options.target,
             "composites": options.composites,
             "layers": dict(options.layers),

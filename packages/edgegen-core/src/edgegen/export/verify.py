@@ -22,6 +22,7 @@ from torch import nn
 from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.errors import VerificationError
 from edgegen.storage import Tolerance
+from edgegen.tflite.naming import SignatureGroup, signature_groups
 from edgegen.tflite.session import Session, State
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Verification:
         logits_error: root-mean-square difference of the logits, relative to the eager logits' own root mean square;
             both about their mean, since a constant added to all logits changes nothing.
         top1: share of positions where the most likely token is the same.
-        prefill_error: the largest such error of a prefill signature against the file's own decoding.
+        prefill_error: the largest such error of any other signature against the file's own decoding.
     """
 
     positions: int
@@ -90,7 +91,8 @@ def verify(job: Job, path: Path) -> Verification:
     session = Session(path)
     start = job.tokenizer.bos_token_id if job.tokenizer else None
     length = min(LENGTH, job.options.cache_length)
-    tokens, decoded = _write_text(session, start or 0, length)
+    *shorter, whole = signature_groups(session.signatures)
+    tokens, decoded = _write_text(session, whole, start or 0, length)
     with streamed_weights(job.model, job.sources):
         expected = _eager_logits(job.model, tokens)
     return Verification(
@@ -98,30 +100,31 @@ def verify(job: Job, path: Path) -> Verification:
         logits_error=_error(decoded, expected),
         top1=float(np.mean(decoded.argmax(-1) == expected.argmax(-1))),
         prefill_error=max(
-            (_prefill_error(session, name, tokens, decoded) for name in session.signatures if name != "decode"),
-            default=0.0,
+            _prefill_error(session, group, read, tokens, decoded)
+            for group in (*shorter, whole)
+            for read in group.prefill
         ),
     )
 
 
-def _write_text(session: Session, start: int, length: int) -> tuple[list[int], Logits]:
+def _write_text(session: Session, group: SignatureGroup, start: int, length: int) -> tuple[list[int], Logits]:
     """``length`` tokens, and the logits after each: ``[length, V]``."""
     generator = np.random.default_rng(_SEED)
-    state = session.new_state()
+    state = session.new_state(group.names)
     tokens, logits = [start], []
     while True:
-        logits.append(_decode(session, state, tokens, len(tokens) - 1))
+        logits.append(_decode(session, group, state, tokens, len(tokens) - 1))
         if len(tokens) == length:
             return tokens, np.stack(logits)
         tokens.append(_sample(logits[-1], generator))
 
 
-def _decode(session: Session, state: State, tokens: list[int], position: int) -> Logits:
+def _decode(session: Session, group: SignatureGroup, state: State, tokens: list[int], position: int) -> Logits:
     inputs = {
         "tokens": np.array([[tokens[position]]], np.int32),
         "input_pos": np.array([position], np.int32),
     }
-    logits: Logits = session.run("decode", inputs, state)["logits"][0, 0]
+    logits: Logits = session.run(group.decode, inputs, state)["logits"][0, 0]
     return logits
 
 
@@ -132,15 +135,14 @@ def _sample(logits: Logits, generator: np.random.Generator) -> int:
     return int(generator.choice(chosen, p=weights / weights.sum()))
 
 
-def _prefill_error(session: Session, name: str, tokens: list[int], decoded: Logits) -> float:
-    """Read the first half of the text with one prefill signature, the next token with ``decode``."""
-    length = session.signatures[name].inputs["tokens"].shape[1]
+def _prefill_error(session: Session, group: SignatureGroup, length: int, tokens: list[int], decoded: Logits) -> float:
+    """Read the first half of the text with one prefill signature, the next token with its ``decode``."""
     read = min(len(tokens) // 2, length)
     padded = [*tokens[:read], *[0] * (length - read)]
-    state = session.new_state()
+    state = session.new_state(group.names)
     positions = np.arange(length, dtype=np.int32)
-    session.run(name, {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
-    logits = _decode(session, state, tokens, read)
+    session.run(group.prefill[length], {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
+    logits = _decode(session, group, state, tokens, read)
     return _error(logits, decoded[read])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -87,6 +87,13 @@ class State:
         info = self.infos[name]
         self.buffers[name].write(np.ascontiguousarray(contents.reshape(info.shape), info.dtype))
 
+    def copy_from(self, smaller: State) -> None:
+        """Take over the contents of a state whose tensors are no longer than these along any axis."""
+        for name in self.infos:
+            contents, old = self.read(name), smaller.read(name)
+            contents[tuple(map(slice, old.shape))] = old
+            self.write(name, contents)
+
     def clear(self) -> None:
         """Fill everything with zeros; fresh buffers hold garbage."""
         for name, info in self.infos.items():
@@ -156,18 +163,23 @@ class Session:
             for key, names in self._model.get_signature_list().items()
         }
 
-    def new_state(self) -> State:
-        """Zeroed buffers for the state of all signatures; signatures share what has one name.
+    def new_state(self, signatures: Collection[str] | None = None) -> State:
+        """Zeroed buffers for the state of ``signatures`` (default: all), which share what has one name.
 
         Raises:
-            UsageError: two signatures give one name different shapes.
+            UsageError: two of them give one name different shapes.
         """
         infos: dict[str, TensorInfo] = {}
         buffers: dict[str, Any] = {}
-        for key, signature in self.signatures.items():
-            for name in signature.state:
-                if infos.setdefault(name, signature.inputs[name]) != signature.inputs[name]:
-                    raise UsageError(f"state tensor {name} differs in shape between signatures", code="EG103")
+        for key in self.signatures if signatures is None else signatures:
+            info = self._signature(key)
+            for name in info.state:
+                if infos.setdefault(name, info.inputs[name]) != info.inputs[name]:
+                    raise UsageError(
+                        f"state tensor {name} differs in shape between signatures",
+                        code="EG103",
+                        hint="make one state for each group of signatures that agree",
+                    )
                 if name not in buffers:
                     buffers[name] = self._model.create_input_buffer_by_name(key, name)
         state = State(buffers, infos)

@@ -133,15 +133,11 @@ def _slices(slots: Any) -> Iterator[tuple[_Slot, int, int]]:
 
 
 class _Quantization(schema.QuantizationParametersT):  # type: ignore[misc]
-    """Scales of one parameter, written once however many signatures use it.
+    """Scales of one parameter, written once however many signatures use it. Zero points are all 0."""
 
-    Zero points are all 0 and take 8 bytes a channel, so every parameter with as many channels shares one vector.
-    """
-
-    def __init__(self, channels: int, shared_zeros: dict[int, int]) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.scales = np.ones(channels, np.float32)
-        self._shared_zeros = shared_zeros
         self._packed: tuple[Any, int] | None = None
 
     def Pack(self, builder: Any) -> int:
@@ -150,14 +146,33 @@ class _Quantization(schema.QuantizationParametersT):  # type: ignore[misc]
         return self._packed[1]
 
     def _pack(self, builder: Any) -> int:
-        channels = len(self.scales)
-        scales = builder.CreateNumpyVector(self.scales)
-        if channels not in self._shared_zeros:
-            self._shared_zeros[channels] = builder.CreateNumpyVector(np.zeros(channels, np.int64))
+        # Scales must not be shared by contents: before they are known all are alike, and the head would grow later.
+        scales = flatbuffers.Builder.CreateNumpyVector(builder, self.scales)
+        zeros = builder.CreateNumpyVector(np.zeros(len(self.scales), np.int64))
         schema.QuantizationParametersStart(builder)
         schema.QuantizationParametersAddScale(builder, scales)
-        schema.QuantizationParametersAddZeroPoint(builder, self._shared_zeros[channels])
+        schema.QuantizationParametersAddZeroPoint(builder, zeros)
         return int(schema.QuantizationParametersEnd(builder))
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal strings and equal vectors once: signatures repeat names, shapes and zero points."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 20)
+        self._strings: dict[str, int] = {}
+        self._vectors: dict[tuple[str, bytes], int] = {}
+
+    def CreateString(self, text: str, encoding: str = "utf-8", errors: str = "strict") -> int:
+        if text not in self._strings:
+            self._strings[text] = int(super().CreateString(text, encoding, errors))
+        return self._strings[text]
+
+    def CreateNumpyVector(self, vector: Any) -> int:
+        key = (vector.dtype.str, vector.tobytes())
+        if key not in self._vectors:
+            self._vectors[key] = int(super().CreateNumpyVector(vector))
+        return self._vectors[key]
 
 
 @dataclass
@@ -170,7 +185,6 @@ class _Head:
     slots: dict[str, _Slot] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._zeros: dict[int, int] = {}
         self._constants: dict[bytes, int] = {}
         self._opcodes: dict[str, int] = {}
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 means "no data"
@@ -195,8 +209,7 @@ class _Head:
         for slot in self.slots.values():
             buffer = self._buffers[slot.buffer]
             buffer.offset, buffer.size = slot.offset, slot.parameter.nbytes
-        self._zeros.clear()
-        builder = flatbuffers.Builder(1 << 20)
+        builder = _SharingBuilder()
         builder.Finish(self._model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
@@ -229,7 +242,7 @@ class _Head:
         if name not in self.slots:
             parameter = self.parameters[name]
             rows = parameter.source.rows
-            quantization = _Quantization(rows, self._zeros) if parameter.storage.per_channel else None
+            quantization = _Quantization(rows) if parameter.storage.per_channel else None
             self._buffers.append(schema.BufferT())
             self.slots[name] = _Slot(parameter, len(self._buffers) - 1, quantization)
         return self.slots[name]
