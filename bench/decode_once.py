@@ -2,7 +2,8 @@
 
 Takes any file whose signatures ``prefill_<N>`` and ``decode`` have the inputs ``tokens`` and ``input_pos``, a cache
 under the same names as input and output, and maybe the causal ``mask`` as an input of float or bool, as the reference's
-files have. A mask is made before the clock starts, though a client has to make one for each call.
+files have. A mask is made before the clock starts, though a client has to make one for each call. Of a file that also
+has signatures on shorter caches those are run that hold the whole text, as ``edgegen run`` does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegen.tflite.naming import signature_groups
 from edgegen.tflite.session import Session, SignatureInfo
 
 PROMPT_TOKENS = 128
@@ -28,28 +30,32 @@ Array = npt.NDArray[Any]
 
 
 class Model:
-    """One file with one cache; positions are the caller's business."""
+    """One file with one cache; positions are the caller's business.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    Args:
+        path: the ``.tflite`` file.
+        threads: for XNNPACK.
+        whole_cache: leave signatures on shorter caches alone.
+    """
+
+    def __init__(self, path: Path, threads: int, *, whole_cache: bool) -> None:
         self._session = Session(path, threads=threads, weight_cache=":memory:")
-        self._state = self._session.new_state()
-        self._prefill = {
-            info.inputs["tokens"].shape[1]: name
-            for name, info in self._session.signatures.items()
-            if name.startswith("prefill")
-        }
+        *short, whole = signature_groups(self._session.signatures)
+        fitting = [group for group in short if (group.cache or 0) >= PROMPT_TOKENS + DECODE_TOKENS]
+        self._group = whole if whole_cache or not fitting else fitting[0]
+        self._state = self._session.new_state(self._group.names)
 
     @property
     def vocab_size(self) -> int:
-        return self._session.signatures["decode"].outputs["logits"].shape[-1]
+        return self._session.signatures[self._group.decode].outputs["logits"].shape[-1]
 
     def prefill_inputs(self, token_ids: list[int]) -> tuple[str, dict[str, Array]]:
         """The shortest signature that takes all of ``token_ids`` from position 0, and its inputs, padded."""
-        length = min(length for length in self._prefill if length >= len(token_ids))
-        return self._inputs(self._prefill[length], token_ids + [0] * (length - len(token_ids)), 0)
+        length = min(length for length in self._group.prefill if length >= len(token_ids))
+        return self._inputs(self._group.prefill[length], token_ids + [0] * (length - len(token_ids)), 0)
 
     def decode_inputs(self, token_id: int, position: int) -> tuple[str, dict[str, Array]]:
-        return self._inputs("decode", [token_id], position)
+        return self._inputs(self._group.decode, [token_id], position)
 
     def _inputs(self, signature: str, token_ids: list[int], position: int) -> tuple[str, dict[str, Array]]:
         info = self._session.signatures[signature]
@@ -88,10 +94,10 @@ def continuation(model: Model, prompt_ids: list[int]) -> list[int]:
     return said
 
 
-def measure(path: Path, threads: int, repeats: int) -> tuple[Model, dict[str, list[float]]]:
+def measure(path: Path, threads: int, repeats: int, whole_cache: bool) -> tuple[Model, dict[str, list[float]]]:
     """The model, and for each measure one figure for each repeat."""
     began = time.perf_counter()
-    model = Model(path, threads)
+    model = Model(path, threads, whole_cache=whole_cache)
     loaded = time.perf_counter()
     # Which tokens they are makes no difference to the speed; 7919 is a prime, so that they differ.
     prompt = [index * 7919 % model.vocab_size for index in range(PROMPT_TOKENS)]
@@ -128,10 +134,11 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a .tflite file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5, help="after one that does not count")
+    parser.add_argument("--whole-cache", action="store_true", help="do not use signatures on shorter caches")
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json, to continue the prompt with")
     parser.add_argument("--prompt", help="a text to continue")
     arguments = parser.parse_args()
-    model, figures = measure(arguments.model, arguments.threads, arguments.repeats)
+    model, figures = measure(arguments.model, arguments.threads, arguments.repeats, arguments.whole_cache)
     said: dict[str, Any] = {"token_ids": [], "text": ""}
     if arguments.tokenizer and arguments.prompt:
         from tokenizers import Tokenizer

@@ -25,6 +25,7 @@ def edgegen_model_families():
     llama = "edgegen_models_llama.model"
     yield ModelFamily(
         name="tiny", summary="a Llama for tests", config="tiny_size:config", builder=f"{llama}:build",
+        read_config=f"{llama}:read_config",
         variants=tuple(
             Variant(name=name, parameters=94_528, context_length=64, source="nowhere/tiny", license="apache-2.0")
             for name in ("tiny-100k", "tiny-wider")

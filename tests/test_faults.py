@@ -58,14 +58,33 @@ def test_missing_shard(edgegen, copied, out):
 
 
 def test_wrong_variant_for_a_checkpoint(edgegen, checkpoint, out):
-    result = export(edgegen, checkpoint, out, variant="tiny-wider")
-    expect(result, 4, "error[EG204]", "tiny-wider")
-    assert "64" in result.err
-    assert "96" in result.err
+    expect(export(edgegen, checkpoint, out, variant="tiny-wider"), 4, "error[EG205]", "expected 96", "says 64")
+
+
+def test_a_checkpoint_that_says_nothing_of_itself_is_matched_by_shape(edgegen, copied, out):
+    (copied / "config.json").unlink()
+    expect(export(edgegen, copied, out, variant="tiny-wider"), 4, "error[EG204]", "tiny-wider", "[320, 64]")
+
+
+def test_a_variant_that_differs_in_no_shape(edgegen, smollm2, out):
+    result = export(edgegen, smollm2, out, variant="smollm-135m")
+    expect(
+        result,
+        4,
+        "error[EG205]",
+        "rotary_base   expected 10000.0, the checkpoint says 100000.0",
+        "edgegen export llama",
+    )
+
+
+def test_a_configuration_key_that_nobody_knows(edgegen, copied, out):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, "sliding_surprise": 7}))
+    expect(export(edgegen, copied, out, variant="llama"), 4, "error[EG207]", "sliding_surprise = 7")
 
 
 def test_another_architectures_checkpoint(edgegen, smollm2, out):
-    expect(export(edgegen, smollm2, out), 4, "error[EG204]")
+    expect(export(edgegen, smollm2, out), 4, "error[EG205]")
 
 
 def test_weights_that_are_missing_and_left_over_are_both_shown(edgegen, copied, out):

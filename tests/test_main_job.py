@@ -86,10 +86,22 @@ def test_composites_named_on_the_command_line_are_in_the_file(checkpoint, edgege
     assert decode["composites"] == {"odml.rms_norm": 5, "odml.scaled_dot_product_attention": 2}
 
 
+def test_an_unlisted_size_takes_its_configuration_from_the_checkpoint(exported, checkpoint, edgegen, tmp_path):
+    result = edgegen(
+        "export", "llama", "--checkpoint", checkpoint, "-o", tmp_path / "out", "--scheme", "fp32",
+        "--prefill-lengths", "4,16", "--cache-length", 48, "--no-verify",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert (tmp_path / "out" / "model.tflite").read_bytes() == (exported / "model.tflite").read_bytes()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["name"], manifest["parameters"], manifest["context_length"]) == ("checkpoint0", 94_528, 64)
+
+
 def test_a_dry_run_says_what_would_be_written_and_writes_nothing(checkpoint, edgegen, tmp_path):
     result = edgegen("export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "out", "--dry-run", "--json")
     assert result.json["weight_bytes_by_storage"]["int8-channel"] > 90_000
-    assert result.json["signatures"] == ["prefill_8", "prefill_64", "prefill_128", "decode"]
+    whole = ["prefill_8", "prefill_64", "prefill_128", "decode"]
+    assert result.json["signatures"] == [*whole, *(f"cache_256_{name}" for name in whole)]
     assert list(tmp_path.iterdir()) == []
 
 

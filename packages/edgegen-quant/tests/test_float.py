@@ -18,7 +18,14 @@ FLOAT16 = Storage("float16")
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 12))
 
 
-@given(arrays(np.float32, SHAPES, elements=st.floats(width=32)))
+@pytest.mark.parametrize("scheme", [FP32, FP16, INT8_CHANNEL])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_refused_by_every_scheme(scheme, number):
+    with pytest.raises(CheckpointError, match="NaN or infinity"):
+        scheme.encode(np.array([[1, number]], np.float32), FLOAT32)
+
+
+@given(arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
 def test_float32_keeps_every_bit(rows: Rows):
     for scheme in (FP32, FP16, INT8_CHANNEL):
         encoded = scheme.encode(rows, FLOAT32)

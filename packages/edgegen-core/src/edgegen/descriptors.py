@@ -78,6 +78,10 @@ class ModelFamily:
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
     device; ``layers`` maps a building block to the implementation chosen for it. The module offers
     ``signatures(prefill_lengths, cache_length, short_caches) -> list[edgegen.tracing.Signature]``."""
+    read_config: str | None = None
+    """``module:attr`` of ``(checkpoint: edgegen.checkpoints.Checkpoint) -> config | None``: what the checkpoint says of
+    itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a
+    variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.checkpoints.WeightMap``."""
 

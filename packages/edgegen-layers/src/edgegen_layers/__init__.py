@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from edgegen_layers.config import (
         AttentionConfig,
         FeedForwardConfig,
+        LinearScaling,
+        Llama3Scaling,
+        LongRopeScaling,
         ModelConfig,
         NormalizationConfig,
         TransformerBlockConfig,
     )
     from edgegen_layers.decoder import DecoderLM, TransformerBlock
-    from edgegen_layers.feed_forward import GatedFeedForward
+    from edgegen_layers.feed_forward import FeedForward, GatedFeedForward
     from edgegen_layers.kernels import AttentionKernel, MatmulAttention, SdpaAttention
     from edgegen_layers.norm import RMSNorm
     from edgegen_layers.rotary import apply_rotary, rotary_table
@@ -27,9 +30,13 @@ __all__ = [
     "AttentionKernel",
     "CausalSelfAttention",
     "DecoderLM",
+    "FeedForward",
     "FeedForwardConfig",
     "GatedFeedForward",
     "KVCache",
+    "LinearScaling",
+    "Llama3Scaling",
+    "LongRopeScaling",
     "MatmulAttention",
     "ModelConfig",
     "NormalizationConfig",
@@ -49,12 +56,15 @@ _MODULES = {
     "config": (
         "AttentionConfig",
         "FeedForwardConfig",
+        "LinearScaling",
+        "Llama3Scaling",
+        "LongRopeScaling",
         "ModelConfig",
         "NormalizationConfig",
         "TransformerBlockConfig",
     ),
     "decoder": ("DecoderLM", "TransformerBlock"),
-    "feed_forward": ("GatedFeedForward",),
+    "feed_forward": ("FeedForward", "GatedFeedForward"),
     "kernels": ("AttentionKernel", "MatmulAttention", "SdpaAttention"),
     "norm": ("RMSNorm",),
     "rotary": ("apply_rotary", "rotary_table"),

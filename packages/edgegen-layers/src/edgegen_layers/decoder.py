@@ -9,13 +9,13 @@ from torch import nn
 
 from edgegen.tflite.naming import decode_name, prefill_name
 from edgegen.tracing import Repeated, Signature
-from edgegen_layers.attention import CausalSelfAttention
+from edgegen_layers.attention import CausalSelfAttention, Place
 from edgegen_layers.cache import KVCache
-from edgegen_layers.config import ModelConfig, TransformerBlockConfig
-from edgegen_layers.feed_forward import GatedFeedForward
-from edgegen_layers.kernels import AttentionKernel, MatmulAttention, causal_hidden
-from edgegen_layers.norm import RMSNorm
-from edgegen_layers.rotary import RotaryTable, rotary_table
+from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
+from edgegen_layers.feed_forward import build_feed_forward
+from edgegen_layers.kernels import AttentionKernel, MatmulAttention, causal_hidden, softcap
+from edgegen_layers.norm import build_norm
+from edgegen_layers.rotary import rotary_table
 
 
 class TransformerBlock(Repeated):
@@ -23,29 +23,36 @@ class TransformerBlock(Repeated):
 
     def __init__(self, dim: int, config: TransformerBlockConfig, kernel: AttentionKernel) -> None:
         super().__init__()
-        self.structure_key = (dim, config, type(kernel))
-        self.attention_norm = RMSNorm(dim, config.pre_attention_norm_config)
+        self.config = config
+        self.structure_key = (dim, config, kernel)
+        self.attention_norm = build_norm(dim, config.pre_attention_norm_config)
         self.attention = CausalSelfAttention(dim, config.attn_config, kernel)
-        self.feed_forward_norm = RMSNorm(dim, config.pre_ff_norm_config)
-        self.feed_forward = GatedFeedForward(dim, config.ff_config)
+        if not config.parallel_residual:
+            self.feed_forward_norm = build_norm(dim, config.pre_ff_norm_config)
+        self.feed_forward = build_feed_forward(dim, config.ff_config)
+        if config.post_attention_norm_config is not None:
+            self.post_attention_norm = build_norm(dim, config.post_attention_norm_config)
+        if config.post_ff_norm_config is not None:
+            self.post_feed_forward_norm = build_norm(dim, config.post_ff_norm_config)
 
     @property
     def structure(self) -> Hashable:
         return self.structure_key
 
     def forward(
-        self,
-        x: torch.Tensor,
-        rotary: RotaryTable,
-        mask: torch.Tensor,
-        start: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
+        self, x: torch.Tensor, place: Place, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        attended, keys, values = self.attention(self.attention_norm(x), rotary, mask, start, keys, values)
+        normalized = self.attention_norm(x)
+        attended, keys, values = self.attention(normalized, place, keys, values)
+        if self.config.post_attention_norm_config is not None:
+            attended = self.post_attention_norm(attended)
+        if self.config.parallel_residual:
+            return x + attended + self.feed_forward(normalized), keys, values
         x = x + attended
-        x = x + self.feed_forward(self.feed_forward_norm(x))
-        return x, keys, values
+        forwarded = self.feed_forward(self.feed_forward_norm(x))
+        if self.config.post_ff_norm_config is not None:
+            forwarded = self.post_feed_forward_norm(forwarded)
+        return x + forwarded, keys, values
 
 
 class DecoderLM(nn.Module):
@@ -62,11 +69,9 @@ class DecoderLM(nn.Module):
         self.kernel = kernel or MatmulAttention()
         dim = config.embedding_dim
         self.embedding = nn.Embedding(config.vocab_size, dim)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(dim, config.block_config, self.kernel) for _ in range(config.num_layers)
-        )
-        self.final_norm = RMSNorm(dim, config.final_norm_config)
-        self.lm_head = nn.Linear(dim, config.vocab_size, bias=False)
+        self.blocks = nn.ModuleList(TransformerBlock(dim, block, self.kernel) for block in config.blocks)
+        self.final_norm = build_norm(dim, config.final_norm_config)
+        self.lm_head = nn.Linear(dim, config.vocab_size, bias=config.lm_head_use_bias)
         if config.tie_embeddings:
             self.lm_head.weight = self.embedding.weight
 
@@ -84,27 +89,40 @@ class DecoderLM(nn.Module):
         Returns:
             ``kv_cache``, updated, and ``logits [1, T, V]`` if asked for.
         """
-        attention = self.config.block_config.attn_config
-        rotary = rotary_table(input_pos, attention.head_dim, attention.rotary_base)
-        slots = self.kernel.cache_length(kv_cache.k[0])
-        mask = self.kernel.mask(causal_hidden(input_pos, slots), attention)
-        start = input_pos[:1]
+        places = self._places(input_pos, self.kernel.cache_length(kv_cache.k[0]))
         x = self.embedding(tokens)  # [1, T, D]
+        if self.config.embedding_scale is not None:
+            x = x * self.config.embedding_scale
         updated = KVCache([], [])
-        for block, keys, values in zip(self.blocks, kv_cache.k, kv_cache.v, strict=True):
-            x, keys, values = block(x, rotary, mask, start, keys, values)
+        for block, config, keys, values in zip(self.blocks, self.config.blocks, kv_cache.k, kv_cache.v, strict=True):
+            x, keys, values = block(x, places[config.attn_config], keys, values)
             updated.k.append(keys)
             updated.v.append(values)
         if not logits:
             return {"kv_cache": updated}
-        return {"kv_cache": updated, "logits": self.lm_head(self.final_norm(x))}
+        scores = self.lm_head(self.final_norm(x))
+        return {"kv_cache": updated, "logits": softcap(scores, self.config.final_logit_softcap)}
+
+    def _places(self, input_pos: torch.Tensor, slots: int) -> dict[AttentionConfig, Place]:
+        """One for each kind of attention among the blocks."""
+        return {
+            config: Place(
+                rotary_table(input_pos, config.rotary_dim, config.rotary_base, config.rotary_scaling),
+                self.kernel.mask(causal_hidden(input_pos, slots, config.sliding_window), config),
+                input_pos[:1],
+            )
+            for config in dict.fromkeys(block.attn_config for block in self.config.blocks)
+        }
 
     def new_cache(self, length: int, device: str | torch.device | None = None) -> KVCache:
         """An empty cache with ``length`` slots, on ``device`` (default: the model's)."""
-        k, v = self.kernel.cache_shapes(self.config.block_config.attn_config, length)
         device = device or self.embedding.weight.device
-        layers = range(self.config.num_layers)
-        return KVCache([torch.zeros(k, device=device) for _ in layers], [torch.zeros(v, device=device) for _ in layers])
+        cache = KVCache([], [])
+        for block in self.config.blocks:
+            keys, values = self.kernel.cache_shapes(block.attn_config, length)
+            cache.k.append(torch.zeros(keys, device=device))
+            cache.v.append(torch.zeros(values, device=device))
+        return cache
 
     def signatures(
         self, prefill_lengths: Sequence[int], cache_length: int, short_caches: Sequence[int] = ()

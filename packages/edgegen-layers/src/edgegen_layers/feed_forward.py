@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
-from edgegen_layers.config import FeedForwardConfig
+from edgegen_layers.config import ACTIVATIONS, FeedForwardConfig
+
+
+class Activation(nn.Module):
+    """An activation by its name in :data:`~edgegen_layers.config.ACTIVATIONS`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        function, self.options = ACTIVATIONS[name]
+        self.function = getattr(nn.functional, function)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x, **self.options)  # type: ignore[no-any-return]
 
 
 class GatedFeedForward(nn.Module):
@@ -18,10 +28,28 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, dim: int, config: FeedForwardConfig) -> None:
         super().__init__()
-        self.activation: Callable[[torch.Tensor], torch.Tensor] = getattr(nn.functional, config.activation)
+        self.activation = Activation(config.activation)
         self.gate_up = nn.Linear(dim, 2 * config.intermediate_size, bias=config.use_bias)
         self.down = nn.Linear(config.intermediate_size, dim, bias=config.use_bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)  # [B, T, F] each
         return self.down(self.activation(gate) * up)  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """``down(activation(up(x)))``, ``[B, T, D] -> [B, T, D]``."""
+
+    def __init__(self, dim: int, config: FeedForwardConfig) -> None:
+        super().__init__()
+        self.activation = Activation(config.activation)
+        self.up = nn.Linear(dim, config.intermediate_size, bias=config.use_bias)
+        self.down = nn.Linear(config.intermediate_size, dim, bias=config.use_bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
+
+
+def build_feed_forward(dim: int, config: FeedForwardConfig) -> nn.Module:
+    """The feed-forward layer that ``config`` describes."""
+    return GatedFeedForward(dim, config) if config.gated else FeedForward(dim, config)

@@ -5,7 +5,6 @@ A kernel owns the layout of its cache. Both here give the same numbers; they dif
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -86,18 +85,26 @@ class MatmulAttention:
         keys = dynamic_update_slice(keys, k.transpose(1, 2), start, 2)
         values = dynamic_update_slice(values, v.permute(0, 2, 3, 1), start, 3)
         grouped = q.transpose(1, 2).reshape(batch, config.num_query_groups, -1, dim)  # [B, KH, G*T, H]
-        scores = (grouped * (1 / math.sqrt(dim))) @ keys.transpose(2, 3) + mask  # [B, KH, G*T, S]
+        scores = (grouped * config.score_scale) @ keys.transpose(2, 3)  # [B, KH, G*T, S]
+        scores = softcap(scores, config.logit_softcap) + mask
         mixed = scores.softmax(dim=-1) @ values.transpose(2, 3)  # [B, KH, G*T, H]
         return mixed.reshape(batch, heads, length, dim).transpose(1, 2).flatten(2), keys, values
 
 
-@composite("odml.scaled_dot_product_attention", attributes=("scale",))
-def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, *, scale: float) -> torch.Tensor:
+def softcap(x: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """``cap * tanh(x / cap)``, or ``x`` itself where there is no cap."""
+    return x if cap is None else (x * (1 / cap)).tanh() * cap
+
+
+@composite("odml.scaled_dot_product_attention", attributes=("scale", "logit_cap"))
+def sdpa(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, *, scale: float, logit_cap: float | None
+) -> torch.Tensor:
     """``q [B, T, N, H]``, ``k`` and ``v [B, S, KH, H]``, ``mask [1, 1, T, S]`` (added) ``-> [B, T, N, H]``."""
     batch, length, heads, dim = q.shape
     groups = k.shape[2]
     grouped = q.transpose(1, 2).reshape(batch, groups, -1, dim)  # [B, KH, G*T, H]
-    scores = grouped @ k.permute(0, 2, 3, 1) * scale  # [B, KH, G*T, S]
+    scores = softcap(grouped @ k.permute(0, 2, 3, 1) * scale, logit_cap)  # [B, KH, G*T, S]
     scores = scores.reshape(batch, heads, length, -1) + mask
     weights = scores.softmax(dim=-1).reshape(batch, groups, -1, k.shape[1])
     mixed = weights @ v.transpose(1, 2)  # [B, KH, G*T, H]
@@ -133,13 +140,18 @@ class SdpaAttention:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         keys = dynamic_update_slice(keys, k, start, 1)
         values = dynamic_update_slice(values, v, start, 1)
-        return sdpa(q, keys, values, mask, scale=1 / math.sqrt(config.head_dim)).flatten(2), keys, values
+        mixed = sdpa(q, keys, values, mask, scale=config.score_scale, logit_cap=config.logit_softcap)
+        return mixed.flatten(2), keys, values
 
 
-def causal_hidden(positions: torch.Tensor, length: int) -> torch.Tensor:
-    """``[T, S]``: 1 where slot s comes after the token's position, else 0.
+def causal_hidden(positions: torch.Tensor, length: int, window: int | None = None) -> torch.Tensor:
+    """``[T, S]``: 1 where slot s comes after the token's position or ``window`` or more before it, else 0.
 
     In float arithmetic, which XNNPACK takes; comparisons it does not. Positions beyond 2^24 would not be exact.
     """
     slots = torch.arange(length, device=positions.device, dtype=torch.float32)
-    return (slots - positions.float()[:, None]).clamp(0, 1)
+    ahead = slots - positions.float()[:, None]
+    hidden = ahead.clamp(0, 1)
+    if window is None or window >= length:
+        return hidden
+    return hidden + (-ahead - (window - 1)).clamp(0, 1)

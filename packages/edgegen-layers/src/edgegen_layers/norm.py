@@ -15,6 +15,11 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, *, epsilon: float) -> torch.
     return nn.functional.rms_norm(x, weight.shape, weight, epsilon)
 
 
+def build_norm(dim: int, config: NormalizationConfig) -> nn.Module:
+    """The normalization that ``config`` describes, over a last axis of ``dim``."""
+    return RMSNorm(dim, config) if config.kind == "rms" else nn.LayerNorm(dim, config.epsilon)
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square normalization with a learned scale, ``[..., D] -> [..., D]``."""
 

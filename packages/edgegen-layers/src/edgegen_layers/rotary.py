@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+
+from edgegen_layers.config import LinearScaling, Llama3Scaling, LongRopeScaling, RotaryScaling
 
 RotaryTable = tuple[torch.Tensor, torch.Tensor]
 
 
-def rotary_table(positions: torch.Tensor, head_dim: int, base: float) -> RotaryTable:
-    """Cosines and signed sines for :func:`apply_rotary`, each ``[1, T, 1, H]``.
+def rotary_table(
+    positions: torch.Tensor, rotary_dim: int, base: float, scaling: RotaryScaling | None = None
+) -> RotaryTable:
+    """Cosines and signed sines for :func:`apply_rotary`, each ``[1, T, 1, R]``.
 
     Args:
         positions: ``[T]``, any numeric dtype.
-        head_dim: H, even.
+        rotary_dim: R, the channels of a head that are rotated; even.
         base: frequencies fall from 1 to ``1 / base``.
+        scaling: how they are stretched.
     """
-    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    frequencies = 1.0 / base**exponent  # [H/2]
-    angles = positions.float()[:, None] * frequencies  # [T, H/2]
-    sin = angles.sin()
+    exponent = torch.arange(0, rotary_dim, 2, device=positions.device, dtype=torch.float32) / rotary_dim
+    frequencies, amplitude = _scaled(1.0 / base**exponent, scaling)  # [R/2]
+    angles = positions.float()[:, None] * frequencies  # [T, R/2]
+    cos, sin = angles.cos(), angles.sin()
+    if amplitude != 1.0:
+        cos, sin = cos * amplitude, sin * amplitude
     # The rotation negates one half; the sign sits in the table, so that applying it takes no negation.
-    signed = torch.cat([-sin, sin], dim=-1)
-    return _heads(torch.cat([angles.cos()] * 2, dim=-1)), _heads(signed)
+    return _heads(torch.cat([cos, cos], dim=-1)), _heads(torch.cat([-sin, sin], dim=-1))
 
 
 def apply_rotary(x: torch.Tensor, table: RotaryTable) -> torch.Tensor:
-    """Rotate every head of ``x [B, T, N, H]`` by its position."""
+    """Rotate the first R channels of every head of ``x [B, T, N, H]`` by its position."""
     cos, sin = table
-    half = x.shape[-1] // 2
+    rotary_dim = cos.shape[-1]
+    if rotary_dim < x.shape[-1]:
+        return torch.cat([apply_rotary(x[..., :rotary_dim], table), x[..., rotary_dim:]], dim=-1)
+    half = rotary_dim // 2
     swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
     return x * cos + swapped * sin
 
 
 def _heads(table: torch.Tensor) -> torch.Tensor:
-    return table[None, :, None, :]  # [T, H] -> [1, T, 1, H]
+    return table[None, :, None, :]  # [T, R] -> [1, T, 1, R]
+
+
+def _scaled(frequencies: torch.Tensor, scaling: RotaryScaling | None) -> tuple[torch.Tensor, float]:
+    """Frequencies as stretched, and what cosines and sines are multiplied by."""
+    match scaling:
+        case None:
+            return frequencies, 1.0
+        case LinearScaling(factor=factor):
+            return frequencies / factor, 1.0
+        case LongRopeScaling(factors=factors, attention_factor=amplitude):
+            # One by one, because a tensor of Python numbers has no contents on the meta device.
+            each = torch.cat([torch.full((1,), factor, device=frequencies.device) for factor in factors])
+            return frequencies / each, amplitude
+        case Llama3Scaling():
+            turns = scaling.original_length * frequencies / (2 * math.pi)
+            span = scaling.high_frequency_factor - scaling.low_frequency_factor
+            kept = ((turns - scaling.low_frequency_factor) / span).clamp(0, 1)
+            return frequencies * (kept + (1 - kept) / scaling.factor), 1.0

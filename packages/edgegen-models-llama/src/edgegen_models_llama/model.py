@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgegen.checkpoints import WeightMap
+from edgegen.checkpoints import Checkpoint, WeightMap
+from edgegen.checkpoints.settings import Settings
 from edgegen.checkpoints.weight_map import concat, interleaved_to_half_rotary, permute_rows
+from edgegen.errors import CheckpointError
 from edgegen.plugins import load, registry
 from edgegen_layers import (
     AttentionConfig,
@@ -32,17 +34,19 @@ class Size:
     hidden: int
     context: int
     vocab: int = 49_152
+    head_dim: int | None = None
     rotary_base: float = 10_000.0
+    epsilon: float = 1e-5
     tied: bool = True
 
     def config(self) -> ModelConfig:
         """This row as a model configuration."""
-        norm = NormalizationConfig(epsilon=1e-5)
+        norm = NormalizationConfig(epsilon=self.epsilon)
         block = TransformerBlockConfig(
             attn_config=AttentionConfig(
                 num_heads=self.heads,
                 num_query_groups=self.groups,
-                head_dim=self.dim // self.heads,
+                head_dim=self.head_dim or self.dim // self.heads,
                 rotary_base=self.rotary_base,
             ),
             ff_config=FeedForwardConfig(intermediate_size=self.hidden),
@@ -79,6 +83,75 @@ def config(variant: str) -> ModelConfig:
     return SIZES[variant].config()
 
 
+def read_config(checkpoint: Checkpoint) -> ModelConfig | None:
+    """What ``config.json`` or GGUF metadata says; None where there is neither.
+
+    Raises:
+        CheckpointError: it is no Llama, or one with parts that are not known here.
+    """
+    if not checkpoint.config:
+        return None
+    size = _read_gguf(checkpoint) if checkpoint.naming == "gguf" else _read_json(checkpoint)
+    return size.config()
+
+
+def _read_json(checkpoint: Checkpoint) -> Size:
+    settings = Settings(checkpoint)
+    settings.expect("model_type", "llama")
+    settings.expect("hidden_act", "silu")
+    for absent in ("attention_bias", "mlp_bias", "rope_interleaved"):
+        settings.expect(absent, False)
+    settings.expect("rope_scaling")
+    rope = settings.take("rope_parameters", dict, {})
+    if rope.get("rope_type", "default") != "default":
+        raise CheckpointError(f"rotary scaling {rope['rope_type']!r} of {checkpoint.path} is not known", code="EG207")
+    heads = settings.take("num_attention_heads", int)
+    dim = settings.take("hidden_size", int)
+    size = Size(
+        layers=settings.take("num_hidden_layers", int),
+        dim=dim,
+        heads=heads,
+        groups=settings.take("num_key_value_heads", int, heads),
+        hidden=settings.take("intermediate_size", int),
+        context=settings.take("max_position_embeddings", int),
+        vocab=settings.take("vocab_size", int),
+        head_dim=settings.take("head_dim", int, dim // heads),
+        rotary_base=float(rope.get("rope_theta") or settings.take("rope_theta", float, 10_000.0)),
+        epsilon=settings.take("rms_norm_eps", float),
+        tied=settings.take("tie_word_embeddings", bool, False),
+    )
+    settings.take("rope_theta", float, 0.0)
+    settings.finish()
+    return size
+
+
+def _read_gguf(checkpoint: Checkpoint) -> Size:
+    Settings(checkpoint).expect("general.architecture", "llama")
+    settings = Settings(checkpoint, prefix="llama.")
+    settings.expect("rope.scaling.type", "none")
+    heads = settings.take("attention.head_count", int)
+    dim = settings.take("embedding_length", int)
+    head_dim = settings.take("rope.dimension_count", int, dim // heads)
+    settings.expect("attention.key_length", head_dim)
+    settings.expect("attention.value_length", head_dim)
+    table = checkpoint.tensors.get("token_embd.weight")
+    size = Size(
+        layers=settings.take("block_count", int),
+        dim=dim,
+        heads=heads,
+        groups=settings.take("attention.head_count_kv", int, heads),
+        hidden=settings.take("feed_forward_length", int),
+        context=settings.take("context_length", int),
+        vocab=table.rows if table else settings.take("vocab_size", int),
+        head_dim=head_dim,
+        rotary_base=settings.take("rope.freq_base", float, 10_000.0),
+        epsilon=settings.take("attention.layer_norm_rms_epsilon", float),
+        tied="output.weight" not in checkpoint.tensors,
+    )
+    settings.finish()
+    return size
+
+
 def build(config: ModelConfig, *, layers: Mapping[str, str]) -> DecoderLM:
     """The model, on the current default device, with the attention kernel that ``layers`` names."""
     kernel = registry().layer("attention", layers.get("attention", "matmul"))
@@ -111,7 +184,7 @@ def huggingface(config: ModelConfig) -> WeightMap:
 def gguf(config: ModelConfig) -> WeightMap:
     """Names as llama.cpp's converter writes them; it also reorders the rows of queries and keys."""
     layer = "blk.{i}."
-    attention = config.block_config.attn_config
+    attention = config.blocks[0].attn_config
     return WeightMap(
         {
             "embedding.weight": "token_embd.weight",

@@ -15,6 +15,7 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         variants=VARIANTS,
         config="edgegen_models_llama.model:config",
         builder="edgegen_models_llama.model:build",
+        read_config="edgegen_models_llama.model:read_config",
         weight_maps={
             "huggingface": "edgegen_models_llama.model:huggingface",
             "gguf": "edgegen_models_llama.model:gguf",

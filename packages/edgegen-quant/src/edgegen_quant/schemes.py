@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgegen.errors import CheckpointError
 from edgegen.storage import FLOAT32, Encoded, ParameterInfo, Rows, Storage, Tolerance
+
+Numbers = npt.NDArray[Any]
 
 QUANTIZED_ROLES = ("linear", "embedding")
 """Matrices. Norm weights and biases stay float32: they are small, and kernels want them so."""
@@ -28,7 +32,7 @@ class PlainFloat:
             data = np.ascontiguousarray(rows, storage.dtype)
         if storage.dtype == "float16" and (np.isinf(data) & np.isfinite(rows)).any():
             raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme fp32")
-        return Encoded(data)
+        return Encoded(_finite(data))
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,20 @@ class Int8Channel:
         return FLOAT32
 
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
-        return _int8_rows(rows) if storage.dtype == "int8" else Encoded(np.ascontiguousarray(rows, np.float32))
+        if storage.dtype == "int8":
+            return _int8_rows(rows)
+        return Encoded(_finite(np.ascontiguousarray(rows, np.float32)))
+
+
+def _finite(numbers: Numbers) -> Numbers:
+    if not np.isfinite(numbers).all():
+        raise CheckpointError("weights contain NaN or infinity", hint="the checkpoint is damaged")
+    return numbers
 
 
 def _int8_rows(rows: Rows) -> Encoded:
     """Round each row to ``scale * [-127, 127]``; -128 is not used, so the range is symmetric."""
-    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-    if not np.isfinite(largest).all():
-        raise CheckpointError("weights contain NaN or infinity", hint="the checkpoint is damaged")
+    largest = _finite(np.maximum(rows.max(axis=1), -rows.min(axis=1)))
     # A scale must be a normal float above 0, or XNNPACK refuses the whole matrix: matters for rows of zeros.
     scales = np.maximum(largest / np.float32(127), np.finfo(np.float32).tiny)
     quotients = rows * (np.float32(1) / scales)[:, None]

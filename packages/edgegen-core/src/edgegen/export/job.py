@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 
 from edgegen.checkpoints import Checkpoint, LazyTensor, TokenizerAssets, open_checkpoint
+from edgegen.checkpoints.settings import differences
 from edgegen.conversion import build_program, parameter_shapes, plan_parameters
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.errors import CheckpointError, ResourceError, UsageError
@@ -28,13 +31,17 @@ from edgegen.tracing import Composites
 
 MODEL_FILE = "model.tflite"
 
+DEFAULT_SCHEME = "int8-channel"
+"""For models that no table recommends another scheme for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """What the user asked for.
 
     Attributes:
-        variant: a variant's name, e.g. ``smollm2-135m-instruct``.
+        variant: a variant's name, e.g. ``smollm2-135m-instruct``; or a family's, e.g. ``llama``, for a checkpoint
+            that states its own configuration.
         checkpoint: file or folder.
         output: folder to make.
         scheme: quantization scheme or alias; None for the variant's own.
@@ -132,17 +139,18 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     """
     _check_lengths(options)
     registered = registry()
-    family, variant = registered.variant(options.variant)
-    scheme = registered.scheme(options.scheme or variant.scheme)
+    family, variant = _named(options.variant)
+    scheme = registered.scheme(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
     registered.target(options.target)
     for block, implementation in options.layers.items():
         registered.layer(block, implementation)
     _check_output(options.output)
     with report.stage("checkpoint") as stage:
         checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
-        config = load(family.config)(variant.name)
+        config = _config(checkpoint, family, variant)
         with torch.device("meta"):
             model = load(family.builder)(config, layers=options.layers)
+        variant = variant or _unlisted(checkpoint, family, config, model)
         sources = _match(checkpoint, family, variant, config, model)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
     with report.stage("trace") as stage:
@@ -195,6 +203,51 @@ def run(job: Job, report: Reporter) -> Path:
 
 def _results(futures: Mapping[str, Future[str]]) -> dict[str, str]:
     return {name: future.result() for name, future in futures.items()}
+
+
+def _named(name: str) -> tuple[ModelFamily, Variant | None]:
+    """A variant, or a family alone where the checkpoint is to say the rest."""
+    families = registry().families
+    if name in families and name not in registry().variants:
+        return families[name].descriptor, None
+    return registry().variant(name)
+
+
+def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None) -> Any:
+    """The variant's configuration, checked against what the checkpoint says of itself; or the latter alone."""
+    stated = load(family.read_config)(checkpoint) if family.read_config else None
+    if variant is None:
+        if stated is None:
+            raise CheckpointError(
+                f"{checkpoint.path} does not state its configuration",
+                code="EG206",
+                hint=f"name one of {family.name}'s variants: {', '.join(row.name for row in family.variants)}",
+            )
+        return stated
+    config = load(family.config)(variant.name)
+    # A longer or shorter context is no other architecture; fine-tunes change it.
+    details = [] if stated is None else differences(config, stated, ignore=("max_seq_len",))
+    if details:
+        raise CheckpointError(
+            f"{checkpoint.path} is no {variant.name}: its configuration differs",
+            code="EG205",
+            details=details,
+            hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
+        )
+    return config
+
+
+def _unlisted(checkpoint: Checkpoint, family: ModelFamily, config: Any, model: nn.Module) -> Variant:
+    """A row for a model that the family's table does not have."""
+    stem = checkpoint.path.name.removesuffix(".gguf").removesuffix(".safetensors")
+    return Variant(
+        name=re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-") or family.name,
+        parameters=sum(math.prod(shape) for shape in parameter_shapes(model).values()),
+        context_length=config.max_seq_len,
+        source=stem,
+        license=str(checkpoint.config.get("general.license", "unknown")),
+        scheme=DEFAULT_SCHEME,
+    )
 
 
 def _match(
