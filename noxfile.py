@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "virtualenv|venv"
+nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "contracts", "tests"]
 
