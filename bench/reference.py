@@ -7,8 +7,8 @@ export is measured as a whole process. Environment, weights and result are kept 
 anew.
 
 A plain install of ``litert-torch`` cannot export: on start it imports TensorFlow, for the schema of ``.tflite`` files
-alone, without requiring it. By default a shim of one line gives it the same schema from ``ai-edge-litert``, which
-favours the reference in time and memory; ``--tensorflow package`` installs the real thing.
+alone, without requiring it. A shim of one line gives it the same schema from ``ai-edge-litert``, which it does require;
+that saves it the time and memory of loading TensorFlow, so the comparison favours the reference.
 
     python bench/reference.py SmolLM2-135M-Instruct.Q4_1.gguf
 """
@@ -28,34 +28,29 @@ from typing import Any
 from measuring import BUILD, ROOT, machine, megabytes, note, report, run
 
 REQUIREMENTS = ("torch==2.13.0", "litert-torch==0.10.0", "transformers==5.23.0", "accelerate", "gguf==0.19.0")
-TENSORFLOW = "tensorflow-cpu==2.21.0"
 SHIM = "from ai_edge_litert.schema_py_generated import *\n"
 RECIPE = "dynamic_wi8_afp32"
 """Symmetric int8 weights, one scale for each output channel, in linear layers and embeddings; dynamic activations."""
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
-def environment(tensorflow: str) -> Path:
+def environment() -> Path:
     """Make the environment unless it is there; its folder with the executables."""
     folder = BUILD / "reference-env"
-    if tensorflow == "package":
-        folder = folder.with_name("reference-env-tensorflow")
     executables = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    wanted = "\n".join((*REQUIREMENTS, tensorflow))
+    wanted = "\n".join(REQUIREMENTS)
     complete = folder / "complete.txt"
     if complete.is_file() and complete.read_text() == wanted:
         return executables
     note(f"installing {', '.join(REQUIREMENTS)} into {folder.relative_to(ROOT)}")
     venv.create(folder, with_pip=True, clear=True)
-    more = [TENSORFLOW] if tensorflow == "package" else []
-    subprocess.run([executables / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS, *more], check=True)
-    if tensorflow == "shim":
-        base = {"base": str(folder), "platbase": str(folder)}
-        module = Path(sysconfig.get_path("purelib", "venv", base)) / "tensorflow" / "lite" / "python"
-        module.mkdir(parents=True)
-        for package in (module, module.parent, module.parent.parent):
-            (package / "__init__.py").touch()
-        (module / "schema_py_generated.py").write_text(SHIM)
+    subprocess.run([executables / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+    base = {"base": str(folder), "platbase": str(folder)}
+    module = Path(sysconfig.get_path("purelib", "venv", base)) / "tensorflow" / "lite" / "python"
+    module.mkdir(parents=True)
+    for package in (module, module.parent, module.parent.parent):
+        (package / "__init__.py").touch()
+    (module / "schema_py_generated.py").write_text(SHIM)
     complete.write_text(wanted)
     return executables
 
@@ -104,16 +99,15 @@ def export(executables: Path, weights: Path, result: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="SmolLM2-135M-Instruct: a GGUF file or a safetensors folder")
-    parser.add_argument("--tensorflow", choices=["shim", "package"], default="shim", help="what stands in for it")
     parser.add_argument("--redo", action="store_true", help="export again although the result is there")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     folder = BUILD / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     result = folder / "model.tflite"
-    measured = folder / f"export-{arguments.tensorflow}.json"
+    measured = folder / "export.json"
     if arguments.redo or not (result.is_file() and measured.is_file()):
-        executables = environment(arguments.tensorflow)
+        executables = environment()
         weights = safetensors(executables, arguments.checkpoint)
         note("exporting with the reference (some minutes)")
         measured.write_text(json.dumps(export(executables, weights, result)))
@@ -121,7 +115,6 @@ def main() -> int:
     document = {
         "benchmark": "reference",
         "requirements": REQUIREMENTS,
-        "tensorflow": arguments.tensorflow,
         "recipe": RECIPE,
         "file": str(result),
         **figures,

@@ -22,23 +22,23 @@ from edgegen.descriptors import ModelFamily, Variant
 
 @hookimpl
 def edgegen_model_families():
-    llama = "edgegen_models_llama.model"
+    llama = "edgegen_layers.llama_like"
     yield ModelFamily(
         name="tiny", summary="a Llama for tests", config="tiny_size:config", builder=f"{llama}:build",
-        read_config=f"{llama}:read_config",
+        read_config="edgegen_models_llama.model:read_config",
         variants=tuple(
             Variant(name=name, parameters=94_528, context_length=64, source="nowhere/tiny", license="apache-2.0")
             for name in ("tiny-100k", "tiny-wider")
         ),
-        weight_maps={"huggingface": f"{llama}:huggingface", "gguf": f"{llama}:gguf"},
+        weight_maps={"huggingface": f"{llama}:huggingface", "gguf": f"{llama}:gguf_interleaved"},
     )
 """
 SIZES = """
-from edgegen_models_llama.model import Size
+from edgegen_layers.llama_like import Size
 
 SIZES = {
-    "tiny-100k": Size(layers=2, dim=64, heads=4, groups=2, hidden=128, context=64, vocab=320),
-    "tiny-wider": Size(layers=2, dim=96, heads=4, groups=2, hidden=128, context=64, vocab=320),
+    "tiny-100k": Size(layers=2, dim=64, heads=4, groups=2, hidden=128, context=64, vocab=320, tied=True),
+    "tiny-wider": Size(layers=2, dim=96, heads=4, groups=2, hidden=128, context=64, vocab=320, tied=True),
 }
 
 def config(name):

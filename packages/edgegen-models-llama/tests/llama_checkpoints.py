@@ -15,9 +15,9 @@ from edgegen.checkpoints import LazyTensor, open_checkpoint
 from edgegen.conversion import parameter_shapes
 from edgegen.plugins import load, registry
 from edgegen_layers import DecoderLM, ModelConfig
-from edgegen_models_llama.model import Size, build
+from edgegen_layers.llama_like import Size, build
 
-TIED = Size(layers=2, dim=32, heads=4, groups=2, hidden=40, context=64, vocab=48, rotary_base=500.0)
+TIED = Size(layers=2, dim=32, heads=4, groups=2, hidden=40, context=64, vocab=48, rotary_base=500.0, tied=True)
 SIZES = {
     "tied": TIED,
     "untied": replace(TIED, tied=False),

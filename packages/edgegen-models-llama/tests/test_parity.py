@@ -13,7 +13,7 @@ from llama_checkpoints import SAVERS, SIZES, TIED, TOKENS, expected_logits, load
 from edgegen.api import Converter
 from edgegen.checkpoints import open_checkpoint
 from edgegen.tflite.session import Session
-from edgegen_models_llama.model import build
+from edgegen_layers.llama_like import build
 
 LENGTH = len(TOKENS)
 

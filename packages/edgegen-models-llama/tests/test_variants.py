@@ -12,7 +12,8 @@ import edgegen_models_llama.model
 from edgegen.errors import UsageError
 from edgegen.plugins import registry
 from edgegen_layers import MatmulAttention, SdpaAttention
-from edgegen_models_llama.model import SIZES, build, config
+from edgegen_layers.llama_like import build
+from edgegen_models_llama.model import SIZES, config
 from edgegen_models_llama.variants import VARIANTS
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
@@ -45,7 +46,7 @@ def test_heads_divide_the_width(name: str):
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_rows_are_complete(variant):
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)+", variant.name)
+    assert re.fullmatch(r"[a-z0-9.]+(-[a-z0-9.]+)+", variant.name)
     assert variant.stop_tokens
     assert "/" in variant.source
     assert registry().variant(variant.name)[0].name == "llama"

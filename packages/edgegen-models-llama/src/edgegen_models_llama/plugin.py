@@ -11,13 +11,13 @@ from edgegen_models_llama.variants import VARIANTS
 def edgegen_model_families() -> Iterable[ModelFamily]:
     yield ModelFamily(
         name="llama",
-        summary="Llama-shaped decoders: SmolLM, SmolLM2, TinyLlama",
+        summary="Llama and its kin: SmolLM, SmolLM2, TinyLlama, Llama 2 and 3, DeepSeek distilled, Mistral",
         variants=VARIANTS,
         config="edgegen_models_llama.model:config",
-        builder="edgegen_models_llama.model:build",
+        builder="edgegen_layers.llama_like:build",
         read_config="edgegen_models_llama.model:read_config",
         weight_maps={
-            "huggingface": "edgegen_models_llama.model:huggingface",
-            "gguf": "edgegen_models_llama.model:gguf",
+            "huggingface": "edgegen_layers.llama_like:huggingface",
+            "gguf": "edgegen_layers.llama_like:gguf_interleaved",
         },
     )

@@ -1,0 +1,106 @@
+"""Parity with a reference implementation, for the tests of model families.
+
+::
+
+    def test_parity(tmp_path):
+        reference.save_pretrained(tmp_path)
+        model = load_published(tmp_path, read_config, huggingface)
+        check_parity(model, TOKENS, reference(torch.tensor([TOKENS])).logits[0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgegen.api import Converter
+from edgegen.checkpoints import Checkpoint, WeightMap, open_checkpoint
+from edgegen.conversion import parameter_shapes
+from edgegen_layers.cache import KVCache
+from edgegen_layers.config import ModelConfig
+from edgegen_layers.decoder import DecoderLM
+
+Run = Callable[[list[int], int, KVCache], tuple[KVCache, torch.Tensor]]
+"""``(tokens, position of the first, cache) -> updated cache and logits [T, V]``."""
+
+
+def load_published(
+    folder: Path,
+    read_config: Callable[[Checkpoint], ModelConfig | None],
+    weight_map: Callable[[ModelConfig], WeightMap],
+) -> DecoderLM:
+    """The model that a checkpoint folder describes, with its weights, in float32 on the CPU.
+
+    Raises:
+        CheckpointError: the configuration is not known, or weights do not match.
+    """
+    checkpoint = open_checkpoint(folder)
+    config = read_config(checkpoint)
+    assert config is not None, f"{folder} states no configuration"
+    model = DecoderLM(config).eval().requires_grad_(False)
+    sources = weight_map(config).resolve(checkpoint, parameter_shapes(model), "test")
+    for name, source in sources.items():
+        model.get_parameter(name).copy_(torch.from_numpy(np.ascontiguousarray(source.read())))
+    return model
+
+
+def check_parity(model: DecoderLM, tokens: Sequence[int], expected: torch.Tensor, tolerance: float = 1e-4) -> None:
+    """Compare a model's logits with a reference's, eagerly and exported.
+
+    The prompt at once; in two pieces; token by token, to the last slot of the cache; the same in LiteRT with float32
+    weights, and with 8-bit weights within that scheme's tolerance.
+
+    Args:
+        model: with weights.
+        tokens: at least 8.
+        expected: ``[T, V]``, the reference's logits after each token.
+        tolerance: absolute, for float32.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    tokens, length = list(tokens), len(tokens)
+
+    def eager(piece: list[int], start: int, cache: KVCache) -> tuple[KVCache, torch.Tensor]:
+        positions = torch.arange(start, start + len(piece), dtype=torch.int32)
+        outputs = model(torch.tensor([piece], dtype=torch.int32), positions, cache)
+        return outputs["kv_cache"], outputs["logits"][0]
+
+    for pieces in ([length], [length // 2, length - length // 2], [1] * length):
+        torch.testing.assert_close(_logits(eager, model, tokens, pieces), expected, atol=tolerance, rtol=tolerance)
+    exact = _logits(_exported(model, length, "fp32"), model, tokens, [4, *[1] * (length - 4)])
+    torch.testing.assert_close(exact, expected[-len(exact) :], atol=tolerance, rtol=tolerance)
+    rounded = _logits(_exported(model, length, "int8-channel"), model, tokens, [4, *[1] * (length - 4)])
+    error = (rounded - exact).norm() / (exact - exact.mean(-1, keepdim=True)).norm()
+    assert error < 0.15, f"8-bit logits are off by {error:.2f}"
+
+
+def _logits(run: Run, model: DecoderLM, tokens: list[int], pieces: list[int]) -> torch.Tensor:
+    """Of all tokens whose piece gives any: those that are exported give none for a prefill."""
+    cache, rows, start = model.new_cache(len(tokens)), [], 0
+    for size in pieces:
+        cache, logits = run(tokens[start : start + size], start, cache)
+        rows.append(logits)
+        start += size
+    return torch.cat(rows)
+
+
+def _exported(model: DecoderLM, length: int, scheme: str) -> Run:
+    converter = Converter()
+    for signature in model.signatures([4], length):
+        converter = converter.signature(signature.name, model, signature.args, signature.kwargs)
+    edge = converter.convert(scheme=scheme)
+
+    def run(piece: list[int], start: int, cache: KVCache) -> tuple[KVCache, torch.Tensor]:
+        positions = torch.arange(start, start + len(piece), dtype=torch.int32)
+        name = "decode" if len(piece) == 1 else "prefill_4"
+        outputs = edge(torch.tensor([piece], dtype=torch.int32), positions, cache, signature=name)
+        layers = range(model.config.num_layers)
+        updated = KVCache([outputs[f"kv_cache_k_{i}"] for i in layers], [outputs[f"kv_cache_v_{i}"] for i in layers])
+        nothing = torch.empty(0, model.config.vocab_size)
+        return updated, outputs["logits"][0] if "logits" in outputs else nothing
+
+    return run

@@ -1,0 +1,59 @@
+"""Parity with transformers for every switch that Llama's kin add to it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from edgegen.checkpoints import open_checkpoint
+from edgegen.errors import CheckpointError
+from edgegen_layers.llama_like import huggingface
+from edgegen_layers.testing import check_parity, load_published
+from edgegen_models_llama.model import read_config
+
+TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
+SMALL = {
+    "vocab_size": 48,
+    "hidden_size": 64,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "attn_implementation": "eager",
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+REFERENCES = {
+    "llama 3.1 frequencies": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=LLAMA3)),
+    "linear frequencies": lambda: LlamaForCausalLM(
+        LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0})
+    ),
+    "heads of their own width": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, head_dim=8)),
+    "mistral with a window": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=5)),
+    "mistral without": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=None)),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_logits_are_the_references(name, tmp_path):
+    torch.manual_seed(0)
+    model = REFERENCES[name]().eval().requires_grad_(False)
+    for key, parameter in model.named_parameters():
+        parameter.normal_(mean=1 if "norm" in key else 0, std=0.3)
+    model.save_pretrained(tmp_path)
+    check_parity(load_published(tmp_path, read_config, huggingface), TOKENS, model(torch.tensor([TOKENS])).logits[0])
+
+
+def test_another_scaling_of_frequencies_is_refused(tmp_path):
+    yarn = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 2.0}
+    LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=yarn)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="yarn"):
+        read_config(open_checkpoint(tmp_path))
