@@ -36,12 +36,18 @@ class Signature:
     @property
     def input_names(self) -> tuple[str, ...]:
         """One name per input tensor: the parameter of ``forward``, then the way into it (``kv_cache_k_0``)."""
-        forward = inspect.signature(self.module.forward)
+        return tuple(name for name, leaf in _named_leaves(self.bind()) if isinstance(leaf, torch.Tensor))
+
+    def bind(self) -> dict[str, Any]:
+        """The arguments by the names of the parameters of ``forward``.
+
+        Raises:
+            UsageError: they do not fit.
+        """
         try:
-            bound = forward.bind(*self.args, **self.kwargs)
+            return inspect.signature(self.module.forward).bind(*self.args, **self.kwargs).arguments
         except TypeError as error:
             raise UsageError(f"sample arguments of signature {self.name!r} do not fit: {error}") from error
-        return tuple(name for name, leaf in _named_leaves(bound.arguments) if isinstance(leaf, torch.Tensor))
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Tracer:
             UsageError: the sample arguments do not fit the module.
             UnsupportedError: PyTorch itself cannot export the module.
         """
-        signature.input_names  # noqa: B018  (raises if the arguments do not fit)
+        signature.bind()
         try:
             return self._trace(signature.module, signature.args, dict(signature.kwargs))
         except UsageError:
