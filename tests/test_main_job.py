@@ -105,6 +105,12 @@ def test_a_dry_run_says_what_would_be_written_and_writes_nothing(checkpoint, edg
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cache_beyond_the_trained_context_is_warned_of(checkpoint, edgegen, tmp_path):
+    arguments = ("export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "out", "--dry-run")
+    assert "longer than tiny-100k was trained for (64)" in edgegen(*arguments, "--cache-length", 512).err
+    assert "warning" not in edgegen(*arguments, "--cache-length", 64, "--prefill-lengths", 8).err
+
+
 def test_an_earlier_export_is_replaced(checkpoint, edgegen, tmp_path):
     output = tmp_path / "out"
     arguments = ("export", "tiny-100k", "--checkpoint", checkpoint, "-o", output, "--no-verify", "--scheme")

@@ -27,9 +27,11 @@ def test_code_runs(code: str, request: pytest.FixtureRequest, tmp_path: Path, mo
     exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("package", ["edgegen-gguf", "edgegen-layers", "edgegen-models-llama", "edgegen-quant"])
+@pytest.mark.parametrize(
+    "package", ["gguf", "layers", "models-gemma", "models-llama", "models-openelm", "models-phi", "quant"]
+)
 def test_readmes_show_code(package: str):
-    assert any(snippet.id.startswith(package) for snippet in SNIPPETS)
+    assert any(snippet.id.startswith(f"edgegen-{package}") for snippet in SNIPPETS)
 
 
 @pytest.mark.parametrize("folder", sorted(p.parent for p in PACKAGES.glob("*/pyproject.toml")), ids=lambda p: p.name)

@@ -234,6 +234,18 @@ def test_the_space_prefix_follows_the_metadata(tmp_path: Path, trained: Any) -> 
     assert rebuilt.encode("hello", out_type=str)[0][0] != "\u2581"
 
 
+def test_the_unknown_token_may_be_a_control_token_that_the_metadata_names(tmp_path: Path, trained: Any) -> None:
+    """So are Gemma's files."""
+    types = [3 if kind == 2 else kind for kind in spm(trained)["token_type"]]
+    found = assets(tmp_path, **spm(trained, token_type=types, unknown_token_id=0))
+    rebuilt = sentencepiece.SentencePieceProcessor(model_proto=found.files["tokenizer.model"])
+    assert (rebuilt.unk_id(), rebuilt.is_unknown(0)) == (0, True)
+    assert all(rebuilt.encode(text) == trained.encode(text) for text in TEXTS)
+    for wrong in (None, len(types)):
+        with pytest.raises(CheckpointError, match="unknown one"):
+            assets(tmp_path, **spm(trained, token_type=types, unknown_token_id=wrong))
+
+
 def test_a_model_that_sentencepiece_refuses_is_a_checkpoint_error(tmp_path: Path, trained: Any) -> None:
     types = spm(trained)["token_type"]
     for damaged in ([1 if kind == 2 else kind for kind in types], [2] * len(types), [9] * len(types)):

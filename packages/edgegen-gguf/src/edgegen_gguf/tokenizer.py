@@ -303,8 +303,11 @@ def _sentencepiece_model(header: Header, vocabulary: _Vocabulary) -> bytes:
     unfit = set(vocabulary.types) - set(TokenType)
     if unfit:
         raise _damaged(header, f"tokens of unknown type {min(unfit)}")
+    unknown = _unknown_id(header, vocabulary)
+    types = list(vocabulary.types)
+    types[unknown] = TokenType.UNKNOWN
     model = proto.ModelProto()
-    for token, kind, score in zip(vocabulary.tokens, vocabulary.types, vocabulary.scores, strict=True):
+    for token, kind, score in zip(vocabulary.tokens, types, vocabulary.scores, strict=True):
         # Converters write user-defined pieces as plain text; SentencePiece knows spaces as U+2581 only.
         piece = token.replace(" ", "\u2581") if kind == TokenType.USER_DEFINED else token
         model.pieces.add(piece=piece, score=score, type=kind)
@@ -318,10 +321,7 @@ def _sentencepiece_model(header: Header, vocabulary: _Vocabulary) -> bytes:
     trainer.model_type = proto.TrainerSpec.BPE
     trainer.vocab_size = len(vocabulary.tokens)
     trainer.byte_fallback = TokenType.BYTE in vocabulary.types
-    unknown = next(iter(vocabulary.of_type(TokenType.UNKNOWN)), None)
-    if unknown is None:
-        raise _damaged(header, "no token is marked as the unknown one")
-    trainer.unk_piece, trainer.unk_id = unknown, vocabulary.tokens.index(unknown)
+    trainer.unk_piece, trainer.unk_id = vocabulary.tokens[unknown], unknown
     for name, key in (("bos", Keys.Tokenizer.BOS_ID), ("eos", Keys.Tokenizer.EOS_ID)):
         index = vocabulary.special.get(key, -1)
         setattr(trainer, f"{name}_id", index)
@@ -333,3 +333,14 @@ def _sentencepiece_model(header: Header, vocabulary: _Vocabulary) -> bytes:
     except (RuntimeError, ValueError, OSError) as error:
         raise _damaged(header, str(error)) from error
     return content
+
+
+def _unknown_id(header: Header, vocabulary: _Vocabulary) -> int:
+    """The unknown token: the one of that type or, where converters wrote it as a control token, the id stated."""
+    of_type = next(iter(vocabulary.of_type(TokenType.UNKNOWN)), None)
+    if of_type is not None:
+        return vocabulary.tokens.index(of_type)
+    stated = header.metadata.get(Keys.Tokenizer.UNK_ID)
+    if not isinstance(stated, int) or not 0 <= stated < len(vocabulary.tokens):
+        raise _damaged(header, "no token is marked as the unknown one")
+    return stated

@@ -128,6 +128,10 @@ class Reporter(Protocol):
         """A context manager that yields a :class:`Stage`."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Something that the user should know, though it stops nothing."""
+        ...
+
 
 def plan(options: ExportOptions, report: Reporter) -> Job:
     """Resolve names, open the checkpoint, match its weights, trace and lower; read no weight.
@@ -153,6 +157,11 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         variant = variant or _unlisted(checkpoint, family, config, model)
         sources = _match(checkpoint, family, variant, config, model)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
+    if options.cache_length > variant.context_length:
+        report.warn(
+            f"a cache of {options.cache_length} tokens is longer than {variant.name} was trained for "
+            f"({variant.context_length}); text beyond that may make no sense"
+        )
     with report.stage("trace") as stage:
         shorter = [slots for slots in options.short_caches if slots < options.cache_length]
         signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter)

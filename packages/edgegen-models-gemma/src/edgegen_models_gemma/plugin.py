@@ -1,0 +1,23 @@
+"""What this package offers to edgegen."""
+
+from collections.abc import Iterable
+
+from edgegen import hookimpl
+from edgegen.descriptors import ModelFamily
+from edgegen_models_gemma.variants import VARIANTS
+
+
+@hookimpl
+def edgegen_model_families() -> Iterable[ModelFamily]:
+    yield ModelFamily(
+        name="gemma",
+        summary="Gemma, Gemma 2 and Gemma 3 (text)",
+        variants=VARIANTS,
+        config="edgegen_models_gemma.model:config",
+        builder="edgegen_models_gemma.model:build",
+        read_config="edgegen_models_gemma.reading:read_config",
+        weight_maps={
+            "huggingface": "edgegen_models_gemma.model:huggingface",
+            "gguf": "edgegen_models_gemma.model:gguf",
+        },
+    )

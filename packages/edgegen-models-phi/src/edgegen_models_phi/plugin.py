@@ -1,0 +1,23 @@
+"""What this package offers to edgegen."""
+
+from collections.abc import Iterable
+
+from edgegen import hookimpl
+from edgegen.descriptors import ModelFamily
+from edgegen_models_phi.variants import VARIANTS
+
+
+@hookimpl
+def edgegen_model_families() -> Iterable[ModelFamily]:
+    yield ModelFamily(
+        name="phi",
+        summary="Phi-2, Phi-3, Phi-3.5 and Phi-4 mini",
+        variants=VARIANTS,
+        config="edgegen_models_phi.model:config",
+        builder="edgegen_models_phi.model:build",
+        read_config="edgegen_models_phi.reading:read_config",
+        weight_maps={
+            "huggingface": "edgegen_models_phi.model:huggingface",
+            "gguf": "edgegen_models_phi.model:gguf",
+        },
+    )
