@@ -23,7 +23,7 @@ from phi_checkpoints import (
     save_single,
 )
 
-from edgegen_layers import LongRopeScaling
+from edgegen_layers import FrequencyScaling
 from edgegen_layers.testing import check_parity
 from edgegen_models_phi.model import build
 
@@ -70,6 +70,6 @@ def test_the_context_of_the_row_picks_the_factors():
         config = replace(SIZES["phi-3, long factors"], context=context).config()
         with torch.device("meta"):
             scaling = build(config, layers={}).config.blocks[0].attn_config.rotary_scaling
-        assert isinstance(scaling, LongRopeScaling)
+        assert isinstance(scaling, FrequencyScaling)
         assert scaling.factors == expected
         assert scaling.attention_factor == pytest.approx(np.sqrt(1 + np.log(64 / 8) / np.log(8)))

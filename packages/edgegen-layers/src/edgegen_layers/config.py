@@ -39,25 +39,8 @@ class LinearScaling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Llama3Scaling:
-    """Slow frequencies divided by ``factor``, fast ones kept, those between interpolated (Llama 3.1).
-
-    Attributes:
-        factor: by which wavelengths beyond ``original_length / low_frequency_factor`` grow.
-        low_frequency_factor: turns in the original length below which a frequency counts as slow.
-        high_frequency_factor: turns above which it counts as fast.
-        original_length: the context before it was extended, in tokens.
-    """
-
-    factor: float
-    low_frequency_factor: float
-    high_frequency_factor: float
-    original_length: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LongRopeScaling:
-    """Each frequency divided by a factor of its own (Ding et al., 2024); cosines and sines are scaled too.
+class FrequencyScaling:
+    """Each frequency divided by a factor of its own: LongRoPE (Ding et al., 2024), Llama 3.1.
 
     Attributes:
         factors: one for each pair of channels.
@@ -68,7 +51,7 @@ class LongRopeScaling:
     attention_factor: float = 1.0
 
 
-RotaryScaling = LinearScaling | Llama3Scaling | LongRopeScaling
+RotaryScaling = LinearScaling | FrequencyScaling
 
 
 @dataclass(frozen=True, kw_only=True)

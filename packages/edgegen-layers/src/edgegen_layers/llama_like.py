@@ -23,7 +23,7 @@ from edgegen.plugins import load, registry
 from edgegen_layers.config import (
     AttentionConfig,
     FeedForwardConfig,
-    LongRopeScaling,
+    FrequencyScaling,
     ModelConfig,
     NormalizationConfig,
     TransformerBlockConfig,
@@ -47,7 +47,7 @@ class Size:
     vocab: int
     head_dim: int | None = None
     rotary_base: float = 10_000.0
-    rotary_scaling: LongRopeScaling | None = None
+    rotary_scaling: FrequencyScaling | None = None
     epsilon: float = 1e-5
     window: int | None = None
     qkv_bias: bool = False
@@ -85,7 +85,7 @@ class Size:
 
 def llama3_scaling(
     head_dim: int, base: float, *, factor: float, low: float = 1.0, high: float = 4.0, original: int = 8192
-) -> LongRopeScaling:
+) -> FrequencyScaling:
     """Llama 3.1's: slow frequencies divided by ``factor``, fast ones kept, those between interpolated.
 
     Args:
@@ -102,7 +102,7 @@ def llama3_scaling(
         kept = min(max((turns - low) / (high - low), 0.0), 1.0)
         return 1 / (kept + (1 - kept) / factor)
 
-    return LongRopeScaling(factors=tuple(divisor(channel) for channel in range(0, head_dim, 2)))
+    return FrequencyScaling(factors=tuple(divisor(channel) for channel in range(0, head_dim, 2)))
 
 
 def build(config: ModelConfig, *, layers: Mapping[str, str]) -> DecoderLM:
@@ -160,12 +160,12 @@ def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> S
 
 def _read_scaling(
     checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int, base: float
-) -> LongRopeScaling | None:
+) -> FrequencyScaling | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
         return None
     if kind == "linear":
-        return LongRopeScaling(factors=(float(rope["factor"]),) * (head_dim // 2))
+        return FrequencyScaling(factors=(float(rope["factor"]),) * (head_dim // 2))
     if kind == "llama3":
         return llama3_scaling(
             head_dim,
@@ -199,7 +199,7 @@ def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> S
         vocab=table.rows if table else settings.take("vocab_size", int),
         head_dim=head_dim,
         rotary_base=settings.take("rope.freq_base", float, 10_000.0),
-        rotary_scaling=None if factors is None else LongRopeScaling(factors=tuple(factors.read().tolist())),
+        rotary_scaling=None if factors is None else FrequencyScaling(factors=tuple(factors.read().tolist())),
         epsilon=settings.take("attention.layer_norm_rms_epsilon", float),
         window=settings.take("attention.sliding_window", int, 0) or None,
         tied="output.weight" not in checkpoint.tensors,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
-from edgegen_layers.config import LinearScaling, Llama3Scaling, LongRopeScaling, RotaryScaling
+from edgegen_layers.config import FrequencyScaling, LinearScaling, RotaryScaling
 
 RotaryTable = tuple[torch.Tensor, torch.Tensor]
 
@@ -54,12 +52,7 @@ def _scaled(frequencies: torch.Tensor, scaling: RotaryScaling | None) -> tuple[t
             return frequencies, 1.0
         case LinearScaling(factor=factor):
             return frequencies / factor, 1.0
-        case LongRopeScaling(factors=factors, attention_factor=amplitude):
+        case FrequencyScaling(factors=factors, attention_factor=amplitude):
             # One by one, because a tensor of Python numbers has no contents on the meta device.
             each = torch.cat([torch.full((1,), factor, device=frequencies.device) for factor in factors])
             return frequencies / each, amplitude
-        case Llama3Scaling():
-            turns = scaling.original_length * frequencies / (2 * math.pi)
-            span = scaling.high_frequency_factor - scaling.low_frequency_factor
-            kept = ((turns - scaling.low_frequency_factor) / span).clamp(0, 1)
-            return frequencies * (kept + (1 - kept) / scaling.factor), 1.0

@@ -1,4 +1,4 @@
-"""Llama-shaped models for edgegen: SmolLM, SmolLM2, TinyLlama."""
+"""Llama and its kin for edgegen: SmolLM, TinyLlama, Llama 2 and 3, DeepSeek distilled, Mistral."""
 
 from edgegen_models_llama._version import __version__
 

@@ -16,7 +16,7 @@ from edgegen_layers import (
     AttentionConfig,
     DecoderLM,
     FeedForwardConfig,
-    LongRopeScaling,
+    FrequencyScaling,
     ModelConfig,
     NormalizationConfig,
     TransformerBlockConfig,
@@ -41,7 +41,7 @@ class PhiConfig(ModelConfig):
         """The same with the long factors in place, if it is for texts that need them."""
         block = self.blocks[0]
         scaling = block.attn_config.rotary_scaling
-        if not isinstance(scaling, LongRopeScaling) or not self.long_factors or not self.original_length:
+        if not isinstance(scaling, FrequencyScaling) or not self.long_factors or not self.original_length:
             return self
         if self.max_seq_len <= self.original_length:
             return self
@@ -59,10 +59,10 @@ class LongRope:
     extended: int = 131_072
 
     @property
-    def scaling(self) -> LongRopeScaling:
+    def scaling(self) -> FrequencyScaling:
         ratio = max(1.0, self.extended / self.original)
         amplitude = math.sqrt(1 + math.log(ratio) / math.log(self.original))
-        return LongRopeScaling(factors=self.short, attention_factor=amplitude)
+        return FrequencyScaling(factors=self.short, attention_factor=amplitude)
 
 
 @dataclass(frozen=True, kw_only=True)
