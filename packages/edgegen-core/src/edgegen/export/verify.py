@@ -8,19 +8,17 @@ half of the text through each of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.errors import VerificationError
+from edgegen.export.streaming import streamed_weights
 from edgegen.storage import Tolerance
 from edgegen.tflite.naming import SignatureGroup, signature_groups
 from edgegen.tflite.session import Session, State
@@ -163,38 +161,3 @@ def _eager_logits(model: nn.Module, tokens: list[int]) -> Logits:
         outputs = model(torch.tensor([tokens], dtype=torch.int32), positions, cache)
     logits: Logits = outputs["logits"][0].numpy()
     return logits
-
-
-@contextmanager
-def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Iterator[None]:
-    """Let a model on the ``meta`` device run: each module's weights are read when it is called, and dropped after.
-
-    So no more than one module's weights are in memory, however large the model.
-    """
-    names = {id(tensor): name for name, tensor in model.named_parameters()}
-    names.update({id(tensor): name for name, tensor in model.named_buffers()})
-    hooks = []
-
-    blank: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
-
-    def fill(module: nn.Module, args: Any) -> None:
-        blank[module] = dict(module._parameters)
-        for leaf, tensor in blank[module].items():
-            if tensor is not None:
-                contents = torch.from_numpy(np.ascontiguousarray(sources[names[id(tensor)]].read()))
-                module._parameters[leaf] = nn.Parameter(contents, requires_grad=False)
-
-    def empty(module: nn.Module, args: Any, output: Any) -> None:
-        module._parameters.update(blank.pop(module))
-
-    for module in model.modules():
-        if module._parameters:
-            hooks += [
-                module.register_forward_pre_hook(fill),
-                module.register_forward_hook(empty, always_call=True),
-            ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
