@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgegen.checkpoints.tensors import LazyTensor
-from edgegen.errors import UsageError
+from edgegen.errors import UnsupportedError, UsageError
 from edgegen.graph import Program, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
@@ -42,7 +42,14 @@ def build_program(
     if len(set(names)) != len(names):
         raise UsageError(f"signature names must differ; got {', '.join(names)}")
     rules = lowering_rules() if rules is None else rules
-    tracer = Tracer(rules, composites)
+    try:
+        return _build(signatures, Tracer(rules, composites, places=False), rules)
+    except UnsupportedError:
+        # Once more, slower, to say on which lines.
+        return _build(signatures, Tracer(rules, composites, places=True), rules)
+
+
+def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) -> Program:
     return Program({s.name: optimize(lower(s, tracer.trace(s), rules)) for s in signatures})
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,11 +84,13 @@ class Tracer:
         known: names of operators (``aten.linear.default``) that are wanted whole. A graph of nothing else is taken as
             ``torch.export`` gives it; otherwise the rest is decomposed by PyTorch's own table, and mutation with it.
         composites: which to keep; default: all.
+        places: note the source line of each operator, for messages; costs a quarter of the time.
     """
 
-    def __init__(self, known: Container[str], composites: Composites | None = None) -> None:
+    def __init__(self, known: Container[str], composites: Composites | None = None, *, places: bool = True) -> None:
         self._known = known
         self._composites = composites or Composites()
+        self._places = places
         self._bodies: dict[Hashable, Trace] = {}
 
     def trace(self, signature: Signature) -> Trace:
@@ -114,7 +117,7 @@ class Tracer:
         flat = _Flat(target, args, kwargs)
         with torch.no_grad(), recording(recorder):
             result = target(*args, **kwargs)
-            with recorder.replay():
+            with recorder.replay(), stack_traces(self._places):
                 program = torch.export.export(flat, flat.tensors, strict=False)
                 if not self._is_plain(program):
                     program = program.run_decompositions(self._decompositions())
@@ -141,6 +144,17 @@ class Tracer:
             target = region.module if region.module is not None else _Function(region.body)
             self._bodies[call.key] = self._trace(target, args, kwargs)
         return TracedCall(call, self._bodies[call.key])
+
+
+@contextmanager
+def stack_traces(wanted: bool) -> Iterator[None]:
+    """Whether FX notes on each node where in the source it came from."""
+    before = fx.config.do_not_emit_stack_traces
+    fx.config.do_not_emit_stack_traces = not wanted
+    try:
+        yield
+    finally:
+        fx.config.do_not_emit_stack_traces = before
 
 
 class _Flat(nn.Module):
