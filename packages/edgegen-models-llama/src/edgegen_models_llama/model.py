@@ -9,6 +9,12 @@ from edgegen_layers.llama_like import Size, llama3_scaling, read_size
 _SMOLLM2_135M = Size(
     layers=30, dim=576, heads=9, groups=3, hidden=1536, context=8192, vocab=49_152, rotary_base=100_000.0, tied=True
 )
+_SMOLLM2_360M = Size(
+    layers=32, dim=960, heads=15, groups=5, hidden=2560, context=8192, vocab=49_152, rotary_base=100_000.0, tied=True
+)
+_SMOLLM2_1_7B = Size(
+    layers=24, dim=2048, heads=32, groups=32, hidden=8192, context=8192, vocab=49_152, rotary_base=130_000.0, tied=True
+)
 _LLAMA2_7B = Size(layers=32, dim=4096, heads=32, groups=32, hidden=11_008, context=4096, vocab=32_000)
 _LLAMA3_8B = Size(
     layers=32, dim=4096, heads=32, groups=8, hidden=14_336, context=8192, vocab=128_256, rotary_base=500_000.0
@@ -58,6 +64,10 @@ SIZES: dict[str, Size] = {
     "smollm-1.7b": Size(layers=24, dim=2048, heads=32, groups=32, hidden=8192, context=2048, vocab=49_152, tied=True),
     "smollm2-135m": _SMOLLM2_135M,
     "smollm2-135m-instruct": _SMOLLM2_135M,
+    "smollm2-360m": _SMOLLM2_360M,
+    "smollm2-360m-instruct": _SMOLLM2_360M,
+    "smollm2-1.7b": _SMOLLM2_1_7B,
+    "smollm2-1.7b-instruct": _SMOLLM2_1_7B,
     "tinyllama-1.1b": Size(layers=22, dim=2048, heads=32, groups=4, hidden=5632, context=2048, vocab=32_000),
     "llama2-7b": _LLAMA2_7B,
     "llama2-7b-chat": _LLAMA2_7B,

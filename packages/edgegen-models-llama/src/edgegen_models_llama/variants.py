@@ -8,7 +8,6 @@ from edgegen.descriptors import Variant
 
 _END = ("<|endoftext|>",)
 _APACHE: dict[str, Any] = {"license": "apache-2.0"}
-_SMOLLM2_135M: dict[str, Any] = {**_APACHE, "parameters": 134_515_008, "context_length": 8192}
 _LLAMA2_7B: dict[str, Any] = {"parameters": 6_738_415_616, "context_length": 4096, "license": "llama2"}
 _LLAMA3_8B: dict[str, Any] = {"parameters": 8_030_261_248, "context_length": 8192, "license": "llama3"}
 _LLAMA31_8B: dict[str, Any] = {"parameters": 8_030_261_248, "context_length": 131_072, "license": "llama3.1"}
@@ -18,28 +17,28 @@ _MISTRAL_7B: dict[str, Any] = {**_APACHE, "parameters": 7_248_023_552, "context_
 _TEXT, _TURN = ("<|end_of_text|>",), ("<|eot_id|>", "<|end_of_text|>")
 
 
-def _smollm(size: str, parameters: int) -> Variant:
+def _smollm(generation: str, size: str, parameters: int, context: int, instruct: bool = False) -> Variant:
+    name, flavour = f"{generation}-{size}", "-Instruct" if instruct else ""
     return Variant(
-        name=f"smollm-{size.lower()}",
+        name=(name + flavour).lower(),
         parameters=parameters,
-        context_length=2048,
-        source=f"HuggingFaceTB/SmolLM-{size}",
-        stop_tokens=_END,
-        **_APACHE,
+        context_length=context,
+        source=f"HuggingFaceTB/{name}{flavour}",
+        stop_tokens=("<|im_end|>", *_END) if instruct else _END,
+        license="apache-2.0",
     )
 
 
 VARIANTS = (
-    _smollm("135M", 134_515_008),
-    _smollm("360M", 361_821_120),
-    _smollm("1.7B", 1_711_376_384),
-    Variant(name="smollm2-135m", source="HuggingFaceTB/SmolLM2-135M", stop_tokens=_END, **_SMOLLM2_135M),
-    Variant(
-        name="smollm2-135m-instruct",
-        source="HuggingFaceTB/SmolLM2-135M-Instruct",
-        stop_tokens=("<|im_end|>", *_END),
-        **_SMOLLM2_135M,
-    ),
+    _smollm("SmolLM", "135M", 134_515_008, 2048),
+    _smollm("SmolLM", "360M", 361_821_120, 2048),
+    _smollm("SmolLM", "1.7B", 1_711_376_384, 2048),
+    _smollm("SmolLM2", "135M", 134_515_008, 8192),
+    _smollm("SmolLM2", "135M", 134_515_008, 8192, instruct=True),
+    _smollm("SmolLM2", "360M", 361_821_120, 8192),
+    _smollm("SmolLM2", "360M", 361_821_120, 8192, instruct=True),
+    _smollm("SmolLM2", "1.7B", 1_711_376_384, 8192),
+    _smollm("SmolLM2", "1.7B", 1_711_376_384, 8192, instruct=True),
     Variant(
         name="tinyllama-1.1b",
         parameters=1_100_048_384,
