@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -19,11 +20,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from edgegen.checkpoints import LazyTensor, open_checkpoint
-from edgegen.conversion import parameter_shapes
-from edgegen.plugins import load, registry
-from edgegen_layers import DecoderLM, LinearScaling, ModelConfig
-from edgegen_models_gemma.model import GENERATIONS, Size, build
+from edgegen_layers import DecoderLM, LinearScaling, testing
+from edgegen_models_gemma.model import GENERATIONS, Size
 
 # More blocks than a period, and windows and caps small enough to matter in a text of twelve tokens.
 FIRST = Size(layers=2, dim=32, heads=4, groups=1, hidden=40, context=64, vocab=48, head_dim=16, rotary_base=500.0)
@@ -153,22 +151,8 @@ def save_gguf(model: PreTrainedModel, folder: Path) -> Path:
 SAVERS = {"one file": save_single, "shards": save_sharded, "gguf": save_gguf}
 
 
-def resolve(path: Path, config: ModelConfig) -> dict[str, LazyTensor]:
-    """Parameter name -> lazy tensor, through the weight map that the family has for this checkpoint."""
-    checkpoint = open_checkpoint(path)
-    weight_map = load(registry().family("gemma").weight_maps[checkpoint.naming])(config)
-    with torch.device("meta"):
-        model = build(config, layers={})
-    return weight_map.resolve(checkpoint, parameter_shapes(model), "tiny-gemma")
-
-
-def load_model(path: Path, config: ModelConfig, kernel: str = "matmul") -> DecoderLM:
-    """Our model with the weights of a checkpoint."""
-    sources = resolve(path, config)
-    model = build(config, layers={"attention": kernel}).requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(torch.from_numpy(sources[name].read()))
-    return model
+resolve = partial(testing.resolve, "gemma")
+load_model = partial(testing.load_model, "gemma")
 
 
 def step(model: DecoderLM, cache, start: int, stop: int):

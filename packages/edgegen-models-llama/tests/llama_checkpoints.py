@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -11,11 +12,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edgegen.checkpoints import LazyTensor, open_checkpoint
-from edgegen.conversion import parameter_shapes
-from edgegen.plugins import load, registry
-from edgegen_layers import DecoderLM, ModelConfig
-from edgegen_layers.llama_like import Size, build
+from edgegen_layers import DecoderLM, testing
+from edgegen_layers.llama_like import Size
 
 TIED = Size(layers=2, dim=32, heads=4, groups=2, hidden=40, context=64, vocab=48, rotary_base=500.0, tied=True)
 SIZES = {
@@ -101,22 +99,8 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> Path:
     return folder
 
 
-def resolve(path: Path, config: ModelConfig) -> dict[str, LazyTensor]:
-    """Parameter name -> lazy tensor, through the weight map that the family has for this checkpoint."""
-    checkpoint = open_checkpoint(path)
-    weight_map = load(registry().family("llama").weight_maps[checkpoint.naming])(config)
-    with torch.device("meta"):
-        model = build(config, layers={})
-    return weight_map.resolve(checkpoint, parameter_shapes(model), "tiny-llama")
-
-
-def load_model(path: Path, config: ModelConfig, kernel: str = "matmul") -> DecoderLM:
-    """Our model with the weights of a checkpoint."""
-    sources = resolve(path, config)
-    model = build(config, layers={"attention": kernel}).requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(torch.from_numpy(sources[name].read()))
-    return model
+resolve = partial(testing.resolve, "llama")
+load_model = partial(testing.load_model, "llama")
 
 
 def step(model: DecoderLM, cache, start: int, stop: int):

@@ -8,7 +8,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
-from edgegen_layers.llama_like import huggingface
 from edgegen_layers.testing import check_parity, load_published
 from edgegen_models_llama.model import read_config
 
@@ -49,7 +48,7 @@ def test_logits_are_the_references(name, tmp_path):
     for key, parameter in model.named_parameters():
         parameter.normal_(mean=1 if "norm" in key else 0, std=0.3)
     model.save_pretrained(tmp_path)
-    check_parity(load_published(tmp_path, read_config, huggingface), TOKENS, model(torch.tensor([TOKENS])).logits[0])
+    check_parity(load_published("llama", tmp_path), TOKENS, model(torch.tensor([TOKENS])).logits[0])
 
 
 def test_another_scaling_of_frequencies_is_refused(tmp_path):

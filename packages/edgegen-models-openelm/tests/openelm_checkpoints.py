@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -12,11 +13,7 @@ import torch
 from openelm_reference import OpenELM
 from safetensors.torch import save_file
 
-from edgegen.checkpoints import LazyTensor, open_checkpoint
-from edgegen.conversion import parameter_shapes
-from edgegen.plugins import load, registry
-from edgegen_layers import DecoderLM, ModelConfig
-from edgegen_layers.llama_like import build
+from edgegen_layers import DecoderLM, testing
 from edgegen_models_openelm.model import Size
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
@@ -142,22 +139,8 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> Path:
     return folder
 
 
-def resolve(path: Path, config: ModelConfig) -> dict[str, LazyTensor]:
-    """Parameter name -> lazy tensor, through the weight map that the family has for this checkpoint."""
-    checkpoint = open_checkpoint(path)
-    weight_map = load(registry().family("openelm").weight_maps[checkpoint.naming])(config)
-    with torch.device("meta"):
-        model = build(config, layers={})
-    return weight_map.resolve(checkpoint, parameter_shapes(model), "tiny-openelm")
-
-
-def load_model(path: Path, config: ModelConfig, kernel: str = "matmul") -> DecoderLM:
-    """Our model with the weights of a checkpoint."""
-    sources = resolve(path, config)
-    model = build(config, layers={"attention": kernel}).requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(torch.from_numpy(sources[name].read()))
-    return model
+resolve = partial(testing.resolve, "openelm")
+load_model = partial(testing.load_model, "openelm")
 
 
 def logits(model: DecoderLM) -> torch.Tensor:

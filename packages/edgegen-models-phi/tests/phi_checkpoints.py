@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -12,11 +13,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM, PreTrainedModel
 
-from edgegen.checkpoints import LazyTensor, open_checkpoint
-from edgegen.conversion import parameter_shapes
-from edgegen.plugins import load, registry
-from edgegen_layers import DecoderLM, ModelConfig
-from edgegen_models_phi.model import LongRope, Size, build
+from edgegen_layers import DecoderLM, testing
+from edgegen_models_phi.model import LongRope, Size
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
 
@@ -192,22 +190,8 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> Path:
     return folder
 
 
-def resolve(path: Path, config: ModelConfig) -> dict[str, LazyTensor]:
-    """Parameter name -> lazy tensor, through the weight map that the family has for this checkpoint."""
-    checkpoint = open_checkpoint(path)
-    weight_map = load(registry().family("phi").weight_maps[checkpoint.naming])(config)
-    with torch.device("meta"):
-        model = build(config, layers={})
-    return weight_map.resolve(checkpoint, parameter_shapes(model), "tiny-phi")
-
-
-def load_model(path: Path, config: ModelConfig, kernel: str = "matmul") -> DecoderLM:
-    """Our model with the weights of a checkpoint."""
-    sources = resolve(path, config)
-    model = build(config, layers={"attention": kernel}).requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(torch.from_numpy(sources[name].read()))
-    return model
+resolve = partial(testing.resolve, "phi")
+load_model = partial(testing.load_model, "phi")
 
 
 def logits(model: DecoderLM) -> torch.Tensor:

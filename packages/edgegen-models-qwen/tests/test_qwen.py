@@ -8,7 +8,6 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCau
 
 from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
-from edgegen_layers.llama_like import huggingface
 from edgegen_layers.testing import check_parity, load_published
 from edgegen_models_qwen.model import read_config
 
@@ -43,7 +42,7 @@ def published(request, tmp_path):
 
 def test_logits_are_the_references(published):
     folder, expected = published
-    check_parity(load_published(folder, read_config, huggingface), TOKENS, expected)
+    check_parity(load_published("qwen", folder), TOKENS, expected)
 
 
 def test_another_architecture_is_refused(published):

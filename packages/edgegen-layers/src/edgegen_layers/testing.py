@@ -4,7 +4,7 @@
 
     def test_parity(tmp_path):
         reference.save_pretrained(tmp_path)
-        model = load_published(tmp_path, read_config, huggingface)
+        model = load_published("llama", tmp_path)
         check_parity(model, TOKENS, reference(torch.tensor([TOKENS])).logits[0])
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from edgegen.api import Converter
-from edgegen.checkpoints import Checkpoint, WeightMap, open_checkpoint
+from edgegen.checkpoints import LazyTensor, open_checkpoint
 from edgegen.conversion import parameter_shapes
+from edgegen.plugins import load, registry
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import ModelConfig
 from edgegen_layers.decoder import DecoderLM
@@ -27,24 +28,41 @@ Run = Callable[[list[int], int, KVCache], tuple[KVCache, torch.Tensor]]
 """``(tokens, position of the first, cache) -> updated cache and logits [T, V]``."""
 
 
-def load_published(
-    folder: Path,
-    read_config: Callable[[Checkpoint], ModelConfig | None],
-    weight_map: Callable[[ModelConfig], WeightMap],
-) -> DecoderLM:
-    """The model that a checkpoint folder describes, with its weights, in float32 on the CPU.
+def resolve(family: str, path: Path, config: ModelConfig) -> dict[str, LazyTensor]:
+    """Parameter name -> contents in a checkpoint, through the weight map that an installed family has for it.
+
+    Raises:
+        CheckpointError: weights are missing, left over or of another shape.
+    """
+    checkpoint, described = open_checkpoint(path), registry().family(family)
+    with torch.device("meta"):
+        model = load(described.builder)(config, layers={})
+    resolved: dict[str, LazyTensor] = load(described.weight_maps[checkpoint.naming])(config).resolve(
+        checkpoint, parameter_shapes(model), family
+    )
+    return resolved
+
+
+def load_model(family: str, path: Path, config: ModelConfig, kernel: str = "matmul") -> DecoderLM:
+    """An installed family's model with the weights of a checkpoint, in float32 on the CPU; see :func:`resolve`."""
+    sources = resolve(family, path, config)
+    model: DecoderLM = load(registry().family(family).builder)(config, layers={"attention": kernel})
+    for name, parameter in model.eval().requires_grad_(False).named_parameters():
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(sources[name].read())))
+    return model
+
+
+def load_published(family: str, path: Path) -> DecoderLM:
+    """The model that a checkpoint describes itself, with its weights; see :func:`load_model`.
 
     Raises:
         CheckpointError: the configuration is not known, or weights do not match.
     """
-    checkpoint = open_checkpoint(folder)
-    config = read_config(checkpoint)
-    assert config is not None, f"{folder} states no configuration"
-    model = DecoderLM(config).eval().requires_grad_(False)
-    sources = weight_map(config).resolve(checkpoint, parameter_shapes(model), "test")
-    for name, source in sources.items():
-        model.get_parameter(name).copy_(torch.from_numpy(np.ascontiguousarray(source.read())))
-    return model
+    described = registry().family(family)
+    assert described.read_config is not None, f"{family} reads no configurations"
+    config = load(described.read_config)(open_checkpoint(path))
+    assert config is not None, f"{path} states no configuration"
+    return load_model(family, path, config)
 
 
 def check_parity(model: DecoderLM, tokens: Sequence[int], expected: torch.Tensor, tolerance: float = 1e-4) -> None:
