@@ -94,6 +94,8 @@ def test_an_unlisted_size_takes_its_configuration_from_the_checkpoint(exported, 
     assert result.code == 0, result.err
     assert (tmp_path / "out" / "model.tflite").read_bytes() == (exported / "model.tflite").read_bytes()
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert recipe["options"]["variant"] == "llama"
     assert (manifest["name"], manifest["parameters"], manifest["context_length"]) == ("checkpoint0", 94_528, 64)
 
 

@@ -24,8 +24,10 @@ from edgegen_layers.config import (
     AttentionConfig,
     FeedForwardConfig,
     FrequencyScaling,
+    LinearScaling,
     ModelConfig,
     NormalizationConfig,
+    RotaryScaling,
     TransformerBlockConfig,
 )
 from edgegen_layers.decoder import DecoderLM
@@ -47,7 +49,7 @@ class Size:
     vocab: int
     head_dim: int | None = None
     rotary_base: float = 10_000.0
-    rotary_scaling: FrequencyScaling | None = None
+    rotary_scaling: RotaryScaling | None = None
     epsilon: float = 1e-5
     window: int | None = None
     qkv_bias: bool = False
@@ -158,14 +160,12 @@ def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> S
     return replace(size, **architectures[checkpoint.config.get("model_type") or next(iter(architectures))])
 
 
-def _read_scaling(
-    checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int, base: float
-) -> FrequencyScaling | None:
+def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int, base: float) -> RotaryScaling | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
         return None
     if kind == "linear":
-        return FrequencyScaling(factors=(float(rope["factor"]),) * (head_dim // 2))
+        return LinearScaling(factor=float(rope["factor"]))
     if kind == "llama3":
         return llama3_scaling(
             head_dim,

@@ -91,7 +91,8 @@ class Settings:
                 raise CheckpointError(
                     f"{self._path} does not state {full}", code="EG206", hint="name a variant instead"
                 )
-            return default  # type: ignore[no-any-return]
+            absent: T = default
+            return absent
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind):

@@ -327,6 +327,10 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _put_in_place(folder: Path, output: Path) -> None:
+    """Give ``folder`` its name; an earlier export goes only once the new one is there."""
+    previous = output.with_name(f".{output.name}.previous")
     if output.exists():
-        shutil.rmtree(output)
+        shutil.rmtree(previous, ignore_errors=True)
+        output.rename(previous)
     folder.rename(output)
+    shutil.rmtree(previous, ignore_errors=True)

@@ -37,6 +37,7 @@ def recipe(job: Job) -> dict[str, Any]:
             "files": {name: {"sha256": digest} for name, digest in job.hashes.items()},
         },
         "options": {
+            "variant": options.variant,
             "scheme": job.scheme_name,
             "prefill_lengths": list(options.prefill_lengths),
             "cache_length": options.cache_length,

@@ -52,10 +52,6 @@ class Value:
     def rank(self) -> int:
         return len(self.shape)
 
-    @property
-    def is_constant(self) -> bool:
-        return self.constant is not None
-
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
 
