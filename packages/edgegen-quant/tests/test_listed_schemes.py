@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgegen.plugins import load, registry
-from edgegen.storage import BITS, ParameterInfo
+from edgegen.storage import BITS, ParameterInfo, Storage
 from edgegen_quant.plugin import edgegen_quant_schemes
 
 SCHEMES = list(edgegen_quant_schemes())
@@ -26,6 +26,7 @@ def test_the_names_and_aliases():
         "fp32": ("float32",),
         "fp16": ("float16",),
         "int8-channel": ("dynamic_wi8_afp32",),
+        "keep": (),
     }
 
 
@@ -52,4 +53,12 @@ def test_states_a_tolerance_that_can_be_met_and_missed(listed):
 @pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
 def test_the_readme_shows_the_name_and_the_aliases(listed):
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert f"| `{listed.name}` | {', '.join(f'`{alias}`' for alias in listed.aliases)} |" in readme
+    assert f"| `{listed.name}` | {', '.join(f'`{alias}`' for alias in listed.aliases) or '-'} |" in readme
+
+
+def test_keep_takes_the_checkpoints_own_blocks_for_matrices_only():
+    keep, blocks = load(registry().scheme("keep").scheme), Storage("int4", block=32, offsets="float16")
+    assert keep.storage(ParameterInfo("weight", (4, 64), "linear", blocks)) == blocks
+    assert keep.storage(ParameterInfo("weight", (4, 64), "embedding", blocks)) == blocks
+    assert keep.storage(ParameterInfo("weight", (4, 64), "other", blocks)) == Storage("float32")
+    assert keep.storage(ParameterInfo("weight", (4, 64), "linear")) == Storage("int8", per_channel=True)

@@ -16,7 +16,7 @@ from edgegen.errors import UnsupportedError, UsageError
 from edgegen.graph import Program, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
-from edgegen.storage import ParameterInfo, Scheme
+from edgegen.storage import ParameterInfo, Scheme, Storage
 from edgegen.tflite.writer import Parameter
 from edgegen.tracing import Composites, Signature, Tracer
 
@@ -56,11 +56,16 @@ def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) ->
 def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:
     """What each parameter that the program uses is stored as."""
     roles = _roles(program)
-    return {
-        name: Parameter(source, scheme.storage(ParameterInfo(name, source.shape, roles[name])))
+    described = {
+        name: ParameterInfo(name, source.shape, roles[name], _packed(source))
         for name, source in sources.items()
         if name in roles
     }
+    return {name: Parameter(sources[name], scheme.storage(info)) for name, info in described.items()}
+
+
+def _packed(source: LazyTensor) -> Storage | None:
+    return None if source.packed is None else source.packed.storage
 
 
 def _roles(program: Program) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[np.float32]
 
-BITS = {"float32": 32, "float16": 16, "int8": 8}
+BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 """Storage types that the writer knows, with their width in bits."""
 
 
@@ -24,18 +24,34 @@ class Storage:
     """What a parameter is stored as.
 
     Attributes:
-        dtype: a key of :data:`BITS`.
+        dtype: a key of :data:`BITS`. Two int4 numbers share a byte, the first in its lower half.
         per_channel: one float32 scale for each row (axis 0); symmetric, so the zero point is 0.
+        block: so many neighbours of a row share a float16 scale; None for none.
+        offsets: dtype of a number that is added to all of a block, after scaling; None for none.
     """
 
     dtype: str
     per_channel: bool = False
+    block: int | None = None
+    offsets: str | None = None
+
+    def parts(self, shape: tuple[int, ...]) -> dict[str, int]:
+        """The arrays that the file keeps outside its head, with their bytes: ``data``, ``scales``, ``offsets``."""
+        sizes = {"data": math.prod(shape) * BITS[self.dtype] // 8}
+        if self.block is not None:
+            blocks = math.prod(shape) // self.block
+            sizes["scales"] = blocks * BITS["float16"] // 8
+            if self.offsets is not None:
+                sizes["offsets"] = blocks * BITS[self.offsets] // 8
+        return sizes
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
-        """Size of the stored tensor in bytes, scales not included."""
-        return math.prod(shape) * BITS[self.dtype] // 8
+        """Size of the stored tensor in bytes; scales of channels, which the file's head keeps, not included."""
+        return sum(self.parts(shape).values())
 
     def __str__(self) -> str:
+        if self.block is not None:
+            return f"{self.dtype}-block{self.block}" + ("+offsets" if self.offsets else "")
         return f"{self.dtype}-channel" if self.per_channel else self.dtype
 
 
@@ -51,11 +67,13 @@ class ParameterInfo:
         shape: row-major.
         role: ``linear`` (rows are output channels), ``embedding`` (rows are looked up), or ``other``. A tied table
             that is both is ``embedding``.
+        packed: the storage that holds the checkpoint's own quantized numbers exactly, if there is one.
     """
 
     name: str
     shape: tuple[int, ...]
     role: str
+    packed: Storage | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +81,15 @@ class Encoded:
     """Some rows of a parameter as they go into the file.
 
     Attributes:
-        data: of the storage's dtype, C-contiguous.
-        scales: float32 ``[rows]``; None where the storage has none.
+        data: of the storage's dtype, C-contiguous; int4 as uint8 ``[rows, columns / 2]``.
+        scales: float32 ``[rows]``, or float16 ``[rows, blocks]``; positive normal numbers, or XNNPACK refuses the
+            matrix. None where the storage has none.
+        offsets: ``[rows, blocks]`` of the storage's ``offsets``; None where it has none.
     """
 
     data: npt.NDArray[Any]
-    scales: npt.NDArray[np.float32] | None = None
+    scales: npt.NDArray[Any] | None = None
+    offsets: npt.NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edgegen.checkpoints.files import SlicedFile, check_rows, summarize
 from edgegen.checkpoints.tensors import RowReader
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
 from edgegen_gguf.header import MAGIC, Header, TensorInfo, read_header
+from edgegen_gguf.packed import packed
 from edgegen_gguf.tokenizer import read_tokenizer
 
 FORMAT = NAMING = "gguf"
@@ -148,6 +149,7 @@ def _tensors(headers: list[Header]) -> dict[str, LazyTensor]:
                 dtype=info.kind.name,
                 nbytes=info.nbytes,
                 read_rows=_reader(file, info),
+                packed=packed(file, info),
             )
     return tensors
 

@@ -26,3 +26,8 @@ def edgegen_quant_schemes() -> Iterable[QuantScheme]:
         scheme="edgegen_quant.schemes:INT8_CHANNEL",
         aliases=("dynamic_wi8_afp32",),
     )
+    yield QuantScheme(
+        name="keep",
+        summary="the checkpoint's own 4-bit blocks, bit for bit; matrices of other types as int8-channel",
+        scheme="edgegen_quant.schemes:KEEP",
+    )

@@ -10,7 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-RowReader = Callable[[int, int], npt.NDArray[np.float32]]
+from edgegen.storage import Encoded, Storage
+
+RowReader = Callable[[int, int], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A tensor's own quantized numbers, where a LiteRT file can hold them exactly.
+
+    Attributes:
+        storage: what they are in the file.
+        rows: the checkpoint's bytes, a tensor of uint8 ``[rows, bytes of a row]``.
+        unpack: such rows -> what goes into the file.
+    """
+
+    storage: Storage
+    rows: LazyTensor
+    unpack: Callable[[npt.NDArray[np.uint8]], Encoded]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +41,7 @@ class LazyTensor:
         nbytes: size on disk.
         read_rows: ``(start, stop) -> float32 array`` of shape ``(stop - start, *shape[1:])``; a scalar counts as one
             row and comes back with shape ``(1,)``.
+        packed: the same rows as the checkpoint keeps them, where a LiteRT file can keep them too.
     """
 
     name: str
@@ -31,6 +49,7 @@ class LazyTensor:
     dtype: str
     nbytes: int
     read_rows: RowReader = field(repr=False)
+    packed: Packed | None = None
 
     @property
     def rows(self) -> int:

@@ -17,29 +17,26 @@ Everything is lazy: a resolved parameter reads only the rows of the checkpoint t
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from edgegen.checkpoints.diff import WeightDiff
-from edgegen.checkpoints.files import check_rows
-from edgegen.checkpoints.tensors import Checkpoint, LazyTensor, RowReader
+from edgegen.checkpoints.row_operations import (
+    Indices,
+    ShapeError,
+    affine,
+    cut,
+    pick,
+    reshaped,
+    stack,
+    transposed,
+)
+from edgegen.checkpoints.tensors import Checkpoint, LazyTensor
 from edgegen.errors import UsageError
-
-Float32 = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
-
-_GAP = 8
-"""Rows apart that are still read in one go when rows are gathered: a seek costs more than reading these."""
-
-_BLOCK_BYTES = 4 * 2**20
-"""How much of a source is in memory at a time when all of it must be walked."""
 
 
 class Source:
@@ -64,10 +61,6 @@ class Source:
         raise NotImplementedError
 
 
-class ShapeError(ValueError):
-    """The checkpoint's tensors have shapes that an expression of the map cannot combine."""
-
-
 SourceLike = str | Source
 
 
@@ -81,7 +74,7 @@ def concat(*sources: SourceLike) -> Source:
 
 def rows(source: SourceLike, start: int, stop: int) -> Source:
     """Rows ``start:stop``, one part of a fused tensor."""
-    return _Rows(_source(source), start, stop)
+    return _Changed(_source(source), lambda tensor: cut(tensor, start, stop))
 
 
 def permute_rows(source: SourceLike, indices: Sequence[int] | Indices | Callable[[int], Indices]) -> Source:
@@ -89,27 +82,32 @@ def permute_rows(source: SourceLike, indices: Sequence[int] | Indices | Callable
 
     ``indices`` may be a function of the number of rows. It may pick fewer rows than there are, or one twice.
     """
-    return _PermuteRows(_source(source), indices)
+
+    def permuted(tensor: LazyTensor) -> LazyTensor:
+        order = indices(tensor.rows) if callable(indices) else indices
+        return pick(tensor, np.asarray(order, np.int64))
+
+    return _Changed(_source(source), permuted)
 
 
 def transpose(source: SourceLike) -> Source:
-    """``[a, b] -> [b, a]``. Each slice of the result walks the whole source, so reads should be large."""
-    return _Transpose(_source(source))
+    """``[a, b] -> [b, a]``. Reads the source once for every 64 MiB of it, if rows are asked for in order."""
+    return _Changed(_source(source), transposed)
 
 
 def reshape(source: SourceLike, shape: Sequence[int]) -> Source:
     """The same elements, row-major, in another shape."""
-    return _Reshape(_source(source), tuple(shape))
+    return _Changed(_source(source), lambda tensor: reshaped(tensor, tuple(shape)))
 
 
 def scaled(source: SourceLike, factor: float) -> Source:
     """Every element times ``factor``."""
-    return _Affine(_source(source), factor, 0.0)
+    return _Changed(_source(source), lambda tensor: affine(tensor, factor, 0.0))
 
 
 def offset(source: SourceLike, amount: float) -> Source:
     """``amount`` added to every element: norms whose scale is stored around zero need ``offset(name, 1)``."""
-    return _Affine(_source(source), 1.0, amount)
+    return _Changed(_source(source), lambda tensor: affine(tensor, 1.0, amount))
 
 
 def first_of(*sources: SourceLike) -> Source:
@@ -188,6 +186,16 @@ class WeightMap:
             CheckpointError: code ``EG204``, with everything that does not match.
             UnsupportedError: a tensor that is needed has a storage type that cannot be read.
         """
+        resolved, diff = self.compare(checkpoint, expected, subject)
+        diff.raise_if_any()
+        for tensor in resolved.values():
+            tensor.read_rows(0, 0)  # reads nothing, but a storage type without a decoder speaks up now
+        return resolved
+
+    def compare(
+        self, checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], subject: str
+    ) -> tuple[dict[str, LazyTensor], WeightDiff]:
+        """What matches, and what does not; see :meth:`resolve`."""
         resolved: dict[str, LazyTensor] = {}
         used: set[str] = set()
         diff = WeightDiff(subject=subject, checkpoint=checkpoint)
@@ -214,10 +222,7 @@ class WeightMap:
         for name in checkpoint.tensors:
             if name not in used and not any(fnmatchcase(name, pattern) for pattern in self.ignore):
                 diff.unexpected(name)
-        diff.raise_if_any()
-        for tensor in resolved.values():
-            tensor.read_rows(0, 0)  # reads nothing, but a storage type without a decoder speaks up now
-        return resolved
+        return resolved, diff
 
     def _find(self, name: str) -> tuple[Source | None, dict[str, str]]:
         exact = self.rules.get(name)
@@ -251,7 +256,7 @@ def _source(value: SourceLike) -> Source:
     return _Named(value) if isinstance(value, str) else value
 
 
-# --- how each expression reads ------------------------------------------------------------------------------
+# --- what each expression makes -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -273,143 +278,19 @@ class _Concat(Source):
         return tuple(name for source in self.sources for name in source.names(numbers, present))
 
     def bind(self, tensors: Mapping[str, LazyTensor], numbers: Mapping[str, str]) -> LazyTensor:
-        parts = [source.bind(tensors, numbers) for source in self.sources]
-        inner = parts[0].shape[1:]
-        if any(not part.shape or part.shape[1:] != inner for part in parts):
-            raise ShapeError("not stackable: " + ", ".join(str(list(part.shape)) for part in parts))
-        ends = np.cumsum([part.rows for part in parts]).tolist()
-        name = f"concat({', '.join(part.name for part in parts)})"
-
-        def read_rows(start: int, stop: int) -> Float32:
-            check_rows(name, start, stop, ends[-1])
-            out = np.empty((stop - start, *inner), np.float32)
-            for part, end in zip(parts, ends, strict=True):
-                begin = end - part.rows
-                low = min(max(start, begin), end)
-                high = max(min(stop, end), low)
-                if low < high:
-                    out[low - start : high - start] = part.read_rows(low - begin, high - begin)
-                else:
-                    part.read_rows(0, 0)  # tells whether this part can be read at all
-            return out
-
-        return LazyTensor(
-            name=name,
-            shape=(ends[-1], *inner),
-            dtype="+".join(dict.fromkeys(part.dtype for part in parts)),
-            nbytes=sum(part.nbytes for part in parts),
-            read_rows=read_rows,
-        )
+        return stack([source.bind(tensors, numbers) for source in self.sources])
 
 
 @dataclass(frozen=True)
-class _Unary(Source):
+class _Changed(Source):
     source: Source
+    change: Callable[[LazyTensor], LazyTensor]
 
     def names(self, numbers: Mapping[str, str], present: Container[str]) -> tuple[str, ...]:
         return self.source.names(numbers, present)
 
     def bind(self, tensors: Mapping[str, LazyTensor], numbers: Mapping[str, str]) -> LazyTensor:
-        return self.apply(self.source.bind(tensors, numbers))
-
-    def apply(self, tensor: LazyTensor) -> LazyTensor:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class _Rows(_Unary):
-    start: int
-    stop: int
-
-    def apply(self, tensor: LazyTensor) -> LazyTensor:
-        if not tensor.shape or not 0 <= self.start <= self.stop <= tensor.rows:
-            raise ShapeError(f"{list(tensor.shape)} has no rows {self.start}:{self.stop}")
-        count = self.stop - self.start
-
-        def read_rows(start: int, stop: int) -> Float32:
-            check_rows(name, start, stop, count)
-            return tensor.read_rows(self.start + start, self.start + stop)
-
-        name = f"rows({tensor.name}, {self.start}:{self.stop})"
-        return _derived(tensor, name, (count, *tensor.shape[1:]), read_rows, count / max(tensor.rows, 1))
-
-
-@dataclass(frozen=True)
-class _PermuteRows(_Unary):
-    indices: Sequence[int] | Indices | Callable[[int], Indices]
-
-    def apply(self, tensor: LazyTensor) -> LazyTensor:
-        given = self.indices(tensor.rows) if callable(self.indices) else self.indices
-        indices = np.asarray(given, np.int64)
-        if not tensor.shape or (indices.size and not 0 <= indices.min() <= indices.max() < tensor.rows):
-            raise ShapeError(f"{list(tensor.shape)} cannot be permuted by {indices.size} indices")
-
-        def read_rows(start: int, stop: int) -> Float32:
-            check_rows(name, start, stop, indices.size)
-            return _gather(tensor, indices[start:stop])
-
-        name = f"permute_rows({tensor.name})"
-        return _derived(tensor, name, (indices.size, *tensor.shape[1:]), read_rows, indices.size / max(tensor.rows, 1))
-
-
-@dataclass(frozen=True)
-class _Transpose(_Unary):
-    def apply(self, tensor: LazyTensor) -> LazyTensor:
-        if len(tensor.shape) != 2:
-            raise ShapeError(f"{list(tensor.shape)} cannot be transposed")
-        source_rows, source_columns = tensor.shape
-        block = max(1, _BLOCK_BYTES // (4 * max(source_columns, 1)))
-
-        def read_rows(start: int, stop: int) -> Float32:
-            check_rows(name, start, stop, source_columns)
-            out = np.empty((stop - start, source_rows), np.float32)
-            if start == stop:
-                tensor.read_rows(0, 0)  # nothing to read, but whether it can be read at all
-                return out
-            for low in range(0, source_rows, block):
-                high = min(low + block, source_rows)
-                out[:, low:high] = tensor.read_rows(low, high)[:, start:stop].T
-            return out
-
-        name = f"transpose({tensor.name})"
-        return _derived(tensor, name, (source_columns, source_rows), read_rows)
-
-
-@dataclass(frozen=True)
-class _Reshape(_Unary):
-    shape: tuple[int, ...]
-
-    def apply(self, tensor: LazyTensor) -> LazyTensor:
-        if math.prod(self.shape) != math.prod(tensor.shape):
-            raise ShapeError(f"{list(tensor.shape)} cannot be reshaped to {list(self.shape)}")
-        count = self.shape[0] if self.shape else 1
-        inner = self.shape[1:]
-        row, source_row = math.prod(inner), math.prod(tensor.shape[1:])
-
-        def read_rows(start: int, stop: int) -> Float32:
-            check_rows(name, start, stop, count)
-            if not source_row:
-                return np.empty((stop - start, *inner), np.float32)
-            low, high = start * row, stop * row  # in elements
-            first = low // source_row
-            flat = tensor.read_rows(first, -(-high // source_row)).reshape(-1)
-            return flat[low - first * source_row : high - first * source_row].reshape(stop - start, *inner)
-
-        name = f"reshape({tensor.name})"
-        return _derived(tensor, name, self.shape, read_rows)
-
-
-@dataclass(frozen=True)
-class _Affine(_Unary):
-    factor: float
-    amount: float
-
-    def apply(self, tensor: LazyTensor) -> LazyTensor:
-        def read_rows(start: int, stop: int) -> Float32:
-            values = tensor.read_rows(start, stop) * np.float32(self.factor) + np.float32(self.amount)
-            return values.astype(np.float32, copy=False)
-
-        return _derived(tensor, f"affine({tensor.name})", tensor.shape, read_rows)
+        return self.change(self.source.bind(tensors, numbers))
 
 
 @dataclass(frozen=True)
@@ -427,30 +308,3 @@ class _FirstOf(Source):
             if all(name in present for name in source.names(numbers, present)):
                 return source
         return self.sources[0]
-
-
-def _derived(
-    tensor: LazyTensor, name: str, shape: tuple[int, ...], read_rows: RowReader, share: float = 1.0
-) -> LazyTensor:
-    return replace(tensor, name=name, shape=shape, nbytes=round(tensor.nbytes * share), read_rows=read_rows)
-
-
-def _gather(tensor: LazyTensor, picks: Indices) -> Float32:
-    """Rows in any order, read as few runs of neighbours."""
-    if not picks.size:
-        return tensor.read_rows(0, 0)
-    out = np.empty((picks.size, *tensor.shape[1:]), np.float32)
-    order = np.argsort(picks, kind="stable")
-    for run in _runs(picks[order]):
-        places = order[run]
-        low = int(picks[places[0]])
-        high = int(picks[places[-1]]) + 1
-        out[places] = tensor.read_rows(low, high)[picks[places] - low]
-    return out
-
-
-def _runs(ascending: Indices) -> Iterator[slice]:
-    breaks = np.flatnonzero(np.diff(ascending) > _GAP) + 1
-    edges = [0, *breaks.tolist(), len(ascending)]
-    for low, high in pairwise(edges):
-        yield slice(low, high)

@@ -12,6 +12,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgegen.errors import UsageError
+from edgegen.tflite.blocks import part_of
 
 IDENTIFIER = b"TFL3"
 
@@ -167,7 +168,14 @@ def _weights(model: Any) -> tuple[dict[int, tuple[str, int]], dict[int, set[int]
 def _storage(tensor: Any) -> str:
     """``int8-channel``, ``float32``, ...: the tensor's type, and how finely it is scaled."""
     dtype = _TYPES[tensor.Type()].lower()
+    _, part = part_of(tensor.Name().decode())
+    if part != "data":
+        return f"{dtype}-{part}"
     quantization = tensor.Quantization()
+    if quantization is not None and quantization.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:
+        details, blocks = quantization.Details(), schema.BlockwiseQuantization()
+        blocks.Init(details.Bytes, details.Pos)
+        return f"{dtype}-block{blocks.BlockSize()}"
     scales = 0 if quantization is None else quantization.ScaleLength()
     if not scales:
         return dtype

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,14 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
 from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.graph import Graph, Op, Program, Value
 from edgegen.storage import Encoded, Scheme, Storage
+from edgegen.tflite.blocks import expand_offsets, part_name, part_of, with_offsets
 from edgegen.tflite.float16 import expand_float16
 from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
 
@@ -34,6 +37,14 @@ ALIGNMENT = 64
 
 SLICE_BYTES = 4 << 20
 """How much of a parameter, as float32, is read, quantized and written at once."""
+
+_WORKERS = os.cpu_count() or 1
+
+_SLICES_AHEAD = 2 * _WORKERS
+"""Slices that may be waiting to be encoded or written."""
+
+_SLICE_COPIES = 3
+"""A slice as it was read, as float32, and encoded."""
 
 _FAR = 1 << 40
 """Stands for an offset that is not known yet; any value above 1 takes the same room in the head."""
@@ -50,18 +61,41 @@ class Parameter:
     def nbytes(self) -> int:
         return self.storage.nbytes(self.source.shape)
 
+    @property
+    def kept(self) -> bool:
+        """Whether the checkpoint's own quantized numbers go into the file as they are."""
+        return self.source.packed is not None and self.source.packed.storage == self.storage
+
+    def encode(self, scheme: Scheme, start: int, stop: int) -> Encoded:
+        """Rows as they go into the file."""
+        packed = self.source.packed
+        if packed is not None and self.kept:
+            return packed.unpack(packed.rows.read_rows(start, stop))
+        return scheme.encode(self.source.read_rows(start, stop), self.storage)
+
 
 @dataclass
-class _Slot:
-    """Where a parameter goes: its place in the file, and its scales as they become known."""
+class _Place:
+    """Where an array goes: its buffer's number, its size, and its position in the file."""
 
-    parameter: Parameter
     buffer: int
-    quantization: _Quantization | None
+    nbytes: int
     offset: int = _FAR
 
 
+@dataclass
+class _Slot:
+    """Where the arrays of a parameter go, and its scales of channels as they become known."""
+
+    parameter: Parameter
+    places: dict[str, _Place]
+    quantization: _Quantization | None
+
+
 Progress = Callable[[int], None]
+
+Pieces = list[tuple[int, npt.NDArray[Any]]]
+"""Arrays with their positions in the file."""
 
 
 def write_model(
@@ -79,51 +113,67 @@ def write_model(
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    storages = {name: parameter.storage for name, parameter in parameters.items()}
-    head = _Head(program, storages, parameters)
-    position = len(head.pack())
-    for slot in head.slots.values():
-        slot.offset = position = -(-position // ALIGNMENT) * ALIGNMENT
-        position += slot.parameter.nbytes
+    head, size = _laid_out(program, parameters)
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
-            file.truncate(position)
-            for start, encoded in _encode_all(head.slots.values(), scheme):
-                os.pwrite(file.fileno(), encoded, start)
-                progress(encoded.nbytes)
+            file.truncate(size)
+            for pieces in _encode_all(head.slots.values(), scheme):
+                for start, array in pieces:
+                    os.pwrite(file.fileno(), array.data, start)
+                    progress(array.nbytes)
             file.write(head.pack())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _encode_all(slots: Any, scheme: Scheme) -> Iterator[tuple[int, Any]]:
-    """``(file position, bytes)`` of every slice, encoded on all cores, in order, a few slices ahead at most."""
-    workers = os.cpu_count() or 1
-    ahead = 2 * workers
+def written_size(program: Program, parameters: Mapping[str, Parameter]) -> int:
+    """Bytes of the file that :func:`write_model` would write."""
+    return _laid_out(program, parameters)[1]
 
-    def encode(slot: _Slot, start: int, stop: int) -> tuple[int, Any]:
-        source, storage = slot.parameter.source, slot.parameter.storage
-        encoded: Encoded = scheme.encode(source.read_rows(start, stop), storage)
+
+def memory_needed() -> int:
+    """Bytes that are in memory while weights are written, beside what was there before."""
+    return (_SLICES_AHEAD + 1) * _SLICE_COPIES * SLICE_BYTES
+
+
+def _laid_out(program: Program, parameters: Mapping[str, Parameter]) -> tuple[_Head, int]:
+    """The head with a place for everything, and the size of the file."""
+    storages = {name: parameter.storage for name, parameter in parameters.items()}
+    head = _Head(program, storages, parameters)
+    position = len(head.pack())
+    for place in head.places():
+        place.offset = position = -(-position // ALIGNMENT) * ALIGNMENT
+        position += place.nbytes
+    return head, position
+
+
+def _encode_all(slots: Iterable[_Slot], scheme: Scheme) -> Iterator[Pieces]:
+    """Every slice, encoded on all cores, in order, a few slices ahead at most."""
+
+    def encode(slot: _Slot, start: int, stop: int) -> Pieces:
+        encoded = slot.parameter.encode(scheme, start, stop)
         if slot.quantization is not None:
-            assert encoded.scales is not None
             slot.quantization.scales[start:stop] = encoded.scales
-        row_bytes = slot.parameter.nbytes // source.rows
-        return slot.offset + start * row_bytes, encoded.data
+        rows = slot.parameter.source.rows
+        return [
+            (place.offset + start * (place.nbytes // rows), getattr(encoded, part))
+            for part, place in slot.places.items()
+        ]
 
-    with ThreadPoolExecutor(workers) as pool, contextlib.ExitStack() as stack:
-        pending: list[Future[tuple[int, Any]]] = []
+    with ThreadPoolExecutor(_WORKERS) as pool, contextlib.ExitStack() as stack:
+        pending: deque[Future[Pieces]] = deque()
         stack.callback(lambda: [future.cancel() for future in pending])
         for slot, start, stop in _slices(slots):
             pending.append(pool.submit(encode, slot, start, stop))
-            if len(pending) > ahead:
-                yield pending.pop(0).result()
+            if len(pending) > _SLICES_AHEAD:
+                yield pending.popleft().result()
         while pending:
-            yield pending.pop(0).result()
+            yield pending.popleft().result()
 
 
-def _slices(slots: Any) -> Iterator[tuple[_Slot, int, int]]:
+def _slices(slots: Iterable[_Slot]) -> Iterator[tuple[_Slot, int, int]]:
     for slot in slots:
         source = slot.parameter.source
         row_bytes = 4 * max(1, int(np.prod(source.shape[1:], dtype=np.int64)))
@@ -188,7 +238,8 @@ class _Head:
         self._constants: dict[bytes, int] = {}
         self._opcodes: dict[str, int] = {}
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 means "no data"
-        graphs = [expand_float16(graph, self.storages) for graph in self.program.graphs()]
+        storages = with_offsets(self.storages)
+        graphs = [expand_float16(expand_offsets(graph, storages), storages) for graph in self.program.graphs()]
         self._subgraph_index = {id(source): i for i, source in enumerate(self.program.graphs())}
         self._model = schema.ModelT()
         self._model.version = 3
@@ -204,11 +255,15 @@ class _Head:
         self._model.operatorCodes = [_operator_code(kind) for kind in self._opcodes]
         self._model.metadata = [self._metadata(name, data) for name, data in self.program.metadata.items()]
 
+    def places(self) -> Iterator[_Place]:
+        """Of all arrays of all parameters, in the order of the file."""
+        return (place for slot in self.slots.values() for place in slot.places.values())
+
     def pack(self) -> bytes:
         """The head as bytes; always the same number of them."""
-        for slot in self.slots.values():
-            buffer = self._buffers[slot.buffer]
-            buffer.offset, buffer.size = slot.offset, slot.parameter.nbytes
+        for place in self.places():
+            buffer = self._buffers[place.buffer]
+            buffer.offset, buffer.size = place.offset, place.nbytes
         builder = _SharingBuilder()
         builder.Finish(self._model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -218,33 +273,63 @@ class _Head:
         subgraph = schema.SubGraphT()
         subgraph.name = graph.name
         subgraph.tensors = [self._tensor(value) for value in indices]
+        self._add_block_scales(subgraph, indices)
         subgraph.inputs = _int32(indices[value] for value in graph.inputs.values())
         subgraph.outputs = _int32(indices[value] for value in graph.outputs.values())
         subgraph.operators = [self._operator(op, indices) for op in graph.ops]
         return subgraph, indices
 
     def _tensor(self, value: Value) -> Any:
+        dtype, place = value.dtype, None
         tensor = schema.TensorT()
+        if value.parameter is not None:
+            name, part = part_of(value.parameter)
+            slot = self._slot(name)
+            place, storage = slot.places[part], slot.parameter.storage
+            if part == "data":
+                dtype, tensor.quantization = storage.dtype, slot.quantization
+            else:
+                dtype = storage.offsets or dtype
         tensor.name = value.name
         tensor.shape = _int32(value.shape)
         tensor.hasRank = True
-        dtype = value.dtype
-        if value.parameter is not None:
-            slot = self._slot(value.parameter)
-            tensor.buffer, tensor.quantization = slot.buffer, slot.quantization
-            dtype = slot.parameter.storage.dtype
+        tensor.type = getattr(schema.TensorType, dtype.upper())
+        if place is not None:
+            tensor.buffer = place.buffer
         elif value.constant is not None:
             tensor.buffer = self._constant(np.ascontiguousarray(value.constant).tobytes())
-        tensor.type = getattr(schema.TensorType, dtype.upper())
         return tensor
+
+    def _add_block_scales(self, subgraph: Any, indices: Mapping[Value, int]) -> None:
+        """Scales of blocks are tensors of their own, which no operator takes: the weight names them by number."""
+        for value, index in indices.items():
+            storage = self.storages.get(value.parameter or "")
+            if storage is None or storage.block is None:
+                continue
+            assert value.parameter is not None
+            scales = schema.TensorT()
+            scales.name = part_name(value.parameter, "scales")
+            scales.shape = _int32((value.shape[0], value.shape[1] // storage.block))
+            scales.hasRank = True
+            scales.type = schema.TensorType.FLOAT16
+            scales.buffer = self._slot(value.parameter).places["scales"].buffer
+            blocks = schema.BlockwiseQuantizationT()
+            blocks.scales, blocks.zeroPoints, blocks.blockSize = len(subgraph.tensors), -1, storage.block
+            quantization = schema.QuantizationParametersT()
+            quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+            quantization.details = blocks
+            subgraph.tensors[index].quantization = quantization
+            subgraph.tensors.append(scales)
 
     def _slot(self, name: str) -> _Slot:
         if name not in self.slots:
             parameter = self.parameters[name]
-            rows = parameter.source.rows
-            quantization = _Quantization(rows) if parameter.storage.per_channel else None
-            self._buffers.append(schema.BufferT())
-            self.slots[name] = _Slot(parameter, len(self._buffers) - 1, quantization)
+            quantization = _Quantization(parameter.source.rows) if parameter.storage.per_channel else None
+            places = {}
+            for part, nbytes in parameter.storage.parts(parameter.source.shape).items():
+                self._buffers.append(schema.BufferT())
+                places[part] = _Place(len(self._buffers) - 1, nbytes)
+            self.slots[name] = _Slot(parameter, places, quantization)
         return self.slots[name]
 
     def _constant(self, data: bytes) -> int:
