@@ -148,7 +148,30 @@ def save_gguf(model: PreTrainedModel, folder: Path) -> Path:
     return file
 
 
-SAVERS = {"one file": save_single, "shards": save_sharded, "gguf": save_gguf}
+def save_gemma_pytorch(model: PreTrainedModel, folder: Path) -> Path:
+    """As Gemma's own PyTorch code names them: queries, keys and values in one, rotary positions as a buffer."""
+    state, three = dict(model.state_dict()), isinstance(model, Gemma3ForCausalLM)
+    state["embedder.weight"] = state.pop("model.embed_tokens.weight")
+    del state["lm_head.weight"]  # tied
+    for i in range(model.config.num_hidden_layers):
+        attention = f"model.layers.{i}.self_attn."
+        parts = [state.pop(f"{attention}{part}_proj.weight") for part in "qkv"]
+        state[attention + "qkv_proj.weight"] = torch.cat(parts)
+        for theirs, own in (("q_norm", "query_norm"), ("k_norm", "key_norm")) if three else ():
+            state[f"{attention}{own}.weight"] = state.pop(f"{attention}{theirs}.weight")
+    for name in ("local_freqs_cis", "global_freqs_cis") if three else ("freqs_cis",):
+        state[name] = torch.ones(8, 4, dtype=torch.complex64)
+    file = folder / "model.ckpt"
+    torch.save({"model_state_dict": state}, file)
+    return file
+
+
+SAVERS = {
+    "one file": save_single,
+    "shards": save_sharded,
+    "gguf": save_gguf,
+    "gemma-pytorch": save_gemma_pytorch,
+}
 
 
 resolve = partial(testing.resolve, "gemma")

@@ -19,5 +19,6 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         weight_maps={
             "huggingface": "edgegen_models_gemma.model:huggingface",
             "gguf": "edgegen_models_gemma.model:gguf",
+            "gemma-pytorch": "edgegen_models_gemma.model:gemma_pytorch",
         },
     )

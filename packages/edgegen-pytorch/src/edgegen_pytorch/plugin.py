@@ -1,0 +1,26 @@
+"""What this package adds to edgegen. Imports nothing heavy: listing plugins stays fast."""
+
+from __future__ import annotations
+
+from edgegen.descriptors import CheckpointFormat
+from edgegen.hookspecs import hookimpl
+
+
+@hookimpl
+def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
+    return [
+        CheckpointFormat(
+            name="pytorch",
+            summary="state dicts that torch.save wrote (.bin, .pt, .pth, .ckpt), one file or shards with an index",
+            naming="huggingface",
+            detect="edgegen_pytorch.reader:detect",
+            open="edgegen_pytorch.reader:open_checkpoint",
+        ),
+        CheckpointFormat(
+            name="gemma-pytorch",
+            summary="Gemma's own PyTorch checkpoints, as Kaggle publishes them",
+            naming="gemma-pytorch",
+            detect="edgegen_pytorch.gemma:detect",
+            open="edgegen_pytorch.gemma:open_checkpoint",
+        ),
+    ]

@@ -1,0 +1,98 @@
+"""Opening PyTorch state dicts as a checkpoint: one file, a folder with one, or shards with an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgegen.checkpoints import Checkpoint, LazyTensor, huggingface
+from edgegen.checkpoints.files import DOWNLOAD_AGAIN, summarize
+from edgegen.checkpoints.shards import locate, open_tensors
+from edgegen.errors import CheckpointError
+from edgegen_pytorch.containers import read_container
+from edgegen_pytorch.pickles import DamagedError, TensorRef
+from edgegen_pytorch.recognition import FILE_NAMES, HUGGINGFACE, recognise
+from edgegen_pytorch.views import lazy_tensor
+
+FORMAT, NAMING = "pytorch", HUGGINGFACE
+
+_USUAL_KEYS = ("model_state_dict", "state_dict", "model", "module")
+"""Where trainers put the weights beside an optimizer's state, the number of the epoch and the like."""
+
+_LONGEST_NAME = 1024
+
+
+def detect(path: Path) -> bool:
+    """Whether the path is a PyTorch checkpoint whose tensors have other names than Gemma's own. Never raises."""
+    return recognise(path) == NAMING
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a file, a folder or an index of shards; reads pickles only.
+
+    Raises:
+        CheckpointError: a file is damaged or wants code to be run, a shard is missing.
+        UnsupportedError: tensors that are not plain numbers.
+        UsageError: the folder holds several files and no index.
+    """
+    return open_as(path, FORMAT, NAMING)
+
+
+def open_as(path: Path, format: str, naming: str) -> Checkpoint:
+    """The same under another name; see :func:`open_checkpoint`."""
+    weights, index = locate(path, FILE_NAMES)
+    folder = weights[0].parent
+    config = huggingface.read_config(folder)
+    return Checkpoint(
+        path=path,
+        format=format,
+        naming=naming,
+        tensors=open_tensors(weights, index, _open_file),
+        config=config,
+        files=(*((index,) if index else ()), *weights, *huggingface.sidecars(folder)),
+        tokenizer=lambda: huggingface.read_tokenizer(folder, config),
+    )
+
+
+def _open_file(path: Path) -> Iterator[tuple[str, LazyTensor]]:
+    container = read_container(path)
+    try:
+        for name, ref in _state_dict(path, container.content).items():
+            if len(name) > _LONGEST_NAME:
+                raise DamagedError(f"a tensor has a name of {len(name):,} characters")
+            yield name, lazy_tensor(container, name, ref)
+    except DamagedError as error:
+        raise CheckpointError(f"{path.name} is not a valid PyTorch file: {error}", hint=DOWNLOAD_AGAIN) from error
+
+
+def _state_dict(path: Path, content: Any) -> Mapping[str, TensorRef]:
+    """The dict of tensors: under one of the usual keys, the object itself, or the only one within it."""
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path.name} holds no state dict, which is a dict of tensors", hint="save model.state_dict()"
+        )
+    # One dict may be there under many keys, and is looked through once.
+    found = {id(value): _tensors(value) for value in {id(value): value for value in content.values()}.values()}
+    inside = {key: found[id(value)] for key, value in content.items() if found[id(value)]}
+    for key in _USUAL_KEYS:
+        if key in inside:
+            return inside[key]
+    own = _tensors(content)
+    if own:
+        return own
+    if len(inside) > 1:
+        raise CheckpointError(
+            f"{path.name} holds {len(inside)} dicts of tensors",
+            details=summarize(inside),
+            hint=f"save the one that is the model alone, or under the key {_USUAL_KEYS[0]!r}",
+        )
+    if not inside:
+        raise CheckpointError(f"{path.name} holds no tensors", hint="save model.state_dict()")
+    return next(iter(inside.values()))
+
+
+def _tensors(value: Any) -> dict[str, TensorRef]:
+    """Those entries of a dict that are tensors."""
+    entries = value.items() if isinstance(value, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, TensorRef)}
