@@ -202,7 +202,7 @@ def test_list_models_without_families_says_how_to_get_some(tmp_path: Path, capsy
 def test_list_plugins_says_what_each_provides(acme: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(acme, "list-plugins", "--json") == 0
     plugins = {plugin["name"]: plugin for plugin in json.loads(capsys.readouterr().out)["plugins"]}
-    assert plugins["core"]["provides"]["checkpoint format"] == ["safetensors"]
+    assert plugins["core"]["provides"]["checkpoint format"] == ["safetensors", "installed-package"]
     assert plugins["acme"]["provides"]["model family"] == ["acme"]
 
 

@@ -69,8 +69,60 @@ def test_a_broken_format_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such checkpoint"):
+    with pytest.raises(UsageError, match="no such checkpoint") as caught:
         open_checkpoint(tmp_path / "absent")
+    assert "installed package" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="no such checkpoint"):
+        open_checkpoint(tmp_path / "absent", "safetensors")
+
+
+def test_a_path_that_names_nothing_is_shown_to_every_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = (lambda p: p.as_posix() == "org/name", lambda p: ("opened", p.as_posix()))
+    install(monkeypatch, a=(lambda p: p.exists(), None), b=(fails, None), c=references)
+    opened: Any = open_checkpoint("org/name")
+    assert opened == ("opened", "org/name")
+    assert open_checkpoint("org/name", "c") == opened
+    with pytest.raises(UsageError, match="no such checkpoint: org/nome"):
+        open_checkpoint("org/nome")
+
+
+def test_a_reference_for_another_format_than_the_named_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, a=(lambda p: False, None), b=(lambda p: True, None))
+    with pytest.raises(UsageError, match="is a reference for b, not for a") as caught:
+        open_checkpoint("org/name", "a")
+    assert "leave out --checkpoint-format" in str(caught.value.hint)
+
+
+def test_two_formats_that_claim_a_reference_ask_for_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, a=(lambda p: True, None), b=(lambda p: True, None))
+    with pytest.raises(UsageError, match="a, b"):
+        open_checkpoint("org/name")
+
+
+@pytest.mark.parametrize("text", ["org/name", "org/name@main", "hf:org/name", "hf://org/name"])
+def test_a_repository_asks_for_the_package_that_knows_repositories(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    install(monkeypatch, a=(lambda p: False, None))
+    with pytest.raises(UsageError, match="no such checkpoint") as caught:
+        open_checkpoint(text)
+    assert "pip install edgegen-hub" in str(caught.value.hint)
+
+
+def test_where_that_package_is_installed_the_hint_says_how_repositories_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, **{opening.HUB: (lambda p: False, None)})
+    with pytest.raises(UsageError, match="no such checkpoint") as caught:
+        open_checkpoint("models/typo.gguf")
+    assert "hf:org/name" in str(caught.value.hint)
+    assert "pip install" not in str(caught.value.hint)
+
+
+def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "m").touch()
+    install(monkeypatch, a=(lambda p: True, lambda p: p))
+    opened: Any = open_checkpoint("~/m")
+    assert opened == tmp_path / "m"
 
 
 def test_the_installed_formats_open_a_real_file(tmp_path: Path) -> None:

@@ -17,6 +17,11 @@ def edgegen_commands() -> Iterable[Command]:
         command="edgegen.cli.export:export",
     )
     yield Command(
+        name="checkpoint",
+        summary="List a checkpoint's tensors and the models that it may be",
+        command="edgegen.cli.checkpoint:checkpoint",
+    )
+    yield Command(
         name="inspect",
         summary="Show signatures, operators and sizes of a LiteRT model",
         command="edgegen.cli.inspect:inspect",
@@ -40,13 +45,20 @@ def edgegen_commands() -> Iterable[Command]:
 
 @hookimpl
 def edgegen_checkpoint_formats() -> Iterable[CheckpointFormat]:
-    """Safetensors, the format in which most weights are published."""
+    """Safetensors, the format in which most weights are published, and packages that carry a checkpoint."""
     yield CheckpointFormat(
         name="safetensors",
         summary="one file, or shards with an index",
         naming="huggingface",
         detect="edgegen.checkpoints.safetensors:detect",
         open="edgegen.checkpoints.safetensors:open_checkpoint",
+    )
+    yield CheckpointFormat(
+        name="installed-package",
+        summary="an installed Python package that carries a model, by its name",
+        naming="",
+        detect="edgegen.checkpoints.installed:detect",
+        open="edgegen.checkpoints.installed:open_checkpoint",
     )
 
 

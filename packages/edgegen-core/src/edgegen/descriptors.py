@@ -88,7 +88,10 @@ class ModelFamily:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFormat:
-    """A container of weights on disk.
+    """A container of weights on disk, or a way of naming one that is elsewhere.
+
+    A path that names nothing on disk is a reference: it is shown to every format, and the one that knows it answers
+    from ``open`` with what :func:`edgegen.checkpoints.open_checkpoint` makes of the files that it leads to.
 
     Example::
 
@@ -100,9 +103,11 @@ class CheckpointFormat:
     name: str
     summary: str
     naming: str
-    """How tensors in it are named; selects the family's weight map (``huggingface``, ``gguf``, ...)."""
+    """How tensors in it are named; selects the family's weight map (``huggingface``, ``gguf``, ...). Empty where
+    that is up to the files that a reference leads to."""
     detect: str
-    """``module:attr`` of ``(path: pathlib.Path) -> bool``: cheap, looks at names and magic bytes, never raises."""
+    """``module:attr`` of ``(path: pathlib.Path) -> bool``: cheap, looks at names and magic bytes, never raises. The
+    path may name nothing on disk (read it with ``path.as_posix()``): False then, unless it is this format's own."""
     open: str
     """``module:attr`` of ``(path: pathlib.Path) -> edgegen.checkpoints.Checkpoint``; raises CheckpointError."""
 

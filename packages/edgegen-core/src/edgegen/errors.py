@@ -85,7 +85,7 @@ class VerificationError(EdgegenError):
 
 
 class ResourceError(EdgegenError):
-    """Disk, memory, permissions: the machine said no."""
+    """Disk, memory, network, permissions: the machine, or another one, said no."""
 
     exit_code = 6
     default_code = "EG600"

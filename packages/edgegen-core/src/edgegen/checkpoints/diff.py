@@ -36,6 +36,8 @@ _SYMPTOMS: tuple[tuple[str, str], ...] = (
         r"^(module|_orig_mod|_forward_module)\.",
         "saved from a wrapped model; strip the first part of every name",
     ),
+    (r"^(score|v_head|value_head|classifier|qa_outputs)\b", "it has another head: a classifier or a reward model"),
+    (r"\.experts\.", "a mixture of experts; the family's models have none"),
     (r"^(language_model|model\.language_model)\.", "a multimodal checkpoint; its text part has other names"),
 )
 """Regular expression on a left-over name -> what it means."""
@@ -80,16 +82,21 @@ class WeightDiff:
         Raises:
             CheckpointError: code ``EG204``.
         """
-        details = self._details()
+        details = self.details()
         if details:
             raise CheckpointError(
                 f"checkpoint does not match {self.subject} (format {self.checkpoint.format})",
                 code=CODE,
                 details=details,
-                hint=self._hint(),
+                hint=self.hint(),
             )
 
-    def _details(self) -> list[str]:
+    def __len__(self) -> int:
+        """Number of tensors that do not match."""
+        return len(self._missing) + len(self._unmapped) + sum(self._misshapen.values()) + len(self._unexpected)
+
+    def details(self) -> list[str]:
+        """What was collected, in lines for people."""
         missing = _grouped(self._missing)
         unexpected = _grouped(self._unexpected)
         owners = {pattern_of(name): pattern_of(parameters[0]) for name, parameters in self._missing.items()}
@@ -103,7 +110,8 @@ class WeightDiff:
         unmapped = {name: [_count(count)] for name, count in _grouped(self._unmapped).items()}
         return [*lines, *_lines("shape", shapes), *_lines("no rule for", unmapped)]
 
-    def _hint(self) -> str | None:
+    def hint(self) -> str | None:
+        """What it probably means."""
         for expression, meaning in _SYMPTOMS:
             if any(re.search(expression, name) for name in self._unexpected):
                 return meaning
@@ -117,11 +125,27 @@ class WeightDiff:
             )
         if naming and wanted and naming != wanted:
             return f"the tensors have {naming} names, but the weight map is for {wanted} names"
+        return self._general_hint()
+
+    def _general_hint(self) -> str:
         if self._unmapped:
             return "the family's weight map lacks rules; report it to the family's authors"
+        if self._misshapen and not self._missing and all(map(_differs_in_rows, self._misshapen)):
+            return (
+                "only the vocabulary differs: export the family instead of the variant, with the config.json of this "
+                "checkpoint beside it"
+            )
         if self._misshapen or self._missing:
             return "is this another size or flavour of the model? edgegen list-models shows what there is"
         return "the checkpoint has more than the model; is it another variant? see edgegen list-models"
+
+
+def _differs_in_rows(misshapen: tuple[str, str, str]) -> bool:
+    """Whether a table of tokens has another number of rows, and that is all."""
+    name, found, expected = misshapen
+    rest = [re.fullmatch(r"\[\d+(.*)\]", shape) for shape in (found, expected)]
+    alike = all(rest) and len({match[1] for match in rest if match}) == 1
+    return alike and re.search(r"embed|embd|lm_head|output\.weight|wte", name) is not None
 
 
 def pattern_of(name: str) -> str:
