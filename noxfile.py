@@ -101,6 +101,20 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_scale(session: nox.Session) -> None:
+    """Conversion cost from 1 to 8 billion parameters; takes 25 GB of disk at most."""
+    install_editable(session, "transformers>=5.0", "matplotlib")
+    session.run("python", "bench/scale.py", "--check", *session.posargs)
+
+
+@nox.session
+def bench_large_files(session: nox.Session) -> None:
+    """Files beyond 2 and 4 GB in every runtime; needs g++, 16 GB of disk and 13 GB of memory."""
+    install_editable(session, "transformers>=5.0")
+    session.run("python", "bench/large_files.py", *session.posargs)
+
+
+@nox.session
 def bench_reference(session: nox.Session) -> None:
     """Speed of the exported file against the reference's own export of the same weights, in the same runtime."""
     install_editable(session)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,20 @@ def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None 
         stdout.seek(0)
         peak = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
         return ProcessRun(seconds, usage.ru_utime + usage.ru_stime, peak, stdout.read())
+
+
+def environment(name: str, requirements: Sequence[str]) -> Path:
+    """Make an environment of that name under ``build/bench`` unless it is there; its folder with the executables."""
+    folder = BUILD / name
+    executables = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    wanted = "\n".join(requirements)
+    complete = folder / "complete.txt"
+    if not (complete.is_file() and complete.read_text() == wanted):
+        note(f"installing {', '.join(requirements)} into {folder.relative_to(ROOT)}")
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([executables / "python", "-m", "pip", "install", "--quiet", *requirements], check=True)
+        complete.write_text(wanted)
+    return executables
 
 
 def median(values: Sequence[float]) -> float:

@@ -18,14 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import sysconfig
-import venv
 from pathlib import Path
 from typing import Any
 
-from measuring import BUILD, ROOT, machine, megabytes, note, report, run
+from measuring import BUILD, ROOT, environment, machine, megabytes, note, report, run
 
 REQUIREMENTS = ("torch==2.13.0", "litert-torch==0.10.0", "transformers==5.23.0", "accelerate", "gguf==0.19.0")
 SHIM = "from ai_edge_litert.schema_py_generated import *\n"
@@ -34,24 +32,16 @@ RECIPE = "dynamic_wi8_afp32"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
-def environment() -> Path:
-    """Make the environment unless it is there; its folder with the executables."""
-    folder = BUILD / "reference-env"
-    executables = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    wanted = "\n".join(REQUIREMENTS)
-    complete = folder / "complete.txt"
-    if complete.is_file() and complete.read_text() == wanted:
-        return executables
-    note(f"installing {', '.join(REQUIREMENTS)} into {folder.relative_to(ROOT)}")
-    venv.create(folder, with_pip=True, clear=True)
-    subprocess.run([executables / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-    base = {"base": str(folder), "platbase": str(folder)}
+def install() -> Path:
+    """The reference's environment, with the shim; its folder with the executables."""
+    executables = environment("reference-env", REQUIREMENTS)
+    folder = str(executables.parent)
+    base = {"base": folder, "platbase": folder}
     module = Path(sysconfig.get_path("purelib", "venv", base)) / "tensorflow" / "lite" / "python"
-    module.mkdir(parents=True)
+    module.mkdir(parents=True, exist_ok=True)
     for package in (module, module.parent, module.parent.parent):
         (package / "__init__.py").touch()
     (module / "schema_py_generated.py").write_text(SHIM)
-    complete.write_text(wanted)
     return executables
 
 
@@ -107,7 +97,7 @@ def main() -> int:
     result = folder / "model.tflite"
     measured = folder / "export.json"
     if arguments.redo or not (result.is_file() and measured.is_file()):
-        executables = environment()
+        executables = install()
         weights = safetensors(executables, arguments.checkpoint)
         note("exporting with the reference (some minutes)")
         measured.write_text(json.dumps(export(executables, weights, result)))
