@@ -25,18 +25,31 @@ def test_readme_code_runs(code, tmp_path, monkeypatch):
     assert (tmp_path / "model.tflite").is_file()
 
 
+def edgegen_commands(path: Path) -> list[list[str]]:
+    lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("edgegen ")]
+
+
 @pytest.mark.real_weights
 def test_readme_commands_run(edgegen, smollm2, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / smollm2.name).symlink_to(smollm2)
-    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("edgegen ")]
+    commands = edgegen_commands(ROOT / "README.md")
     assert [command[0] for command in commands] == ["list-models", "export", "run", "inspect", "bench"]
     for command in commands:
         result = edgegen(*command)
         assert result.code == 0, result.err
         if command[0] == "run":
             assert "Paris" in result.out
+
+
+@pytest.mark.real_weights
+def test_commands_about_checkpoints_run(edgegen, smollm2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in edgegen_commands(ROOT / "docs" / "how-to" / "checkpoints.md"):
+        result = edgegen(*command)
+        assert result.code == 0, result.err
+        assert {"checkpoint": "every tensor matches", "export": "int", "inspect": "kept"}[command[0]] in result.out
 
 
 def test_readme_names_every_package():

@@ -33,7 +33,12 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 
 @click.command()
 @click.argument("variant")
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="File or folder with the weights.")
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File or folder with the weights; or an installed package, or a repository of the hub.",
+)
 @click.option("-o", "--output-dir", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option("--scheme", help="Quantization scheme; default: the variant's own.")
 @click.option("--prefill-lengths", callback=_lengths, default="8,64,128", show_default=True, help="In tokens.")
@@ -56,12 +61,29 @@ def export(output_dir: Path, dry_run: bool, output: Output, **options: Any) -> N
     if dry_run:
         output.result(_summary(job), f"would write {_described(job)}")
         return
+    output.note(_needs(job))
     run(job, output)
     output.result(_summary(job), f"wrote {_described(job)}")
 
 
 def _described(job: Job) -> str:
-    return f"{job.options.output} ({job.scheme_name}, {format_bytes(job.weight_bytes)} of weights)"
+    """What is in the folder, and what became of the weights."""
+    from edgegen.export.transfers import summaries
+
+    assert job.forecast is not None
+    files = [f"  {name:<16} {format_bytes(size)}" for name, size in job.forecast.files.items()]
+    ways = [f"  {line}" for line in summaries(job.transfers)]
+    head = f"{job.options.output} ({job.scheme_name}, {format_bytes(job.weight_bytes)} of weights)"
+    return "\n".join([head, *files, "weights", *ways, *([_needs(job)] if job.verification is None else [])])
+
+
+def _needs(job: Job) -> str:
+    forecast = job.forecast
+    assert forecast is not None
+    return (
+        f"needs {format_bytes(forecast.disk)} of disk, {format_bytes(forecast.memory)} of memory "
+        f"and about {forecast.seconds:.0f} s"
+    )
 
 
 def _summary(job: Job) -> dict[str, Any]:
@@ -72,5 +94,7 @@ def _summary(job: Job) -> dict[str, Any]:
         "signatures": list(job.program.signatures),
         "weight_bytes": job.weight_bytes,
         "weight_bytes_by_storage": job.bytes_by_storage,
+        "weights": job.transfers,
+        "forecast": job.forecast,
         "verification": job.verification,
     }

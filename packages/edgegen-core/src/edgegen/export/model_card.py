@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgegen.export.transfers import MEANINGS, summaries
+
 if TYPE_CHECKING:
     from edgegen.export.job import Job
 
@@ -11,7 +13,13 @@ if TYPE_CHECKING:
 def model_card(job: Job) -> str:
     """Markdown with the metadata block that model hubs read."""
     variant, options = job.variant, job.options
-    sizes = "\n".join(f"| {storage} | {size / 1e6:,.1f} |" for storage, size in sorted(job.bytes_by_storage.items()))
+    weights = "\n".join(
+        f"| `{row.kind}` | {row.count} | {row.source} | {row.storage} | {row.nbytes / 1e6:,.1f} | {row.how} |"
+        for row in job.transfers
+    )
+    used = {row.how: MEANINGS[row.how] for row in job.transfers}
+    ways = "\n".join(f"- {line}" for line in summaries(job.transfers))
+    words = "\n".join(f"- *{how}*: {meaning}" for how, meaning in used.items())
     verified = str(job.verification) if job.verification else "not verified (`--no-verify`)"
     return f"""---
 license: {variant.license}
@@ -34,9 +42,15 @@ pipeline_tag: text-generation
 | licence | {variant.license} |
 | against the float model | {verified} |
 
-| storage | MB |
-| --- | ---: |
-{sizes}
+## Weights
+
+{ways}
+
+| weight | tensors | checkpoint | file | MB | how |
+| --- | ---: | --- | --- | ---: | --- |
+{weights}
+
+{words}
 
 `recipe.json` says what this was made from and how to make it again.
 

@@ -46,6 +46,7 @@ def recipe(job: Job) -> dict[str, Any]:
             "composites": options.composites,
             "layers": dict(options.layers),
         },
+        "weights": [asdict(row) for row in job.transfers],
         "versions": {"python": platform.python_version(), **_versions()},
         "verification": asdict(job.verification) if job.verification else None,
     }

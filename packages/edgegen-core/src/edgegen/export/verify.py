@@ -31,6 +31,11 @@ Logits = npt.NDArray[np.float32]
 LENGTH = 32
 """Tokens in the text."""
 
+PACKED_FILE = "packed.xnnpack_cache"
+
+_PACKED_IN_MEMORY = 512 << 20
+"""Bytes of packed weights from which on they are kept in a file: slower, but pages of a file can be dropped."""
+
 _CANDIDATES = 40
 _SEED = 0
 
@@ -81,12 +86,18 @@ class Verification:
             )
 
 
+def keeps_packed_weights_on_disk(job: Job) -> bool:
+    """Whether the runtime's packed weights go to a file while verifying, from where pages can be dropped."""
+    return job.weight_bytes > _PACKED_IN_MEMORY
+
+
 def verify(job: Job, path: Path) -> Verification:
-    """Compare the file at ``path`` with ``job``'s model.
+    """Compare the file at ``path`` with ``job``'s model. May leave a file beside it.
 
     Returns the figures; :meth:`Verification.check` judges them.
     """
-    session = Session(path)
+    on_disk = keeps_packed_weights_on_disk(job)
+    session = Session(path, weight_cache=path.with_name(PACKED_FILE) if on_disk else None)
     start = job.tokenizer.bos_token_id if job.tokenizer else None
     length = min(LENGTH, job.options.cache_length)
     *shorter, whole = signature_groups(session.signatures)

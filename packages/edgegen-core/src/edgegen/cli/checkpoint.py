@@ -1,0 +1,90 @@
+"""``edgegen checkpoint``: what is in a checkpoint, and which model it may be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgegen.cli.output import Output, draw_table, format_bytes, format_count, output_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgegen.checkpoints import Checkpoint
+    from edgegen.recognition import Candidate
+
+_SHOWN = 5
+"""Candidates that are shown; more are the same architecture under further names."""
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--variant", help="Show what differs from this model (see edgegen list-models).")
+@click.option("--checkpoint-format", help="Default: detected.")
+@output_options
+def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, output: Output) -> None:
+    """List the tensors of the checkpoint at PATH, and say which models it may be."""
+    from edgegen.checkpoints import open_checkpoint
+    from edgegen.recognition import compare, recognise
+
+    opened = open_checkpoint(path, checkpoint_format)
+    candidates, refused = ([compare(opened, variant)], {}) if variant else recognise(opened)
+    document = {
+        "path": opened.path,
+        "format": opened.format,
+        "naming": opened.naming,
+        "config": dict(opened.config),
+        "tensors": {t.name: {"shape": t.shape, "dtype": t.dtype, "bytes": t.nbytes} for t in opened.tensors.values()},
+        "candidates": [{**asdict(one), "exportable": one.exportable} for one in candidates],
+        "refused": refused,
+    }
+    output.result(document, lambda console: _draw(console, path, opened, candidates, refused))
+
+
+def _draw(
+    console: Console, named: Path, opened: Checkpoint, candidates: list[Candidate], refused: dict[str, str]
+) -> None:
+    tensors = opened.tensors.values()
+    weights = format_count(sum(math.prod(tensor.shape) for tensor in tensors))
+    size = format_bytes(sum(tensor.nbytes for tensor in tensors))
+    console.print(
+        f"{opened.path}: {opened.format}, {opened.naming} naming, {len(tensors)} tensors, {weights} weights, {size}",
+        markup=False,
+        soft_wrap=True,
+    )
+    draw_table(console, ("tensor", "count", "type", "shape", "size"), _kinds(opened))
+    for one in candidates[:_SHOWN]:
+        for line in _lines(one, named):
+            console.print(line, markup=False, soft_wrap=True)
+    if len(candidates) > _SHOWN:
+        console.print(f"... and {len(candidates) - _SHOWN} more (--json lists all)")
+    if not candidates:
+        console.print("no installed family knows this checkpoint:")
+        for family, reason in refused.items():
+            console.print(f"  {family:<10} {reason}", markup=False, soft_wrap=True)
+
+
+def _kinds(opened: Checkpoint) -> list[tuple[str, ...]]:
+    """Tensors whose names differ only in numbers, and that are alike, as one row."""
+    from edgegen.checkpoints.diff import pattern_of
+
+    rows: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for tensor in opened.tensors.values():
+        key = (pattern_of(tensor.name), tensor.dtype, str(list(tensor.shape)))
+        count, nbytes = rows.get(key, (0, 0))
+        rows[key] = (count + 1, nbytes + tensor.nbytes)
+    return [(name, str(n), dtype, shape, format_bytes(size)) for (name, dtype, shape), (n, size) in rows.items()]
+
+
+def _lines(one: Candidate, named: Path) -> list[str]:
+    name = one.variant or one.family
+    if one.exportable:
+        what = "every tensor matches" if one.variant else "a size that no table lists; every tensor matches"
+        return [f"{name}: {what}", f"  edgegen export {name} --checkpoint {named} -o {name}"]
+    lines = [f"{name}: {one.mismatches} tensors do not match" if one.weights else f"{name}: another configuration"]
+    lines += [f"  {line}" for line in (*one.configuration, *one.weights)]
+    return [*lines, f"  hint: {one.hint}"] if one.hint else lines

@@ -1,0 +1,165 @@
+"""Plans an export: finds every mistake that can be found before work begins."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgegen.checkpoints import Checkpoint, LazyTensor, open_checkpoint, progress
+from edgegen.checkpoints.settings import differences
+from edgegen.conversion import build_program, parameter_shapes, plan_parameters
+from edgegen.descriptors import ModelFamily, Variant
+from edgegen.errors import CheckpointError, UsageError
+from edgegen.export.job import ExportOptions, Job, Reporter
+from edgegen.export.preflight import forecast
+from edgegen.plugins import load, registry
+from edgegen.recognition import CONTEXT_IS_FREE, stated_config
+from edgegen.storage import Scheme
+from edgegen.tracing import Composites
+
+DEFAULT_SCHEME = "int8-channel"
+"""For models that no table recommends another scheme for."""
+
+
+def plan(options: ExportOptions, report: Reporter) -> Job:
+    """Resolve names, open the checkpoint, match its weights, trace and lower, and look ahead; write nothing.
+
+    Raises:
+        UsageError: something named does not exist, or lengths make no sense.
+        CheckpointError: the checkpoint is damaged or not the variant's.
+        UnsupportedError: the model uses operators that have no lowering.
+        ResourceError: the machine lacks the disk or the memory.
+    """
+    _check_lengths(options)
+    registered = registry()
+    family, variant = _named(options.variant)
+    scheme = registered.scheme(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
+    registered.target(options.target)
+    for block, implementation in options.layers.items():
+        registered.layer(block, implementation)
+    _check_output(options.output)
+    with report.stage("checkpoint") as stage:
+        with progress.heard_by(stage):
+            checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
+        config = _config(checkpoint, family, variant)
+        with torch.device("meta"):
+            model = load(family.builder)(config, layers=options.layers)
+        variant = variant or _unlisted(options.checkpoint, checkpoint, family, config, model)
+        sources = _match(checkpoint, family, variant, config, model)
+        stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
+    if options.cache_length > variant.context_length:
+        report.warn(
+            f"a cache of {options.cache_length} tokens is longer than {variant.name} was trained for "
+            f"({variant.context_length}); text beyond that may make no sense"
+        )
+    with report.stage("trace") as stage:
+        shorter = [slots for slots in options.short_caches if slots < options.cache_length]
+        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter)
+        program = build_program(signatures, Composites.parse(options.composites))
+        stage.detail(", ".join(program.signatures))
+    loaded: Scheme = load(scheme.scheme)
+    job = Job(
+        options=options,
+        family=family,
+        variant=variant,
+        scheme_name=scheme.name,
+        scheme=loaded,
+        checkpoint=checkpoint,
+        model=model,
+        sources=sources,
+        program=program,
+        parameters=plan_parameters(program, sources, loaded),
+    )
+    job.forecast = forecast(job)
+    job.forecast.check(options.output)
+    return job
+
+
+def _named(name: str) -> tuple[ModelFamily, Variant | None]:
+    """A variant, or a family alone where the checkpoint is to say the rest."""
+    families = registry().families
+    if name in families and name not in registry().variants:
+        return families[name].descriptor, None
+    return registry().variant(name)
+
+
+def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None) -> Any:
+    """The variant's configuration, checked against what the checkpoint says of itself; or the latter alone."""
+    stated = stated_config(checkpoint, family)
+    if variant is None:
+        if stated is None:
+            raise CheckpointError(
+                f"{checkpoint.path} does not state its configuration",
+                code="EG206",
+                hint=f"name one of {family.name}'s variants: {', '.join(row.name for row in family.variants)}",
+            )
+        return stated
+    config = load(family.config)(variant.name)
+    details = [] if stated is None else differences(config, stated, ignore=CONTEXT_IS_FREE)
+    if details:
+        raise CheckpointError(
+            f"{checkpoint.path} is no {variant.name}: its configuration differs",
+            code="EG205",
+            details=details,
+            hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
+        )
+    return config
+
+
+def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: Any, model: nn.Module) -> Variant:
+    """A row for a model that the family's table does not have."""
+    # What was named, as a reference may lead to a folder whose name is a hash; after the prefix that it may have.
+    stem = named.name.rpartition(":")[2].removesuffix(".gguf").removesuffix(".safetensors")
+    return Variant(
+        name=re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-") or family.name,
+        parameters=sum(math.prod(shape) for shape in parameter_shapes(model).values()),
+        context_length=config.max_seq_len,
+        source=stem,
+        license=str(checkpoint.config.get("general.license", "unknown")),
+        scheme=DEFAULT_SCHEME,
+    )
+
+
+def _match(
+    checkpoint: Checkpoint, family: ModelFamily, variant: Variant, config: Any, model: nn.Module
+) -> dict[str, LazyTensor]:
+    if checkpoint.naming not in family.weight_maps:
+        raise CheckpointError(
+            f"family {family.name} has no weight names for {checkpoint.format} checkpoints",
+            code="EG203",
+            hint=f"it knows {', '.join(family.weight_maps)} naming",
+        )
+    weight_map = load(family.weight_maps[checkpoint.naming])(config)
+    subject = f"{variant.name} (format {checkpoint.format})"
+    resolved: dict[str, LazyTensor] = weight_map.resolve(checkpoint, parameter_shapes(model), subject)
+    return resolved
+
+
+def _check_lengths(options: ExportOptions) -> None:
+    lengths = options.prefill_lengths
+    if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
+        raise UsageError(
+            f"prefill lengths must be positive and distinct, not {list(lengths)}",
+            hint="--prefill-lengths 8,64,128",
+        )
+    if options.cache_length < max(lengths):
+        raise UsageError(
+            f"a cache of {options.cache_length} tokens cannot take a prefill of {max(lengths)}",
+            hint=f"raise --cache-length to {max(lengths)} or more, or drop the longest of --prefill-lengths",
+        )
+
+
+def _check_output(output: Path) -> None:
+    """Only what edgegen wrote may be replaced."""
+    if output.is_dir() and any(output.iterdir()) and not (output / "recipe.json").is_file():
+        raise UsageError(
+            f"output folder {output} exists and holds something else than an export",
+            hint="name a folder that does not exist yet",
+        )
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"output {output} is a file, not a folder", hint="name a folder that does not exist yet")

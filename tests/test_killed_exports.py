@@ -1,0 +1,95 @@
+"""An export that is killed leaves nothing that loads, and the next one cleans up after it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from edgegen.errors import UsageError, VerificationError
+from edgegen.export import running
+from edgegen.testing.plugins import environment
+from edgegen.tflite.session import Session
+
+# Each kills the process with the signal that nothing can catch, at a moment of its own.
+MOMENTS = {
+    "the first weights": "patch(os, 'pwrite', 1)",
+    "later weights": "patch(os, 'pwrite', 6)",
+    "while verifying": "patch(running, 'verify', 1)",
+    "while packaging": "patch(folder, 'recipe', 1)",
+    "before it gets its name": "patch(running, '_put_in_place', 1)",
+}
+SCRIPT = """
+import os, pathlib, signal, sys
+from edgegen.cli import main
+from edgegen.export import folder, running
+
+def patch(place, name, when):
+    honest, calls = getattr(place, name), []
+    def deadly(*args, **options):
+        calls.append(args)
+        if len(calls) >= when:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return honest(*args, **options)
+    setattr(place, name, deadly)
+
+{moment}
+main(sys.argv[1:])
+"""
+
+
+def arguments(checkpoint, output):
+    return [
+        "export", "tiny-100k", "--checkpoint", str(checkpoint), "-o", str(output), "--prefill-lengths", "4",
+        "--cache-length", "48", "--scheme", "fp32",
+    ]  # fmt: skip
+
+
+def killed(moment, checkpoint, output, tiny_family):
+    command = [sys.executable, "-c", SCRIPT.format(moment=moment), *arguments(checkpoint, output)]
+    process = subprocess.run(command, env=environment(tiny_family), capture_output=True, text=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_nothing_that_loads_is_left_and_the_next_run_cleans_up(moment, edgegen, checkpoint, tiny_family, tmp_path):
+    output = tmp_path / "out"
+    killed(MOMENTS[moment], checkpoint, output, tiny_family)
+    assert not output.exists()
+    if "weights" in moment:
+        half = list(tmp_path.rglob("*.tflite*"))
+        assert half
+        for file in half:
+            with pytest.raises(UsageError):
+                Session(file)
+    result = edgegen(*arguments(checkpoint, output))
+    assert result.code == 0, result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert edgegen("run", output, "--prompt", "the", "--max-new-tokens", 1).code == 0
+
+
+def test_an_earlier_export_survives(edgegen, checkpoint, tiny_family, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    assert edgegen(*arguments(checkpoint, output)).code == 0
+    before = (output / "model.tflite").read_bytes()
+    # Killed between its two renames: the earlier export has gone aside, the new one has no name yet.
+    killed("patch(pathlib.Path, 'rename', 2)", checkpoint, output, tiny_family)
+    assert not output.exists()
+    monkeypatch.setattr(running, "verify", lambda *arguments: (_ for _ in ()).throw(VerificationError("no")))
+    assert edgegen(*arguments(checkpoint, output)).code == 5
+    assert (output / "model.tflite").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_exports_to_one_folder_do_not_meet(edgegen, checkpoint, tmp_path):
+    other = tmp_path / ".out.partial"
+    other.mkdir()
+    (other / "owner").write_text(f"{os.getpid()} {psutil.Process().create_time()}")
+    result = edgegen(*arguments(checkpoint, tmp_path / "out"))
+    assert result.code == 6
+    assert "error[EG603]" in result.err
+    assert other.is_dir()

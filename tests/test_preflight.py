@@ -1,0 +1,87 @@
+"""What is said and checked before work begins."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from edgegen.export import preflight, verify
+
+
+@pytest.fixture
+def export(edgegen, checkpoint, tmp_path):
+    def run(*options):
+        return edgegen(
+            "export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "out", "--prefill-lengths", "4",
+            "--cache-length", 48, *options,
+        )  # fmt: skip
+
+    return run
+
+
+def test_a_dry_run_tells_the_sizes_of_the_files_and_writes_nothing(export, tmp_path):
+    forecast = export("--dry-run", "--json").json["forecast"]
+    assert list(tmp_path.iterdir()) == []
+    assert forecast["disk"] >= sum(forecast["files"].values())
+    assert forecast["seconds"] > 0
+    assert export("--no-verify").code == 0
+    written = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert forecast["files"]["model.tflite"] == written["model.tflite"]
+    assert forecast["files"]["tokenizer.json"] == written["tokenizer.json"]
+
+
+def test_a_dry_run_says_it_in_words(export):
+    result = export("--dry-run")
+    for text in ("would write", "model.tflite", "of disk", "of memory", "about", "F32 -> int8-channel"):
+        assert text in result.out
+
+
+def test_verification_needs_memory_for_packed_weights(export, monkeypatch):
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0)))
+    with_it, without = (export("--dry-run", "--json", *option).json for option in ((), ("--no-verify",)))
+    assert with_it["forecast"]["memory"] - without["forecast"]["memory"] == with_it["weight_bytes"]
+
+
+def test_large_packed_weights_go_to_disk(export, monkeypatch):
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0)))
+    monkeypatch.setattr(verify, "_PACKED_IN_MEMORY", 1000)
+    with_it, without = (export("--dry-run", "--json", *option).json for option in ((), ("--no-verify",)))
+    assert with_it["forecast"]["memory"] == without["forecast"]["memory"]
+    assert with_it["forecast"]["disk"] - without["forecast"]["disk"] == with_it["weight_bytes"]
+
+
+def test_packed_weights_on_disk_are_gone_when_verified(export, monkeypatch, tmp_path):
+    monkeypatch.setattr(verify, "_PACKED_IN_MEMORY", 1000)
+    assert export().code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list(tmp_path.rglob("*cache*"))
+
+
+def test_memory_that_is_not_there(export, tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
+    result = export()
+    assert result.code == 6
+    assert "error[EG602]" in result.err
+    assert "MB of memory" in result.err
+    assert "--no-verify" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_containers_limit_counts(export, tmp_path, monkeypatch):
+    group = tmp_path / "cgroup"
+    group.mkdir()
+    (group / "memory.max").write_text("1000000\n")
+    (group / "memory.current").write_text("900000\n")
+    monkeypatch.setattr(preflight, "_CGROUP", group)
+    assert export().code == 6
+    (group / "memory.max").write_text("max\n")
+    assert export("--dry-run").code == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(export, tmp_path):
+    tmp_path.chmod(0o500)
+    assert export("--dry-run").code == 6
