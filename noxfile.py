@@ -92,6 +92,16 @@ def wheels(session: nox.Session) -> None:
 
 
 @nox.session
+def cpp(session: nox.Session) -> None:
+    """Build the C++ example and compare its text with that of `edgegen run`."""
+    if shutil.which("cmake") is None or shutil.which("pkg-config") is None:
+        session.error("needs a compiler and SentencePiece: apt-get install cmake g++ pkg-config libsentencepiece-dev")
+    install_editable(session)
+    session.install("--no-deps", *GEMMA3)
+    session.run("python", "tests/cpp_example.py", str(ROOT / "build" / "cpp"))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Conversion cost and start-up time, as README states them."""
     install_editable(session)

@@ -6,6 +6,7 @@ memory that of the process it was forked from, so the parent has to stay smaller
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,21 @@ class ProcessRun:
     stdout: str
 
 
-def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> ProcessRun:
+def run(
+    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, limit: int | None = None
+) -> ProcessRun:
     """Run ``command`` and measure it.
+
+    Args:
+        command: program and arguments.
+        environment: variables to set beside those of this process.
+        limit: bytes of memory that it may have, pages of files included; Linux only, and only for root.
 
     Raises:
         SystemExit: it failed; with the end of what it said.
     """
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+    limited = contextlib.nullcontext(None) if limit is None else control_group(limit)
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr, limited as group:
         begin = time.perf_counter()
         child = subprocess.Popen(
             [str(part) for part in command],
@@ -56,16 +65,37 @@ def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None 
             stderr=stderr,
             env={**os.environ, **(environment or {})},
         )
+        if group is not None:
+            (group / "cgroup.procs").write_text(str(child.pid))
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
+            stdout.seek(0)
             stderr.seek(0)
             words = " ".join(map(str, command))
-            raise SystemExit(f"{words}\nexited with {child.returncode}:\n{stderr.read()[-4000:]}")
+            said = f"{stdout.read()[-2000:]}{stderr.read()[-4000:]}"
+            raise SystemExit(f"{words}\nexited with {child.returncode}:\n{said}")
         stdout.seek(0)
         peak = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
         return ProcessRun(seconds, usage.ru_utime + usage.ru_stime, peak, stdout.read())
+
+
+@contextlib.contextmanager
+def control_group(limit: int) -> Iterator[Path]:
+    """A Linux control group whose processes have ``limit`` bytes of memory between them, and no swap."""
+    root = Path("/sys/fs/cgroup")
+    old = root / "memory"
+    group = (old if old.is_dir() else root) / f"edgegen-bench-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old.is_dir() else "memory.max")).write_text(str(limit))
+    except OSError as error:
+        raise SystemExit(f"memory cannot be limited here: {error}") from error
+    try:
+        yield group
+    finally:
+        group.rmdir()
 
 
 def environment(name: str, requirements: Sequence[str]) -> Path:

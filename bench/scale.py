@@ -48,7 +48,7 @@ def drop_from_memory(files: Sequence[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure(name: str, checkpoint: Path, *, cold: bool, verify: bool) -> dict[str, Any]:
+def measure(name: str, checkpoint: Path, *, cold: bool, verify: bool, limit: int | None) -> dict[str, Any]:
     files = sorted(checkpoint.glob("*.safetensors"))
     (drop_from_memory if cold else read_once)(files)
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,12 @@ def measure(name: str, checkpoint: Path, *, cold: bool, verify: bool) -> dict[st
                 *(sys.executable, "-m", "edgegen", "export", name, "--checkpoint", checkpoint, "-o", output),
                 *("--scheme", "int8-channel", "--prefill-lengths", "8,64,128", "--cache-length", "1280"),
                 *("--short-caches", "none", "--verify" if verify else "--no-verify", "--json", "--quiet"),
-            ]
+            ],
+            limit=limit,
         )
+        verification = json.loads(done.stdout)["verification"]
+        if verification is not None:
+            note(f"verified: {verification}")
         file_bytes = (output / "model.tflite").stat().st_size
     checkpoint_bytes = sum(file.stat().st_size for file in files)
     most_seconds, most_bytes = (None, None) if verify else CEILINGS.get(name, (None, None))
@@ -136,6 +140,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the checkpoints for the next run (up to 16 GB each)")
     parser.add_argument("--cold", action="store_true", help="read the checkpoints from disk, not from memory")
     parser.add_argument("--verify", action="store_true", help="compare the result with the float model, too")
+    parser.add_argument("--limit", type=float, metavar="GB", help="memory that the export may have; Linux, for root")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the results as SVG; needs matplotlib")
     parser.add_argument("--check", action="store_true", help="exit with 1 if something is above its ceiling")
     parser.add_argument("--json", action="store_true")
@@ -147,11 +152,13 @@ def main() -> int:
         # In a process of its own: this one must stay small, or its memory would count as the export's.
         run([sys.executable, Path(__file__).with_name("shapes.py"), name, checkpoint])
         try:
-            results.append(measure(name, checkpoint, cold=arguments.cold, verify=arguments.verify))
+            limit = None if arguments.limit is None else int(arguments.limit * 1e9)
+            results.append(measure(name, checkpoint, cold=arguments.cold, verify=arguments.verify, limit=limit))
         finally:
             if not arguments.keep:
                 shutil.rmtree(checkpoint)
-    document = {"benchmark": "scale", **state, "cold": arguments.cold, "verify": arguments.verify, "results": results}
+    asked = {"cold": arguments.cold, "verify": arguments.verify, "limit_gb": arguments.limit}
+    document = {"benchmark": "scale", **state, **asked, "results": results}
     header = ["shapes of", "parameters", "checkpoint", "file", "weights", "time", "read at", "peak memory", "ceiling"]
     report(document, header, [row(result) for result in results], as_json=arguments.json)
     if arguments.plot:

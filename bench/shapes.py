@@ -130,7 +130,8 @@ def make(name: str, folder: Path) -> Path:
             "weight_map": {tensor: file for file, shard in zip(files, shards, strict=True) for tensor in shard},
         }
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
-    weights = Weights(norm=0.0 if config["model_type"].startswith("gemma") else 1.0)
+    norm = 0.0 if config["model_type"].startswith("gemma") else 1.0
+    weights = Weights(norm, layers=config["num_hidden_layers"])
     for file, shard in zip(files, shards, strict=True):
         note(f"writing {folder / file}, {megabytes(sum(2 * math.prod(shape) for shape in shard.values()))}")
         write(folder / file, shard, weights)
@@ -166,21 +167,31 @@ def split(shapes: Shapes) -> list[Shapes]:
 class Weights:
     """An endless stream of bfloat16 numbers: one block, drawn once, over and over.
 
+    Embeddings are large and what blocks add to them is small. Otherwise rounding errors would grow from block to block,
+    as they do in no trained model, and verification would rightly refuse the result.
+
     Args:
         norm: what scales of norms lie around: 1, or 0 where the model adds the 1.
+        layers: number of blocks.
     """
 
     # A prime: no matrix has rows of such a length, so that each row begins elsewhere in the block.
     LENGTH = 4_194_301
 
-    def __init__(self, norm: float) -> None:
-        drawn = np.random.default_rng(0).standard_normal(self.LENGTH, dtype=np.float32) * np.float32(0.02)
-        self._matrices, self._norms = bfloat16(drawn), bfloat16(drawn + np.float32(norm))
+    def __init__(self, norm: float, layers: int) -> None:
+        drawn = np.random.default_rng(0).standard_normal(self.LENGTH, dtype=np.float32)
+        small = drawn * np.float32(0.02)
+        self._embedding, self._matrices, self._norms = map(bfloat16, (drawn, small, small + np.float32(norm)))
+        self._residual = bfloat16(small / np.float32(math.sqrt(2 * layers)))
         self._position = 0
 
-    def take(self, shape: tuple[int, ...]) -> Iterator[memoryview]:
+    def take(self, name: str, shape: tuple[int, ...]) -> Iterator[memoryview]:
         """The next numbers, as pieces of bytes that fill a tensor."""
-        block = self._matrices if len(shape) > 1 else self._norms
+        block = self._norms if len(shape) == 1 else self._matrices
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            block = self._residual
+        elif name.endswith("embed_tokens.weight"):
+            block = self._embedding
         left = math.prod(shape)
         while left:
             count = min(left, self.LENGTH - self._position)
@@ -205,8 +216,8 @@ def write(path: Path, shapes: Shapes, weights: Weights) -> None:
     header += b" " * (-len(header) % 8)  # so that the data is aligned
     with path.open("wb", buffering=0) as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        for shape in shapes.values():
-            for piece in weights.take(shape):
+        for name, shape in shapes.items():
+            for piece in weights.take(name, shape):
                 write_all(file, piece)
 
 

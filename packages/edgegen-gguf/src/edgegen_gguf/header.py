@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ _NUMBERS: Mapping[GGUFValueType, str] = {
 # memory.
 _LONGEST_NAME = 2**16 - 1
 _LONGEST_STRING = 16 * 2**20
-_LONGEST_ARRAY = 2**24
+_LONGEST_ARRAY = 2**21  # half a million merges is the most so far
 _MOST_DIMENSIONS = 4
 _SHORT_ARRAY = 1024
 """Arrays up to this length (a value for each layer, rope sections) are part of the configuration."""
@@ -152,8 +152,10 @@ def read_header(path: Path) -> Header:
                 raise DamagedError(f"metadata key {key!r} appears twice")
             metadata[key] = _value(cursor)
         rows = [_table_row(cursor) for _ in range(tensor_count)]
-        data = _align(cursor.at, metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT))
+        alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
+        data = _align(cursor.at, alignment)
         tensors = tuple(_tensor_info(row, data, cursor.size) for row in rows)
+        _check_places(tensors, data, alignment)
         if len({tensor.name for tensor in tensors}) < len(tensors):
             raise DamagedError("two tensors have one name")
         return Header(path=path, metadata=metadata, tensors=tensors)
@@ -301,6 +303,15 @@ def _tensor_info(row: tuple[str, tuple[int, ...], int, int], data: int, size: in
     if data + offset + nbytes > size:
         raise DamagedError(f"truncated: {name!r} ends at byte {data + offset + nbytes:,}, the file has {size:,}")
     return TensorInfo(name, shape, kind, data + offset, nbytes)
+
+
+def _check_places(tensors: Iterable[TensorInfo], data: int, alignment: int) -> None:
+    """Tensors follow one another without gaps, as llama.cpp demands: anything else is a damaged offset or shape."""
+    expected = data
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if tensor.offset != expected:
+            raise DamagedError(f"{tensor.name!r} begins at byte {tensor.offset:,}, expected {expected:,}")
+        expected = _align(tensor.offset + tensor.nbytes, alignment)
 
 
 def _align(position: int, alignment: Any) -> int:

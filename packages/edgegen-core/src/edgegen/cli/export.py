@@ -44,6 +44,13 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--prefill-lengths", callback=_lengths, default="8,64,128", show_default=True, help="In tokens.")
 @click.option("--cache-length", type=click.IntRange(1), default=1280, show_default=True, help="In tokens.")
 @click.option("--short-caches", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")
+@click.option(
+    "--speculate",
+    callback=_lengths,
+    default="none",
+    show_default=True,
+    help="Lengths of signatures that check guesses at the next tokens, e.g. 4,8; or none.",
+)
 @click.option("--target", default="tflite", show_default=True, help="What to make.")
 @click.option("--checkpoint-format", help="Default: detected.")
 @click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")
@@ -59,7 +66,7 @@ def export(output_dir: Path, dry_run: bool, output: Output, **options: Any) -> N
 
     job = plan(ExportOptions(output=output_dir, **options), output)
     if dry_run:
-        output.result(_summary(job), f"would write {_described(job)}")
+        output.result(_summary(job), f"would write {_described(job)}\n{_needs(job)}")
         return
     output.note(_needs(job))
     run(job, output)
@@ -74,7 +81,7 @@ def _described(job: Job) -> str:
     files = [f"  {name:<16} {format_bytes(size)}" for name, size in job.forecast.files.items()]
     ways = [f"  {line}" for line in summaries(job.transfers)]
     head = f"{job.options.output} ({job.scheme_name}, {format_bytes(job.weight_bytes)} of weights)"
-    return "\n".join([head, *files, "weights", *ways, *([_needs(job)] if job.verification is None else [])])
+    return "\n".join([head, *files, "weights", *ways])
 
 
 def _needs(job: Job) -> str:
