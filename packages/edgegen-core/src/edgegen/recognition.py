@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,22 +87,55 @@ def compare(checkpoint: Checkpoint, name: str) -> Candidate:
 
 
 def stated_config(checkpoint: Checkpoint, family: ModelFamily) -> Any:
-    """What the checkpoint says of itself, in the family's words; None if nothing."""
-    return load(family.read_config)(checkpoint) if family.read_config else None
+    """What the checkpoint says of itself, in the family's words; None if nothing.
+
+    Raises:
+        CheckpointError: it says nothing that the family knows, or nothing that makes sense.
+    """
+    if family.read_config is None:
+        return None
+    try:
+        return load(family.read_config)(checkpoint)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Readers check the values that they take, yet anything may be nested in them, and any may contradict another:
+        # no heads at all, a list for the settings of a rotation.
+        raise CheckpointError(
+            f"the configuration of {checkpoint.path} makes no sense to {family.name}: {error}",
+            code="EG206",
+            hint="download its files again; one is damaged, or not what its publisher wrote",
+        ) from error
+
+
+def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> Any:
+    """The ``torch.nn.Module`` without weights.
+
+    Raises:
+        CheckpointError: its sizes overflow.
+    """
+    try:
+        with torch.device("meta"):
+            return load(family.builder)(config, layers=layers)
+    except RuntimeError as error:  # torch's word for sizes whose product no computer can count
+        raise CheckpointError(
+            f"a {family.name} of the stated sizes cannot be built: {str(error).splitlines()[0]}",
+            code="EG206",
+            hint="download the checkpoint again; its configuration is damaged",
+        ) from error
 
 
 def _of_family(checkpoint: Checkpoint, family: ModelFamily) -> Iterator[Candidate]:
     stated = stated_config(checkpoint, family)
-    named = (_candidate(checkpoint, family, row.name, stated) for row in family.variants)
     if stated is None:
+        named = (_candidate(checkpoint, family, row.name, stated) for row in family.variants)
         return (one for one in named if one.mismatches * 2 < one.tensors)
-    same = [one for one in named if not one.configuration]
-    return iter(same or [_candidate(checkpoint, family, None, stated)])
+    # Compared by configuration first: to compare weights a model is built, and that takes its time.
+    same: list[str | None] = [row.name for row in family.variants if not _differences(family, row.name, stated)]
+    return (_candidate(checkpoint, family, name, stated) for name in same or [None])
 
 
 def _candidate(checkpoint: Checkpoint, family: ModelFamily, variant: str | None, stated: Any) -> Candidate:
     config = stated if variant is None else load(family.config)(variant)
-    differing = [] if stated is None else differences(config, stated, ignore=CONTEXT_IS_FREE)
+    differing = [] if stated is None or variant is None else _differences(family, variant, stated)
     diff, tensors = _weights(checkpoint, family, config, variant or family.name)
     return Candidate(
         family=family.name,
@@ -115,9 +148,11 @@ def _candidate(checkpoint: Checkpoint, family: ModelFamily, variant: str | None,
     )
 
 
+def _differences(family: ModelFamily, variant: str, stated: Any) -> list[str]:
+    return differences(load(family.config)(variant), stated, ignore=CONTEXT_IS_FREE)
+
+
 def _weights(checkpoint: Checkpoint, family: ModelFamily, config: Any, subject: str) -> tuple[WeightDiff, int]:
-    with torch.device("meta"):
-        model = load(family.builder)(config, layers={})
-    expected = parameter_shapes(model)
+    expected = parameter_shapes(empty_model(family, config, {}))
     _, diff = load(family.weight_maps[checkpoint.naming])(config).compare(checkpoint, expected, subject)
     return diff, len(expected)

@@ -175,7 +175,11 @@ def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int
             high=rope["high_freq_factor"],
             original=rope["original_max_position_embeddings"],
         )
-    raise CheckpointError(f"rotary scaling {kind!r} of {checkpoint.path} is not known", code="EG207")
+    raise CheckpointError(
+        f"rotary scaling {kind!r} of {checkpoint.path} is not known",
+        code="EG207",
+        hint="it knows default, linear and llama3",
+    )
 
 
 def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> Size:

@@ -46,6 +46,8 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _is_weights(file: Path) -> bool:
+    if not file.is_file():  # opening a pipe would wait for someone to write into it
+        return False
     with file.open("rb") as opened:
         head = opened.read(len(LEGACY_MAGIC))
     # What is called like a checkpoint is ours even if damaged: a message about the damage helps more than "no such

@@ -15,8 +15,11 @@ from edgegen.errors import CheckpointError
 
 DOWNLOAD_AGAIN = "download the file again; it is incomplete or damaged"
 
-_LARGEST_JSON = 256 * 2**20
-"""Largest tokenizer files in the wild are near 40 MB; anything far beyond is not one."""
+_LARGEST_JSON = 24 * 2**20
+"""The index of a trillion weights is near 15 MB. Parsed, JSON takes many times its size in memory."""
+
+LARGEST_TOKENIZER = 64 * 2**20
+"""The largest in the wild are near 40 MB."""
 
 
 class SlicedFile:
@@ -94,16 +97,19 @@ def regular_file_size(path: Path) -> int:
     return size
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, largest: int = _LARGEST_JSON) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
         CheckpointError: not JSON, not an object, or implausibly large.
     """
-    if regular_file_size(path) > _LARGEST_JSON:
+    if regular_file_size(path) > largest:
         raise CheckpointError(f"{path.name} is too large to be what its name says", hint=DOWNLOAD_AGAIN)
     try:
-        content = json.loads(path.read_bytes())
+        raw = path.read_bytes()
+        content = json.loads(raw)
+        if b"\\ud" in raw.lower():  # half of a character, which JSON can spell and no file or terminal takes
+            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.name} is not valid JSON: {error}", hint=DOWNLOAD_AGAIN) from error
     if not isinstance(content, dict):

@@ -6,13 +6,15 @@ folder.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgegen.checkpoints.files import read_json_object
+from edgegen.checkpoints.files import DOWNLOAD_AGAIN, LARGEST_TOKENIZER, read_json_object, regular_file_size
 from edgegen.checkpoints.tensors import TokenizerAssets
+from edgegen.errors import CheckpointError
 
 CONFIG = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
@@ -31,14 +33,14 @@ _ADDS_BOS_BY_DEFAULT = ("Llama", "CodeLlama", "Gemma")
 
 def sidecars(folder: Path) -> tuple[Path, ...]:
     """Those of the known files that are in the folder."""
-    return tuple(folder / name for name in SIDECARS if (folder / name).is_file())
+    return tuple(folder / name for name in SIDECARS if _is_there(folder / name))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json``, or an empty dict where there is none.
 
     Raises:
-        CheckpointError: the file is not a JSON object.
+        CheckpointError: the file is not a JSON object, or no file.
     """
     return _optional_json(folder / CONFIG)
 
@@ -49,10 +51,13 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets |
     Raises:
         CheckpointError: one of the files is damaged.
     """
-    files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
-    if not files:
+    there = [folder / name for name in TOKENIZER_FILES if _is_there(folder / name)]
+    if not there:
         return None
     facts = _Facts(folder, config)
+    if facts.tokenizer:
+        _check_vocabulary(facts.tokenizer)
+    files = {path.name: path.read_bytes() for path in there}
     bos = facts.bos_token_id
     return TokenizerAssets(
         files=files,
@@ -64,8 +69,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets |
 
 
 class _Facts:
-    """The answers, each looked up in the files that may hold it; ``tokenizer.json`` (tens of megabytes for
-    large vocabularies) is parsed only when the small files leave something open."""
+    """The answers, each looked up in the files that may hold it."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -76,7 +80,8 @@ class _Facts:
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
-        return _optional_json(self.folder / "tokenizer.json")
+        path = self.folder / "tokenizer.json"
+        return read_json_object(path, LARGEST_TOKENIZER) if _is_there(path) else {}
 
     @property
     def bos_token_id(self) -> int | None:
@@ -87,11 +92,21 @@ class _Facts:
                 return None
             token = self.token_id(text)
             if token is not None:
-                return token
+                return self._within(token)
         for source in (self.generation, self.config):
             for token in _ids(source.get("bos_token_id")):
-                return token
+                return self._within(token)
         return None
+
+    def _within(self, token: int) -> int:
+        """The start token is an index into the model's table; the runtime does not check it."""
+        size = self.config.get("vocab_size")
+        if isinstance(size, int) and token >= size:
+            raise CheckpointError(
+                f"the start token is {token:,}, but the model knows {size:,}",
+                hint="the tokenizer is damaged, or another model's; download it again",
+            )
+        return token
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -115,8 +130,12 @@ class _Facts:
     @property
     def chat_template(self) -> str | None:
         file = self.folder / "chat_template.jinja"
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
+        if _is_there(file):
+            regular_file_size(file)
+            try:
+                return file.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise CheckpointError(f"{file.name} is not UTF-8: {error}", hint=DOWNLOAD_AGAIN) from error
         template = self.settings.get("chat_template")
         if template is None:
             template = _optional_json(self.folder / "chat_template.json").get("chat_template")
@@ -131,23 +150,55 @@ class _Facts:
         if isinstance(decoder, dict):
             for key, entry in decoder.items():
                 if isinstance(entry, dict) and entry.get("content") == text and key.isdecimal():
-                    return int(key)
+                    return _id(key)
         for entry in self.tokenizer.get("added_tokens") or ():
-            if entry.get("content") == text:
+            if entry["content"] == text:
                 return int(entry["id"])
-        model = self.tokenizer.get("model")
-        vocab = model.get("vocab") if isinstance(model, dict) else None
+        vocab = self.tokenizer["model"].get("vocab") if self.tokenizer else None
         found = vocab.get(text) if isinstance(vocab, dict) else None
         return found if isinstance(found, int) else None
 
 
+_LARGEST_ID = 2**31 - 1
+
+
+def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
+    """The parts of ``tokenizer.json`` that are read here, and without which nothing can read it.
+
+    Raises:
+        CheckpointError: one is missing or of another kind.
+    """
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or []
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    ids = list(vocab.values()) if isinstance(vocab, dict) else []  # Unigram has a list of tokens and scores instead
+    sound = isinstance(vocab, (dict, list)) and isinstance(added, list)
+    for entry in added if sound else ():
+        sound = sound and isinstance(entry, dict) and isinstance(entry.get("content"), str) and "id" in entry
+        ids += [entry["id"]] if sound else []
+    if not sound or not all(type(token) is int and 0 <= token <= _LARGEST_ID for token in ids):
+        raise CheckpointError("tokenizer.json has no usable vocabulary", hint=DOWNLOAD_AGAIN)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has the name: a pipe, or a link that leads nowhere, is damage rather than absence."""
+    return os.path.lexists(path)
+
+
 def _optional_json(path: Path) -> dict[str, Any]:
-    return read_json_object(path) if path.is_file() else {}
+    return read_json_object(path) if _is_there(path) else {}
+
+
+def _id(key: str) -> int:
+    if len(key) > len(str(_LARGEST_ID)):  # Python itself refuses to read thousands of digits
+        raise CheckpointError("a token id has more digits than any vocabulary", hint=DOWNLOAD_AGAIN)
+    return int(key)
 
 
 def _ids(value: object) -> Iterator[int]:
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, int) and not isinstance(item, bool):
+            if abs(item) > _LARGEST_ID:
+                raise CheckpointError("a token id has more digits than any vocabulary", hint=DOWNLOAD_AGAIN)
             yield item
 
 
@@ -162,10 +213,14 @@ def _template_starts_with(processor: object, token: int) -> bool:
     if not isinstance(processor, dict):
         return False
     if processor.get("type") == "Sequence":
-        return any(_template_starts_with(part, token) for part in processor.get("processors") or ())
+        parts = processor.get("processors")
+        return any(_template_starts_with(part, token) for part in parts) if isinstance(parts, list) else False
     if processor.get("type") != "TemplateProcessing":
         return False
-    first: Mapping[str, Any] = next(iter(processor.get("single") or ()), {})
-    name = first.get("SpecialToken", {}).get("id")
-    special = (processor.get("special_tokens") or {}).get(name) or {}
-    return list(special.get("ids") or ())[:1] == [token]
+    try:
+        first: Mapping[str, Any] = next(iter(processor.get("single") or ()), {})
+        name = first.get("SpecialToken", {}).get("id")
+        special = (processor.get("special_tokens") or {}).get(name) or {}
+        return list(special.get("ids") or ())[:1] == [token]
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError("tokenizer.json has no usable post_processor", hint=DOWNLOAD_AGAIN) from error

@@ -13,15 +13,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from edgegen.checkpoints.files import summarize
 from edgegen.checkpoints.tensors import Checkpoint
 from edgegen.errors import CheckpointError
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
+
+_LARGEST = 2**31 - 1
+"""No size, count or length of a model comes near; beyond it, sizes of tensors overflow."""
+
+_LAYERS = ("num_hidden_layers", "block_count")
+"""Keys that say how many blocks are to be built."""
 
 HARMLESS = (
     # Of config.json: provenance, training, generation, and how transformers is to run the model.
@@ -69,6 +77,7 @@ class Settings:
         self._path = checkpoint.path
         self._values: Mapping[str, Any] = checkpoint.config
         self._prefix = prefix
+        self._tensors = len(checkpoint.tensors)
         self._ignored = (*HARMLESS, *ignore)
         self._read: set[str] = set()
 
@@ -81,7 +90,7 @@ class Settings:
             default: for a key that is absent or null.
 
         Raises:
-            CheckpointError: the key is missing without a default, or its value is of another type.
+            CheckpointError: the key is missing without a default, or its value is of another type or absurdly large.
         """
         full = self._prefix + key
         self._read.add(full)
@@ -93,10 +102,17 @@ class Settings:
                 )
             absent: T = default
             return absent
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        # A model is built to the size that is stated before its weights are looked at: a million blocks take hours.
+        beyond = isinstance(value, int) and (abs(value) > _LARGEST or (key in _LAYERS and 0 < self._tensors < value))
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and not beyond:
             value = float(value)
-        if not isinstance(value, kind):
-            raise CheckpointError(f"{full} of {self._path} is {value!r}, expected {kind.__name__}", code="EG206")
+        if not isinstance(value, kind) or beyond:
+            raise CheckpointError(
+                f"{full} of {self._path} is {reprlib.repr(value)}, "
+                + ("more than a model can have" if beyond else f"expected {kind.__name__}"),
+                code="EG206",
+                hint="download the file again; it is damaged, or not what its publisher wrote",
+            )
         return value
 
     def expect(self, key: str, *allowed: Any) -> None:
@@ -110,7 +126,7 @@ class Settings:
         value = self._values.get(full)
         if value is not None and value not in allowed:
             raise CheckpointError(
-                f"{full} of {self._path} is {value!r}, which this family does not know",
+                f"{full} of {self._path} is {reprlib.repr(value)}, which this family does not know",
                 code="EG207",
                 hint=f"it knows {', '.join(map(repr, allowed)) or 'models without it'}",
             )
@@ -130,7 +146,7 @@ class Settings:
             raise CheckpointError(
                 f"the configuration of {self._path} has keys that this family does not know",
                 code="EG207",
-                details=[f"{key} = {self._values[key]!r}" for key in left],
+                details=summarize(f"{reprlib.repr(key)[1:-1]} = {reprlib.repr(self._values[key])}" for key in left),
                 hint="they may change what the model computes; the architecture is a newer one",
             )
 

@@ -5,6 +5,7 @@ The index is ``{"weight_map": {tensor name: file name}}``, beside the files that
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 from edgegen.checkpoints.files import DOWNLOAD_AGAIN, read_json_object, summarize
 from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.errors import CheckpointError, UsageError
+
+_LONGEST_NAME = 255
+"""Characters that a file's name may have; asking for a longer one is an error of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +95,11 @@ def open_tensors(
     tensors = {
         name: tensor for file in weights for name, tensor in open_file(file) if listed.get(name, file.name) == file.name
     }
-    absent = [f"{name} (in {file})" for name, file in listed.items() if name not in tensors]
+    absent = [name for name in listed if name not in tensors]
     if index is not None and absent:
         raise CheckpointError(
             f"{len(absent)} tensors listed by {index.name} are not in their shards",
-            details=summarize(absent),
+            details=summarize(f"{name} (in {listed[name]})" for name in absent),
             hint="the index belongs to other shards; download the checkpoint again",
         )
     return tensors
@@ -118,9 +122,9 @@ def _listed(index: Path) -> tuple[Path, ...]:
     names = list(dict.fromkeys(weight_map(index).values()))
     for name in names:
         # A name is joined to the folder, so anything but a plain one could reach outside the checkpoint.
-        if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+        if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0") or len(name) > _LONGEST_NAME:
             raise CheckpointError(
-                f"{index.name} names a shard outside its folder: {name!r}",
+                f"{index.name} names a shard outside its folder: {reprlib.repr(name)}",
                 hint="do not trust this checkpoint; download it from its publisher",
             )
     if not names:

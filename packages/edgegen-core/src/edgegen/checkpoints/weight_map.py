@@ -36,7 +36,7 @@ from edgegen.checkpoints.row_operations import (
     transposed,
 )
 from edgegen.checkpoints.tensors import Checkpoint, LazyTensor
-from edgegen.errors import UsageError
+from edgegen.errors import UnsupportedError, UsageError
 
 
 class Source:
@@ -189,6 +189,7 @@ class WeightMap:
         resolved, diff = self.compare(checkpoint, expected, subject)
         diff.raise_if_any()
         for tensor in resolved.values():
+            _check_numbers(tensor)
             tensor.read_rows(0, 0)  # reads nothing, but a storage type without a decoder speaks up now
         return resolved
 
@@ -233,6 +234,20 @@ class WeightMap:
             if match:
                 return source, match.groupdict()
         return None, {}
+
+
+_WHOLE = re.compile(r"[IU]\d+|BOOL")
+"""Storage types that hold no fractions."""
+
+
+def _check_numbers(tensor: LazyTensor) -> None:
+    """Whole numbers are the codes of some quantization, or floats whose type is damaged; as weights they are noise."""
+    whole = [dtype for dtype in tensor.dtype.split("+") if _WHOLE.fullmatch(dtype)]
+    if whole:
+        raise UnsupportedError(
+            f"{tensor.name} is stored as {whole[0]}, whole numbers, where weights belong",
+            hint="use the original weights rather than ones that were quantized for another runtime",
+        )
 
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
