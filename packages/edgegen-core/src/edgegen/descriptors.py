@@ -145,6 +145,16 @@ class ExportTarget:
     package: str
     """``module:attr`` of ``(job: edgegen.export.Job, folder: pathlib.Path) -> None``: writes its files into
     ``folder``, which already holds ``model.tflite`` and is renamed into place afterwards."""
+    check: str | None = None
+    """``module:attr`` of ``(job: edgegen.export.Job, report: edgegen.export.Reporter) -> None``, called when all is
+    planned and nothing written: raises for what it cannot package, warns of what will be missing."""
+    files: str | None = None
+    """``module:attr`` of ``(job: edgegen.export.Job, model: int) -> Mapping[str, int]``: names and sizes of the large
+    files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is beside
+    them while they are written, and disk is needed for both. None: it and the tokenizer."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.contents.Contents``: what ``edgegen inspect`` says
+    of files that end so; imports no torch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgegen.cli.output import Output, draw_table, format_bytes, output_options
+from edgegen.plugins import load, registry
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgegen.contents import Contents
     from edgegen.tflite.reader import ModelSummary, TensorSummary
 
 _COLUMNS = ("kind", "count", "source", "storage", "how")
@@ -26,12 +29,37 @@ _SHOWN = 4
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE_OR_DIR")
 @output_options
 def inspect(path: Path, output: Output) -> None:
-    """Show signatures, operators, composites, bytes by storage, and where each kind of weight came from."""
+    """Show signatures, operators, composites, bytes by storage, and where each kind of weight came from.
+
+    Of files that hold a model among other things, e.g. .litertlm, show the parts.
+    """
     from edgegen.tflite.reader import read_model
 
-    summary = read_model(path / "model.tflite" if path.is_dir() else path)
+    readers = _readers()
+    file = _model(path, readers)
     weights = _weights(path)
+    if file.suffix in readers:
+        contents: Contents = load(readers[file.suffix])(file)
+        document = {"path": file, **asdict(contents), "weight_kinds": weights}
+        output.result(document, lambda console: _draw_contents(console, file, contents, weights))
+        return
+    summary = read_model(file)
     output.result({**asdict(summary), "weight_kinds": weights}, lambda console: _draw(console, summary, weights))
+
+
+def _readers() -> dict[str, str]:
+    """Suffix -> what reads files of an export target that end so."""
+    targets = registry().export_targets.values()
+    return {suffix: reader for target in targets for suffix, reader in target.descriptor.contents.items()}
+
+
+def _model(path: Path, readers: Iterable[str]) -> Path:
+    """The file that holds the model: ``path``, or the one in the folder."""
+    if not path.is_dir():
+        return path
+    others = (file for suffix in readers for file in sorted(path.glob(f"*{suffix}")))
+    model = path / "model.tflite"
+    return model if model.exists() else next(others, model)
 
 
 def _weights(path: Path) -> list[dict[str, Any]]:
@@ -50,8 +78,7 @@ def _draw(console: Console, summary: ModelSummary, weights: list[dict[str, Any]]
         console.print(f"  {storage:<14} {format_bytes(nbytes):>10}   {summary.weight_tensors[storage]} tensors")
     shared = summary.shared
     console.print(f"  shared between signatures: {shared['buffers']} tensors, {format_bytes(shared['bytes'])}")
-    rows = [[str(row[column]) for column in _COLUMNS] for row in weights]
-    draw_table(console, ("weight", "tensors", "checkpoint", "file", "how"), rows)
+    _draw_weights(console, weights)
     for signature in summary.signatures:
         console.print(f"signature {signature.name}")
         console.print(f"  inputs      {_tensors(signature.inputs)}")
@@ -59,6 +86,20 @@ def _draw(console: Console, summary: ModelSummary, weights: list[dict[str, Any]]
         console.print(f"  operators   {_counts(signature.operators)}")
         if signature.composites:
             console.print(f"  composites  {_counts(signature.composites)}")
+
+
+def _draw_contents(console: Console, file: Path, contents: Contents, weights: list[dict[str, Any]]) -> None:
+    console.print(f"{file}  {format_bytes(file.stat().st_size)}, {contents.format}")
+    _draw_weights(console, weights)
+    for part in contents.parts:
+        console.print(f"{part.name}  {format_bytes(part.nbytes)} from byte {part.offset}")
+        for name, text in part.details.items():
+            console.print(f"  {name:<15} {text}", markup=False)
+
+
+def _draw_weights(console: Console, weights: list[dict[str, Any]]) -> None:
+    rows = [[str(row[column]) for column in _COLUMNS] for row in weights]
+    draw_table(console, ("weight", "tensors", "checkpoint", "file", "how"), rows)
 
 
 def _tensors(tensors: tuple[TensorSummary, ...]) -> str:

@@ -24,8 +24,8 @@ def package(job: Job, folder: Path) -> None:
         template = tokenizer.chat_template or job.variant.chat_template
         if template is not None:
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-    _write_json(folder / "manifest.json", manifest(job))
-    _write_json(folder / "recipe.json", recipe(job))
+    write_json(folder / "manifest.json", manifest(job))
+    write_json(folder / "recipe.json", recipe(job))
     (folder / "README.md").write_text(model_card(job), encoding="utf-8")
 
 
@@ -42,6 +42,7 @@ def manifest(job: Job) -> dict[str, Any]:
         "parameters": job.variant.parameters,
         "cache_length": job.options.cache_length,
         "prefill_lengths": list(job.options.prefill_lengths),
+        "verify_lengths": list(job.options.speculate),
         "context_length": job.variant.context_length,
         "tokenizer": tokenizer
         and {
@@ -55,5 +56,6 @@ def manifest(job: Job) -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write JSON for people and programs."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -38,9 +38,11 @@ class ExportOptions:
         cache_length: slots of the key/value cache, in tokens.
         short_caches: shorter caches to begin a text on, see :mod:`edgegen.tflite.naming`; those that are not
             shorter are left out.
+        speculate: one ``verify_<N>`` signature each, in tokens, for speculative decoding and for scoring.
         target: what to make.
         checkpoint_format: None to detect it.
         composites: which composites to keep, see :class:`edgegen.tracing.Composites`.
+        lora: folder of an adapter to merge into the weights; None for none.
         layers: building block -> implementation, where not the default.
         verify: whether to run the result against the eager model.
     """
@@ -52,9 +54,11 @@ class ExportOptions:
     prefill_lengths: tuple[int, ...] = (8, 64, 128)
     cache_length: int = 1280
     short_caches: tuple[int, ...] = (256,)
+    speculate: tuple[int, ...] = ()
     target: str = "tflite"
     checkpoint_format: str | None = None
     composites: str = "none"
+    lora: Path | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     verify: bool = True
 

@@ -10,8 +10,15 @@ if TYPE_CHECKING:
     from edgegen.export.job import Job
 
 
-def model_card(job: Job) -> str:
-    """Markdown with the metadata block that model hubs read."""
+RUN = 'edgegen run . --prompt "Hello"'
+
+
+def model_card(job: Job, command: str = RUN) -> str:
+    """Markdown with the metadata block that model hubs read.
+
+    Args:
+        command: what runs the model, typed in its folder.
+    """
     variant, options = job.variant, job.options
     weights = "\n".join(
         f"| `{row.kind}` | {row.count} | {row.source} | {row.storage} | {row.nbytes / 1e6:,.1f} | {row.how} |"
@@ -55,6 +62,6 @@ pipeline_tag: text-generation
 `recipe.json` says what this was made from and how to make it again.
 
 ```sh
-edgegen run . --prompt "Hello"
+{command}
 ```
 """

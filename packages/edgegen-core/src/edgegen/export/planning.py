@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from edgegen.checkpoints import Checkpoint, LazyTensor, open_checkpoint, progress
+from edgegen.checkpoints.lora import with_adapter
 from edgegen.checkpoints.settings import differences
 from edgegen.conversion import build_program, parameter_shapes, plan_parameters
 from edgegen.descriptors import ModelFamily, Variant
@@ -18,7 +18,7 @@ from edgegen.errors import CheckpointError, UsageError
 from edgegen.export.job import ExportOptions, Job, Reporter
 from edgegen.export.preflight import forecast
 from edgegen.plugins import load, registry
-from edgegen.recognition import CONTEXT_IS_FREE, stated_config
+from edgegen.recognition import CONTEXT_IS_FREE, empty_model, stated_config
 from edgegen.storage import Scheme
 from edgegen.tracing import Composites
 
@@ -39,16 +39,17 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     registered = registry()
     family, variant = _named(options.variant)
     scheme = registered.scheme(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
-    registered.target(options.target)
+    target = registered.target(options.target)
     for block, implementation in options.layers.items():
         registered.layer(block, implementation)
     _check_output(options.output)
     with report.stage("checkpoint") as stage:
         with progress.heard_by(stage):
             checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
+        if options.lora is not None:
+            checkpoint = with_adapter(checkpoint, options.lora)
         config = _config(checkpoint, family, variant)
-        with torch.device("meta"):
-            model = load(family.builder)(config, layers=options.layers)
+        model = empty_model(family, config, options.layers)
         variant = variant or _unlisted(options.checkpoint, checkpoint, family, config, model)
         sources = _match(checkpoint, family, variant, config, model)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
@@ -59,7 +60,9 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         )
     with report.stage("trace") as stage:
         shorter = [slots for slots in options.short_caches if slots < options.cache_length]
-        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter)
+        # Named only where it is asked for, so that a family's own model need not know of it.
+        verified = {"verify_lengths": options.speculate} if options.speculate else {}
+        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter, **verified)
         program = build_program(signatures, Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     loaded: Scheme = load(scheme.scheme)
@@ -75,6 +78,8 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         program=program,
         parameters=plan_parameters(program, sources, loaded),
     )
+    if target.check is not None:
+        load(target.check)(job, report)
     job.forecast = forecast(job)
     job.forecast.check(options.output)
     return job
@@ -151,6 +156,12 @@ def _check_lengths(options: ExportOptions) -> None:
         raise UsageError(
             f"a cache of {options.cache_length} tokens cannot take a prefill of {max(lengths)}",
             hint=f"raise --cache-length to {max(lengths)} or more, or drop the longest of --prefill-lengths",
+        )
+    guesses = options.speculate
+    if guesses and (min(guesses) < 2 or max(guesses) > options.cache_length or len(set(guesses)) != len(guesses)):
+        raise UsageError(
+            f"--speculate takes distinct lengths from 2 to the cache's {options.cache_length}, not {list(guesses)}",
+            hint="--speculate 4,8",
         )
 
 

@@ -15,6 +15,7 @@ import psutil
 from edgegen.errors import ResourceError
 from edgegen.export.job import MODEL_FILE, Job
 from edgegen.export.verify import keeps_packed_weights_on_disk
+from edgegen.plugins import load, registry
 from edgegen.tflite.writer import SLICE_BYTES, memory_needed, written_size
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -82,20 +83,30 @@ def forecast(job: Job) -> Forecast:
         CheckpointError: a slice cannot be read.
     """
     model = written_size(job.program, job.parameters)
-    tokenizer = job.tokenizer
-    files = {MODEL_FILE: model, **{name: len(data) for name, data in (tokenizer.files if tokenizer else {}).items()}}
+    files = _files(job, model)
+    beside = 0 if MODEL_FILE in files else model
     disk = shutil.disk_usage(existing(job.options.output))
     packed = job.weight_bytes if job.options.verify else 0
     on_disk = job.options.verify and keeps_packed_weights_on_disk(job)
     own = psutil.Process().memory_info().rss
     return Forecast(
         files=files,
-        disk=sum(files.values()) + _SMALL_FILES + (packed if on_disk else 0),
+        disk=sum(files.values()) + _SMALL_FILES + max(beside, packed if on_disk else 0),
         disk_free=disk.free if disk.total else None,
         memory=own + memory_needed() + (0 if on_disk else packed),
         memory_free=_memory_free(own),
         seconds=_seconds(job),
     )
+
+
+def _files(job: Job, model: int) -> Mapping[str, int]:
+    """What the target makes of a ``model.tflite`` of that size."""
+    target = registry().target(job.options.target)
+    if target.files is not None:
+        files: Mapping[str, int] = load(target.files)(job, model)
+        return files
+    tokenizer = job.tokenizer
+    return {MODEL_FILE: model, **{name: len(data) for name, data in (tokenizer.files if tokenizer else {}).items()}}
 
 
 def existing(folder: Path) -> Path:

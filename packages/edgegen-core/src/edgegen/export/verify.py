@@ -109,9 +109,9 @@ def verify(job: Job, path: Path) -> Verification:
         logits_error=_error(decoded, expected),
         top1=float(np.mean(decoded.argmax(-1) == expected.argmax(-1))),
         prefill_error=max(
-            _prefill_error(session, group, read, tokens, decoded)
+            _prefill_error(session, group, name, read, tokens, decoded)
             for group in (*shorter, whole)
-            for read in group.prefill
+            for read, name in (*group.prefill.items(), *group.verify.items())
         ),
     )
 
@@ -144,15 +144,19 @@ def _sample(logits: Logits, generator: np.random.Generator) -> int:
     return int(generator.choice(chosen, p=weights / weights.sum()))
 
 
-def _prefill_error(session: Session, group: SignatureGroup, length: int, tokens: list[int], decoded: Logits) -> float:
-    """Read the first half of the text with one prefill signature, the next token with its ``decode``."""
+def _prefill_error(
+    session: Session, group: SignatureGroup, signature: str, length: int, tokens: list[int], decoded: Logits
+) -> float:
+    """Read the first half of the text with one signature, the next token with the group's ``decode``."""
     read = min(len(tokens) // 2, length)
     padded = [*tokens[:read], *[0] * (length - read)]
     state = session.new_state(group.names)
     positions = np.arange(length, dtype=np.int32)
-    session.run(group.prefill[length], {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
-    logits = _decode(session, group, state, tokens, read)
-    return _error(logits, decoded[read])
+    outputs = session.run(signature, {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
+    error = _error(_decode(session, group, state, tokens, read), decoded[read])
+    if "logits" in outputs:
+        error = max(error, *map(_error, outputs["logits"][0, :read], decoded[:read]))
+    return error
 
 
 def _error(got: Logits, expected: Logits) -> float:

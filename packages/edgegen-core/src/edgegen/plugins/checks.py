@@ -25,7 +25,7 @@ REFERENCES: Mapping[type, tuple[str, ...]] = {
     ModelFamily: ("config", "builder", "weight_maps"),
     CheckpointFormat: ("detect", "open"),
     QuantScheme: ("scheme",),
-    ExportTarget: ("package",),
+    ExportTarget: ("package", "check", "files", "contents"),
     LoweringRules: ("rules",),
     Command: ("command",),
     ErrorHint: ("hint",),
@@ -63,12 +63,13 @@ def flaw(item: object, kind: type) -> str | None:
 
 
 def references(item: object) -> tuple[str, ...]:
-    """The ``module:attr`` strings in a descriptor, without the empty ones."""
+    """The ``module:attr`` strings in a descriptor; a field that may be None need not have one."""
     found: list[str] = []
     for kind, names in REFERENCES.items():
         for name in names if isinstance(item, kind) else ():
             value = getattr(item, name)
-            found += value.values() if isinstance(value, Mapping) else [value]
+            if value is not None:
+                found += value.values() if isinstance(value, Mapping) else [value]
     return tuple(found)
 
 

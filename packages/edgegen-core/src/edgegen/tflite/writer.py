@@ -35,7 +35,7 @@ from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
 ALIGNMENT = 64
 """Where weights may begin, in bytes. LiteRT refuses host memory that is aligned to less."""
 
-SLICE_BYTES = 4 << 20
+SLICE_BYTES = 2 << 20
 """How much of a parameter, as float32, is read, quantized and written at once."""
 
 _WORKERS = os.cpu_count() or 1
