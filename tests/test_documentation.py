@@ -52,6 +52,15 @@ def test_commands_about_checkpoints_run(edgegen, smollm2, tmp_path, monkeypatch)
         assert {"checkpoint": "every tensor matches", "export": "int", "inspect": "kept"}[command[0]] in result.out
 
 
+@pytest.mark.real_weights
+def test_commands_about_deploying_run(edgegen, smollm2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in edgegen_commands(ROOT / "docs" / "how-to" / "deploy.md"):
+        result = edgegen(*command)
+        assert result.code == 0, result.err
+        assert "smollm2-135m-instruct.litertlm" in result.out
+
+
 def test_readme_names_every_package():
     readme = (ROOT / "README.md").read_text()
     for package in (ROOT / "packages").iterdir():

@@ -28,7 +28,8 @@ def test_code_runs(code: str, request: pytest.FixtureRequest, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    "package", ["gguf", "layers", "models-gemma", "models-llama", "models-openelm", "models-phi", "pytorch", "quant"]
+    "package",
+    ["bundles", "gguf", "layers", "models-gemma", "models-llama", "models-openelm", "models-phi", "pytorch", "quant"],
 )
 def test_readmes_show_code(package: str):
     assert any(snippet.id.startswith(f"edgegen-{package}") for snippet in SNIPPETS)

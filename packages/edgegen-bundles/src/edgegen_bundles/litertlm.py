@@ -1,0 +1,117 @@
+"""The ``litertlm`` target: one file that LiteRT-LM runs, with recipe and model card beside it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from litert_lm_builder.runtime.proto import llm_metadata_pb2, sampler_params_pb2
+
+from edgegen.checkpoints import TokenizerAssets
+from edgegen.errors import UnsupportedError
+from edgegen.export.folder import write_json
+from edgegen.export.job import MODEL_FILE, Job, Reporter
+from edgegen.export.model_card import model_card
+from edgegen.export.recipe import recipe
+from edgegen_bundles import __version__, container
+from edgegen_bundles.container import Kind, Section
+from edgegen_bundles.control_pieces import findable
+from edgegen_bundles.prompts import Prompts, prompts
+from edgegen_bundles.templates import example_chats
+from edgegen_bundles.vocabulary import HF_FILE, SENTENCEPIECE_FILE, vocabulary
+
+
+def check(job: Job, report: Reporter) -> None:
+    """Refuse a model without a tokenizer; say what the bundle will lack.
+
+    Raises:
+        UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads.
+    """
+    for warning in _prompts(job).warnings:
+        report.warn(warning)
+
+
+def files(job: Job, model: int) -> dict[str, int]:
+    """The bundle, and how large it will be."""
+    others = [len(llm_metadata(job).SerializeToString()), len(_tokenizer_section(job).contents)]  # type: ignore[arg-type]
+    return {file_name(job): container.size([*others, model])}
+
+
+def package(job: Job, folder: Path) -> None:
+    """Write the bundle in the place of ``model.tflite``, and what people want to know of it."""
+    name, model = file_name(job), folder / MODEL_FILE
+    sections = [
+        Section(kind=Kind.LLM_METADATA, contents=llm_metadata(job).SerializeToString(deterministic=True)),
+        _tokenizer_section(job),
+        Section(kind=Kind.MODEL, contents=model, labels={"model_type": "tf_lite_prefill_decode"}),
+    ]
+    container.write(folder / name, sections, {"Name": job.variant.name, "Generator": f"edgegen-bundles {__version__}"})
+    model.unlink()
+    write_json(folder / "recipe.json", recipe(job))
+    (folder / "README.md").write_text(model_card(job, _command(job)), encoding="utf-8")
+
+
+def file_name(job: Job) -> str:
+    """Named after the variant: a bundle travels alone."""
+    return f"{job.variant.name}.litertlm"
+
+
+def llm_metadata(job: Job) -> llm_metadata_pb2.LlmMetadata:
+    """What LiteRT-LM must know beside the graph."""
+    begins = _prompts(job)
+    metadata = llm_metadata_pb2.LlmMetadata(
+        max_num_tokens=job.options.cache_length,
+        jinja_prompt_template=begins.template,
+        # The most likely token always, as `edgegen run` does; whoever wants chance asks for it. There is a type for
+        # that, GREEDY, but LiteRT-LM 0.18 does not implement it.
+        sampler_params=sampler_params_pb2.SamplerParameters(
+            type=sampler_params_pb2.SamplerParameters.TOP_P, k=1, p=1.0, temperature=1.0
+        ),
+    )
+    # The other types name models that take pictures, sound or tools in ways of their own.
+    metadata.llm_model_type.generic_model.SetInParent()
+    if begins.start_token is not None:
+        metadata.start_token.token_ids.ids.append(begins.start_token)
+    for token in stop_tokens(job):
+        metadata.stop_tokens.add().token_ids.ids.append(token)
+    return metadata
+
+
+def stop_tokens(job: Job) -> list[int]:
+    """The checkpoint's and the variant's; a name that the vocabulary lacks cannot come up."""
+    tokenizer = _tokenizer(job)
+    names = vocabulary(tokenizer)
+    named = (names.id_of(name) for name in job.variant.stop_tokens)
+    return list(dict.fromkeys([*tokenizer.eos_token_ids, *(token for token in named if token is not None)]))
+
+
+def _prompts(job: Job) -> Prompts:
+    tokenizer = _tokenizer(job)
+    return prompts(tokenizer, vocabulary(tokenizer), tokenizer.chat_template or job.variant.chat_template)
+
+
+def _tokenizer(job: Job) -> TokenizerAssets:
+    tokenizer = job.tokenizer
+    if tokenizer is None or not {HF_FILE, SENTENCEPIECE_FILE} & set(tokenizer.files):
+        raise UnsupportedError(
+            f"a .litertlm bundle holds a tokenizer, and {job.checkpoint.path} has none that LiteRT-LM reads",
+            code="EG802",
+            hint=f"put {HF_FILE} or {SENTENCEPIECE_FILE} beside the weights, or use --target tflite",
+        )
+    return tokenizer
+
+
+def _tokenizer_section(job: Job) -> Section:
+    """Hugging Face's is packed, with its size before it."""
+    assets: Mapping[str, bytes] = _tokenizer(job).files
+    if HF_FILE not in assets:
+        chats = example_chats(_prompts(job).template)
+        return Section(kind=Kind.SENTENCEPIECE, contents=findable(assets[SENTENCEPIECE_FILE], chats))
+    contents = assets[HF_FILE]
+    return Section(kind=Kind.HF_TOKENIZER, contents=len(contents).to_bytes(8, "little") + zlib.compress(contents))
+
+
+def _command(job: Job) -> str:
+    chat = "" if _prompts(job).template else "--no-template "
+    return f'litert-lm run {file_name(job)} {chat}--prompt "Hello"'

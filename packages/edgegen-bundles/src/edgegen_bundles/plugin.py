@@ -1,0 +1,20 @@
+"""What this package adds to edgegen. Imports nothing heavy: listing plugins stays fast."""
+
+from __future__ import annotations
+
+from edgegen.descriptors import ExportTarget
+from edgegen.hookspecs import hookimpl
+
+
+@hookimpl
+def edgegen_export_targets() -> list[ExportTarget]:
+    return [
+        ExportTarget(
+            name="litertlm",
+            summary="one .litertlm file for LiteRT-LM, recipe and model card in a folder",
+            check="edgegen_bundles.litertlm:check",
+            files="edgegen_bundles.litertlm:files",
+            package="edgegen_bundles.litertlm:package",
+            contents={".litertlm": "edgegen_bundles.contents:contents"},
+        )
+    ]
