@@ -169,3 +169,28 @@ def emulate_8_bits(model: DecoderLM) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             module.register_forward_pre_hook(round_input)
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "int8-channel"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_verifying_gives_the_logits_of_decoding_and_rejected_tokens_leave_no_trace(
+    kernel: str, scheme: str, tmp_path: Path
+):
+    model = ours(reference(), KERNELS[kernel]())
+    prefill, verify, decode = model.signatures([CHUNK], LENGTH, verify_lengths=[CHUNK])
+    converter = edgegen.signature(prefill.name, model, prefill.args, prefill.kwargs)
+    for signature in (verify, decode):
+        converter = converter.signature(signature.name, model, signature.args, signature.kwargs)
+    session = Session(converter.convert(scheme=scheme).export(tmp_path / "model.tflite"))
+
+    def read(name, tokens, start, state):
+        positions = np.arange(start, start + len(tokens), dtype=np.int32)
+        return session.run(name, {"tokens": np.array([tokens], np.int32), "input_pos": positions}, state)["logits"][0]
+
+    state = session.new_state()
+    expected = np.concatenate([read("decode", [token], i, state) for i, token in enumerate(TOKENS)])
+    state = session.new_state()
+    for start in range(0, LENGTH, CHUNK):
+        read("verify_4", [7, 7, 40, 41], start, state)  # wrong guesses, taken back by reading on from the same place
+        got = read("verify_4", TOKENS[start : start + CHUNK], start, state)
+        np.testing.assert_allclose(got, expected[start : start + CHUNK], atol=1e-4, rtol=1e-4)

@@ -144,9 +144,18 @@ class ToyState:
 
     def __init__(self, cache_length: int) -> None:
         self.rows = np.random.default_rng(0).integers(0, 1 << 20, cache_length)
+        self.noisy = np.zeros(cache_length, bool)
+        self.infos = {"kv_cache_k_0": TensorInfo((1, 1, cache_length, 1), "int64")}
 
     def copy_from(self, smaller: ToyState) -> None:
         self.rows[: len(smaller.rows)] = smaller.rows
+        self.noisy[: len(smaller.noisy)] = smaller.noisy
+
+    def read(self, name: str) -> Any:
+        return self.rows.reshape(self.infos[name].shape).copy()
+
+    def write(self, name: str, contents: Any) -> None:
+        self.rows[:] = contents.reshape(-1)
 
 
 class ToySession:
@@ -167,8 +176,13 @@ class ToySession:
         lengths: tuple[int, ...] = (4, 16),
         vocab_size: int = 400,
         short_caches: tuple[int, ...] = (),
+        verify: tuple[int, ...] = (),
+        noise: float = 0.0,
+        peaked: bool = False,
     ) -> None:
         self.vocab_size = vocab_size
+        self.noise = noise
+        self.peaked = peaked
         self.calls: list[tuple[str, int]] = []
         self.signatures: dict[str, SignatureInfo] = {}
         for prefix, slots in [("", cache_length), *((f"cache_{slots}_", slots) for slots in short_caches)]:
@@ -182,12 +196,21 @@ class ToySession:
                     },
                     cache,
                 )
+            for length in (length for length in verify if length <= slots):
+                self.signatures[f"{prefix}verify_{length}"] = SignatureInfo(
+                    {
+                        "tokens": TensorInfo((1, length), "int32"),
+                        "input_pos": TensorInfo((length,), "int32"),
+                        **cache,
+                    },
+                    {**cache, "logits": TensorInfo((1, length, vocab_size), "float32")},
+                )
             self.signatures[f"{prefix}decode"] = SignatureInfo(
                 {"tokens": TensorInfo((1, 1), "int32"), "input_pos": TensorInfo((1,), "int32"), **cache},
                 {**cache, "logits": TensorInfo((1, 1, vocab_size), "float32")},
             )
         # Names that the runtime does not know must not disturb it.
-        self.signatures["verify_4"] = self.signatures["decode"]
+        self.signatures["encode_4"] = self.signatures["decode"]
         self.signatures["prefill_image_4"] = SignatureInfo({"pixels": TensorInfo((1, 4), "float32")}, cache)
 
     def new_state(self, signatures: Collection[str]) -> ToyState:
@@ -209,11 +232,27 @@ class ToySession:
             weights = np.arange(1, len(before) + 1)
             mixed = int((before * weights).sum()) * 31 + int(token) * 1009 + int(position) * 7
             state.rows[start + offset] = mixed % (1 << 20)
-        if not signature.endswith("decode"):
+        if "logits" not in info.outputs:
             return {}
-        seed = int(state.rows[int(positions[-1])])
+        logits = np.stack([self._logits(int(state.rows[int(position)]), int(position)) for position in positions])
+        if "verify" in signature and self.noise:
+            # Another kernel rounds differently; and so do the rows of the cache that it leaves behind.
+            state.noisy[positions] = True
+        if "decode" in signature:
+            state.noisy[positions] = state.noisy[: int(positions[0])].any()
+        if state.noisy[positions].any():
+            # The error stands still near half the bound, so that close calls go wrong every time.
+            signs = np.where(np.arange(self.vocab_size) % 2, 1, -1)
+            logits = logits + signs.astype(np.float32) * np.float32(self.noise)
+        return {"logits": logits[None]}
+
+    def _logits(self, row: int, position: int) -> Any:
+        """Peaked: the likeliest token depends on the last few positions only, so that texts go in circles."""
+        seed = position % 7 if self.peaked else row
         logits = np.random.default_rng(seed).normal(size=self.vocab_size).astype(np.float32) * 3
-        return {"logits": logits.reshape(1, 1, -1)}
+        if self.noise:  # close calls, now and then
+            logits = np.round(logits * 2) / 2 + (np.arange(self.vocab_size) % 5).astype(np.float32) * self.noise / 4
+        return logits
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from edgegen.cli.output import Output
 from edgegen.errors import EdgegenError, UsageError
 from edgegen_runtime.cli import _converse, bench, run
-from edgegen_runtime.engine import LanguageModel
+from edgegen_runtime.conversation import Conversation
+from edgegen_runtime.engine import LanguageModel, Limits
 from edgegen_runtime.sampling import SamplingOptions
 
 Export = Callable[..., Path]
@@ -109,13 +110,14 @@ def test_a_conversation_keeps_what_was_said(
 ) -> None:
     model = LanguageModel.load(export(chat_template="chat_template.jinja"))
     asked: list[list[Any]] = []
-    chat = LanguageModel.chat
+    render = LanguageModel.render
 
-    def spy(self: LanguageModel, messages: list[Any], *args: Any, **kwargs: Any) -> Any:
-        asked.append(list(messages))
-        return chat(self, messages, *args, **kwargs)
+    def spy(self: LanguageModel, messages: list[Any]) -> str:
+        if messages[-1]["content"]:  # an empty question measures the system message
+            asked.append(list(messages))
+        return render(self, messages)
 
-    monkeypatch.setattr(LanguageModel, "chat", spy)
+    monkeypatch.setattr(LanguageModel, "render", spy)
     lines = iter(["a", "b", "c", "d", "e", "f"])
 
     def read_line(prompt: str) -> str:
@@ -124,8 +126,9 @@ def test_a_conversation_keeps_what_was_said(
         except StopIteration:
             raise EOFError from None
 
-    limits = {"max_new_tokens": 4, "ignore_eos": True}
-    _converse(model, [{"role": "system", "content": "s"}], SamplingOptions(), limits, Output(), read_line=read_line)
+    conversation = Conversation(model, system="s")
+    limits: Limits = {"max_new_tokens": 4, "ignore_eos": True}
+    _converse(conversation, SamplingOptions(), limits, Output(), read_line=read_line)
     assert [message["role"] for message in asked[1]] == ["system", "user", "assistant", "user"]
     # When the cache is full, the conversation starts anew rather than failing; the system message stays.
     assert any(len(messages) == 2 for messages in asked[2:])
@@ -136,8 +139,7 @@ def test_a_question_that_made_the_cache_overflow_is_asked_again(export: Export) 
     model = LanguageModel.load(export())
     lines = iter(["a", "b", "c", "d", "e", "word " * 100, ""])
     _converse(
-        model,
-        [],
+        Conversation(model),
         SamplingOptions(),
         {"max_new_tokens": 4, "ignore_eos": True},
         Output(),
@@ -162,3 +164,62 @@ def test_bench_prints_medians(export: Export) -> None:
 
 def test_bench_refuses_more_tokens_than_the_cache_holds(export: Export) -> None:
     assert failure(invoke(bench, export())).code == "EG741"
+
+
+def test_the_answer_has_the_form_that_was_asked_for(export: Export, tmp_path: Path) -> None:
+    pytest.importorskip("llguidance")
+    folder = export()
+
+    def text(*arguments: object) -> str:
+        return str(json.loads(invoke(run, folder, "--prompt", "Hi", "--raw", "--json", *arguments).stdout)["text"])
+
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"],
+              "additionalProperties": False}  # fmt: skip
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    assert set(json.loads(text("--json-schema", json.dumps(schema)))) == {"ok"}
+    assert set(json.loads(text("--json-schema", tmp_path / "schema.json"))) == {"ok"}
+    assert text("--regex", "(left|right)") in ("left", "right")
+    assert text("--grammar", 'start: "a" "b"') == "ab"
+    error = failure(invoke(run, folder, "--prompt", "Hi", "--regex", "a", "--grammar", "b"))
+    assert "--regex and --grammar exclude each other" in error.message
+    assert failure(invoke(run, folder, "--prompt", "Hi", "--json-schema", "missing.json")).code == "EG744"
+
+
+def test_options_of_generation_reach_the_model(export: Export) -> None:
+    folder = export()
+    plain = json.loads(invoke(run, folder, "--prompt", "Hi", "--json", "--ignore-eos").stdout)
+    stop = plain["text"][10:13]
+    stopped = json.loads(invoke(run, folder, "--prompt", "Hi", "--json", "--ignore-eos", "--stop", stop).stdout)
+    assert stopped["text"] == plain["text"][: plain["text"].index(stop)]
+    assert stopped["finish_reason"] == "stop"
+    for option, reward in (("--repetition-penalty", 0.001), ("--presence-penalty", -99), ("--frequency-penalty", -99)):
+        changed = invoke(run, folder, "--prompt", "Hi", "--json", "--ignore-eos", option, reward)
+        assert len(set(json.loads(changed.stdout)["token_ids"])) < 15
+    long = ("--prompt", "Hi", "--json", "--ignore-eos", "--max-new-tokens", 100)
+    assert json.loads(invoke(run, folder, *long, "--overflow", "slide").stdout)["timings"]["dropped_tokens"] > 0
+    assert failure(invoke(run, folder, "--prompt", "Hi", "--speculate", "prompt-lookup")).code == "EG761"
+
+
+def test_a_prefix_cache_file_spares_the_next_run_the_reading(export: Export, tmp_path: Path) -> None:
+    folder = export()
+    cached = ("--prompt", "How are you today?", "--raw", "--json", "--prefix-cache", tmp_path / "read.kv")
+    first, second = (json.loads(invoke(run, folder, *cached).stdout) for _ in range(2))
+    assert first["timings"]["prefill_tokens"] > 0 == second["timings"]["prefill_tokens"]
+    assert first["token_ids"] == second["token_ids"]
+
+
+def test_bench_compares_when_asked(export: Export, toy_session: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_verify(*arguments: Any, **settings: Any) -> Any:
+        return toy_session(*arguments, **settings, verify=(4,), cache_length=1024)
+
+    monkeypatch.setattr("edgegen_runtime.engine.Session", with_verify)
+    folder = export(cache_length=1024)
+    arguments = (folder, "--prompt-tokens", 40, "--decode-tokens", 9, "--runs", 1)
+    asked = (*arguments, "--speculate", "prompt-lookup", "--prefix", "--reload")
+    ratios = json.loads(invoke(bench, *asked, "--json").stdout)["speed_ups"]
+    assert set(ratios) == {"speculation", "prefix", "reload"}
+    for row in ratios.values():
+        assert row["identical"]
+        assert row["ratio"] == pytest.approx(row["plain_seconds"] / row["seconds"])
+    assert json.loads(invoke(bench, *arguments, "--json").stdout)["speed_ups"] == {}
+    assert "times faster" in invoke(bench, *asked).stdout

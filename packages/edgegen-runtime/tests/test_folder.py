@@ -38,6 +38,15 @@ def test_another_model_file_beside_the_manifest_is_taken(export: Export) -> None
     assert Bundle.open(other).model == other
 
 
+def test_a_bundle_for_another_program_says_which(tmp_path: Path) -> None:
+    bundle = tmp_path / "toy.litertlm"
+    bundle.write_bytes(b"LITERTLM")
+    for path in (bundle, tmp_path):
+        with pytest.raises(UnsupportedError, match="LiteRT-LM") as caught:
+            Bundle.open(path)
+        assert f"litert-lm run {bundle}" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("missing", ["model.tflite", "tokenizer.json", "chat_template.jinja"])
 def test_a_missing_file_is_named(export: Export, missing: str) -> None:
     folder = export()

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from edgegen.errors import EdgegenError, UsageError
+from edgegen_runtime.choosing import Chooser, Penalties
 from edgegen_runtime.sampling import Sampler, SamplingOptions, _largest
 
 DRAWS = 10_000
@@ -135,9 +136,65 @@ def test_logits_that_are_no_numbers_are_an_error(bad: float) -> None:
         {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.1},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
+        {"repetition_penalty": 0.0},
+        {"presence_penalty": float("nan")},
+        {"frequency_penalty": float("inf")},
+        {"logit_bias": {-1: 1.0}},
+        {"logit_bias": {1: float("inf")}},
         {"seed": -1},
     ],
 )
 def test_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(settings)).replace("_", "-")):
         SamplingOptions(**settings)
+
+
+def test_min_p_keeps_what_is_likely_enough() -> None:
+    logits = np.random.default_rng(3).normal(size=300).astype(np.float32) * 2
+    for temperature in (0.7, 1.5):
+        options = SamplingOptions(temperature=temperature, min_p=0.1, seed=1)
+        probabilities = softmax(logits, temperature)
+        probabilities[probabilities < 0.1 * probabilities.max()] = 0
+        probabilities /= probabilities.sum()
+        sampler = Sampler(options)
+        counts = np.bincount([sampler.sample(logits) for _ in range(DRAWS)], minlength=300)
+        assert not counts[probabilities == 0].any()
+        assert chi_squared_per_freedom(counts, probabilities) < 5
+
+
+def penalised(
+    options: SamplingOptions, said: list[int], logits: list[float], prompt: tuple[int, ...] = ()
+) -> list[float]:
+    penalties = Penalties(options, prompt, len(logits))
+    for token_id in said:
+        penalties.take(token_id)
+    return [float(value) for value in penalties.apply(np.array(logits, np.float32))]
+
+
+def test_a_repetition_penalty_makes_what_the_text_has_less_likely_whatever_its_sign() -> None:
+    options = SamplingOptions(repetition_penalty=2.0)
+    assert penalised(options, [1, 1], [4, 4, -4, -4], prompt=(2,)) == [4, 2, -8, -4]
+
+
+def test_presence_counts_once_and_frequency_each_time_and_the_prompt_never() -> None:
+    options = SamplingOptions(presence_penalty=0.5, frequency_penalty=0.25)
+    assert penalised(options, [1, 2, 2], [1, 1, 1, 1], prompt=(3,)) == [1, 0.25, 0, 1]
+
+
+def test_a_bias_is_added_and_can_forbid() -> None:
+    options = SamplingOptions(logit_bias={0: 2.5, 1: float("-inf")})
+    assert penalised(options, [], [1, 9, 0]) == [3.5, float("-inf"), 0]
+    assert Chooser(Sampler(options), Penalties(options, (), 3)).choose(np.array([3.5, -np.inf, 0], np.float32)) == 0
+
+
+def test_a_bias_outside_the_vocabulary_is_refused() -> None:
+    with pytest.raises(UsageError, match="vocabulary has 3"):
+        Penalties(SamplingOptions(logit_bias={3: 1.0}), (), 3)
+
+
+def test_without_penalties_nothing_is_copied() -> None:
+    assert not Penalties.wanted(SamplingOptions(temperature=1.0, min_p=0.1))
+    logits = np.zeros(4, np.float32)
+    assert Chooser(Sampler(SamplingOptions())).prepare(logits) is logits

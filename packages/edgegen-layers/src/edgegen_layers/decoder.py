@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import nn
 
-from edgegen.tflite.naming import decode_name, prefill_name
+from edgegen.tflite.naming import decode_name, prefill_name, verify_name
 from edgegen.tracing import Repeated, Signature
 from edgegen_layers.attention import CausalSelfAttention, Place
 from edgegen_layers.cache import KVCache
@@ -125,12 +125,18 @@ class DecoderLM(nn.Module):
         return cache
 
     def signatures(
-        self, prefill_lengths: Sequence[int], cache_length: int, short_caches: Sequence[int] = ()
+        self,
+        prefill_lengths: Sequence[int],
+        cache_length: int,
+        short_caches: Sequence[int] = (),
+        verify_lengths: Sequence[int] = (),
     ) -> list[Signature]:
         """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives logits.
 
+        For each of ``verify_lengths`` there is a ``verify_<N>``, which does both: the logits after each of N tokens.
+
         The same again on each of ``short_caches`` (in tokens, shorter than ``cache_length``), as
-        :mod:`edgegen.tflite.naming` names them, with those prefill lengths that fit.
+        :mod:`edgegen.tflite.naming` names them, with those lengths that fit.
         """
         device = self.embedding.weight.device
 
@@ -142,8 +148,12 @@ class DecoderLM(nn.Module):
         for name, slots in [(None, cache_length), *((slots, slots) for slots in short_caches)]:
             cache = self.new_cache(slots)
             result += [
-                Signature(prefill_name(n, name), self, arguments(n, cache), {"logits": False})
-                for n in prefill_lengths
+                Signature(named(n, name), self, arguments(n, cache), {"logits": logits})
+                for named, lengths, logits in (
+                    (prefill_name, prefill_lengths, False),
+                    (verify_name, verify_lengths, True),
+                )
+                for n in lengths
                 if n <= slots
             ]
             result.append(Signature(decode_name(name), self, arguments(1, cache), {"logits": True}))

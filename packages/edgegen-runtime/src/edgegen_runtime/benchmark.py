@@ -6,13 +6,16 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgegen.errors import UsageError
+from edgegen_runtime import speedups
 from edgegen_runtime.engine import LanguageModel
 from edgegen_runtime.sampling import Sampler, SamplingOptions
+from edgegen_runtime.speculation import Drafter
+from edgegen_runtime.speedups import SpeedUp
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class Benchmark:
     first_token_seconds: Spread
     """Prefill and one decoding step."""
     peak_memory_bytes: int
-    """Of the whole process, the interpreter included."""
+    """Of the whole process, the interpreter included; before what was measured beyond the above."""
+    speed_ups: Mapping[str, SpeedUp] = field(default_factory=dict)
+    """``reload``, ``prefix`` and ``speculation``, where they were asked for."""
 
 
 def measure(
@@ -57,12 +62,18 @@ def measure(
     decode_tokens: int = 64,
     runs: int = 5,
     weight_cache: Path | str | None = None,
+    reload: bool = False,
+    prefix: bool = False,
+    speculate: Drafter | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Benchmark:
     """Load a model and measure it: ``prompt_tokens`` prefilled from an empty cache, then greedy decoding.
 
     Args:
         path: as for :meth:`LanguageModel.load`, like ``threads`` and ``weight_cache``.
+        reload: measure loading with a weight cache file too.
+        prefix: measure a prompt that a prefix cache knows too.
+        speculate: measure decoding with these guesses too.
         progress: told before each run.
 
     Raises:
@@ -101,6 +112,17 @@ def measure(
             prefill.append(prompt_tokens / (prefilled - begin))
             first.append(answered - begin)
             decode.append(decode_tokens / (end - prefilled))
+    peak = peak_memory()
+    ratios: dict[str, SpeedUp] = {}
+    if prefix:
+        progress("a prompt that is cached")
+        ratios["prefix"] = speedups.prefix(model, prompt_tokens, runs=runs)
+    if speculate is not None:
+        progress("decoding with guesses")
+        ratios["speculation"] = speedups.speculation(model, speculate, decode_tokens, runs=runs)
+    if reload:
+        progress("loading with a weight cache")
+        ratios["reload"] = speedups.reload(path, threads=threads, runs=runs)
     return Benchmark(
         model=model.bundle.name,
         scheme=model.bundle.scheme,
@@ -112,7 +134,8 @@ def measure(
         prefill_tokens_per_second=Spread.of(prefill),
         decode_tokens_per_second=Spread.of(decode),
         first_token_seconds=Spread.of(first),
-        peak_memory_bytes=peak_memory(),
+        peak_memory_bytes=peak,
+        speed_ups=ratios,
     )
 
 

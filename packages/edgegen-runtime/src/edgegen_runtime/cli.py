@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,9 +16,12 @@ from edgegen.errors import UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.benchmark import Benchmark, Spread
-    from edgegen_runtime.engine import LanguageModel
+    from edgegen_runtime.constraints import Form
+    from edgegen_runtime.conversation import Conversation
+    from edgegen_runtime.engine import LanguageModel, Limits
     from edgegen_runtime.generation import Generation
     from edgegen_runtime.sampling import SamplingOptions
+    from edgegen_runtime.speculation import Drafter
 
 _MODEL = click.argument("model", metavar="DIR_OR_FILE", type=click.Path(path_type=Path))
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
@@ -26,6 +29,11 @@ _WEIGHT_CACHE = click.option(
     "--weight-cache",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that keeps packed weights, so that the next start is faster.",
+)
+_SPECULATE = click.option(
+    "--speculate",
+    metavar="prompt-lookup|DIR",
+    help="Guess what comes next, by repetitions in the text or with a smaller model, and check several at once.",
 )
 
 
@@ -38,7 +46,28 @@ _WEIGHT_CACHE = click.option(
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0: the most likely token always.")
 @click.option("--top-k", type=int, default=0, show_default=True, help="Only the K most likely tokens; 0: all.")
 @click.option("--top-p", type=float, default=1.0, show_default=True, help="Only the likeliest that sum to P.")
+@click.option("--min-p", type=float, default=0.0, show_default=True, help="Only those P times as likely as the best.")
+@click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="Divides logits; 1: none.")
+@click.option("--presence-penalty", type=float, default=0.0, show_default=True, help="For tokens said already.")
+@click.option("--frequency-penalty", type=float, default=0.0, show_default=True, help="For each time they were said.")
 @click.option("--seed", type=click.IntRange(min=0), help="Makes sampling repeatable.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="Ends the answer and is not part of it; repeatable.")
+@click.option("--json-schema", metavar="FILE_OR_TEXT", help="Answer with JSON of this schema.")
+@click.option("--regex", metavar="PATTERN", help="Answer with text that matches.")
+@click.option("--grammar", metavar="FILE_OR_TEXT", help="Answer with text of this Lark grammar.")
+@_SPECULATE
+@click.option(
+    "--overflow",
+    type=click.Choice(["error", "slide"]),
+    default="error",
+    show_default=True,
+    help="When the cache is full: end, or forget the oldest.",
+)
+@click.option(
+    "--prefix-cache",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that keeps what was read, so that a prompt that begins alike starts faster.",
+)
 @_THREADS
 @_WEIGHT_CACHE
 @click.option("--ignore-eos", is_flag=True, help="Go on after stop tokens.")
@@ -53,7 +82,18 @@ def run(
     temperature: float,
     top_k: int,
     top_p: float,
+    min_p: float,
+    repetition_penalty: float,
+    presence_penalty: float,
+    frequency_penalty: float,
     seed: int | None,
+    stop: tuple[str, ...],
+    json_schema: str | None,
+    regex: str | None,
+    grammar: str | None,
+    speculate: str | None,
+    overflow: Literal["error", "slide"],
+    prefix_cache: Path | None,
     threads: int | None,
     weight_cache: Path | None,
     ignore_eos: bool,
@@ -64,9 +104,21 @@ def run(
     DIR_OR_FILE is a folder that `edgegen export` wrote, or the .tflite file in it. Text goes to stdout as it
     comes.
     """
+    from edgegen_runtime.conversation import Conversation
+    from edgegen_runtime.prefix import PrefixCache
     from edgegen_runtime.sampling import SamplingOptions
 
-    options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    options = SamplingOptions(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        seed=seed,
+    )
+    form = _form(json_schema, regex, grammar)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and (output.json or chat is False):
         raise UsageError(
@@ -78,6 +130,7 @@ def run(
         prompt = _read_stdin()
     with output.stage("load"):
         loaded = _load(model, threads, weight_cache)
+        drafter = _drafter(speculate, threads)
     use_chat = loaded.template is not None if chat is None else chat
     if system is not None and not use_chat:
         raise UsageError(
@@ -85,16 +138,35 @@ def run(
             code="EG723",
             hint="leave out --system, or put its text into the prompt",
         )
-    history = [] if system is None else [{"role": "system", "content": system}]
-    limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "ignore_eos": ignore_eos}
+    limits: Limits = {
+        "max_new_tokens": max_new_tokens,
+        "ignore_eos": ignore_eos,
+        "stop": stop,
+        "form": form,
+        "speculation": drafter,
+    }
+    cache = PrefixCache(loaded, entries=1)
+    if prefix_cache is not None and prefix_cache.exists():
+        cache.load(prefix_cache)
+    if prompt is None and loaded.template is None:
+        raise UsageError(
+            f"{loaded.bundle.name} has no chat template, so there is no chat", code="EG723", hint="give --prompt"
+        )
+    if use_chat or prompt is None:
+        conversation = Conversation(loaded, system=system, overflow=overflow, cache=cache)
     if prompt is None:
-        _converse(loaded, history, options, limits, output)
-        return
-    if use_chat:
-        generation = loaded.chat([*history, {"role": "user", "content": prompt}], options, **limits)
+        _converse(conversation, options, limits, output)
+    elif use_chat:
+        answer = conversation.ask(prompt, options, **limits)
+        text, generation = _stream(answer, output), answer.generation
     else:
+        limits["overflow"], limits["context"] = overflow, cache
         generation = loaded.generate(prompt, options, **limits)
-    text = _stream(generation, output)
+        text = _stream(generation.text(), output)
+    if prefix_cache is not None and cache.texts:
+        cache.save(prefix_cache)
+    if prompt is None:
+        return
     if output.json:
         output.result(_payload(loaded, generation, text), text)
     else:
@@ -108,6 +180,9 @@ def run(
 @click.option("--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens to prefill.")
 @click.option("--decode-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens to decode.")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs to take medians of.")
+@click.option("--reload", is_flag=True, help="Also the first and the second load with a weight cache file.")
+@click.option("--prefix", is_flag=True, help="Also a prompt whose beginning is in a prefix cache.")
+@_SPECULATE
 @output_options
 def bench(
     model: Path,
@@ -117,6 +192,9 @@ def bench(
     prompt_tokens: int,
     decode_tokens: int,
     runs: int,
+    reload: bool,
+    prefix: bool,
+    speculate: str | None,
     output: Output,
 ) -> None:
     """Measure an exported model's speed.
@@ -134,16 +212,58 @@ def bench(
             decode_tokens=decode_tokens,
             runs=runs,
             weight_cache=weight_cache,
+            reload=reload,
+            prefix=prefix,
+            speculate=_drafter(speculate, threads),
             progress=stage.detail,
         )
         stage.detail(f"{runs} runs")
-    output.result(asdict(result), _table(result))
+    ratios = {name: {**asdict(row), "ratio": row.ratio} for name, row in result.speed_ups.items()}
+    output.result({**asdict(result), "speed_ups": ratios}, _table(result))
 
 
 def _load(path: Path, threads: int | None, weight_cache: Path | None) -> LanguageModel:
     from edgegen_runtime.engine import LanguageModel
 
     return LanguageModel.load(path, threads=threads, weight_cache=weight_cache)
+
+
+def _drafter(speculate: str | None, threads: int | None) -> Drafter | None:
+    """Who guesses, by what ``--speculate`` says."""
+    from edgegen_runtime.speculation import DraftModel, PromptLookup
+
+    if speculate is None:
+        return None
+    if speculate == "prompt-lookup":
+        return PromptLookup()
+    return DraftModel(_load(Path(speculate), threads, None))
+
+
+def _form(json_schema: str | None, regex: str | None, grammar: str | None) -> Form | None:
+    """What the answer has to look like, if one option says so."""
+    from edgegen_runtime.constraints import Form
+
+    given = {"--json-schema": json_schema, "--regex": regex, "--grammar": grammar}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} exclude each other", code="EG732", hint="give one of them")
+    if json_schema is not None:
+        return Form.json_schema(_contents(json_schema))
+    if grammar is not None:
+        return Form.lark(_contents(grammar))
+    return None if regex is None else Form.regex(regex)
+
+
+def _contents(file_or_text: str) -> str:
+    """The contents of a file of that name, if there is one, else the text itself."""
+    try:
+        return Path(file_or_text).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file_or_text} is not UTF-8 text: {error}", code="EG744") from error
+    except (OSError, ValueError) as error:  # no such file, or no possible name
+        if Path(file_or_text).suffix in (".json", ".lark") and "\n" not in file_or_text:
+            raise UsageError(f"cannot read {file_or_text}: {error}", code="EG744", hint="name a file") from error
+        return file_or_text
 
 
 def _read_stdin() -> str:
@@ -153,10 +273,10 @@ def _read_stdin() -> str:
         raise UsageError(f"stdin is not UTF-8 text: {error}", code="EG744", hint="convert it first") from error
 
 
-def _stream(generation: Generation, output: Output) -> str:
+def _stream(answer: Iterable[str], output: Output) -> str:
     """Write the text as it comes, with a newline at its end."""
     pieces: list[str] = []
-    for piece in generation.text():
+    for piece in answer:
         pieces.append(piece)
         output.write(piece)
     text = "".join(pieces)
@@ -166,24 +286,16 @@ def _stream(generation: Generation, output: Output) -> str:
 
 
 def _converse(
-    model: LanguageModel,
-    history: list[dict[str, str]],
+    conversation: Conversation,
     options: SamplingOptions,
-    limits: dict[str, Any],
+    limits: Limits,
     output: Output,
     *,
     read_line: Callable[[str], str] = input,
 ) -> None:
     """A chat on the terminal; what was said stays in the cache, so each turn computes only what is new."""
-    if model.template is None:
-        raise UsageError(
-            f"{model.bundle.name} has no chat template, so there is no chat",
-            code="EG723",
-            hint="give --prompt",
-        )
     _enable_line_editing()
     output.note("chat with the model; an empty line or Ctrl-D ends it, Ctrl-C stops an answer")
-    context = model.new_context()
     while True:
         try:
             line = read_line("> ").strip()
@@ -192,24 +304,22 @@ def _converse(
             return
         if not line:
             return
-        question = {"role": "user", "content": line}
         try:
-            generation = model.chat([*history, question], options, context=context, **limits)
+            answer = conversation.ask(line, options, **limits)
         except UsageError as error:
             if error.code != "EG741":
                 raise
-            output.warn(f"{error.message}; the conversation starts anew")
-            history = [message for message in history if message["role"] == "system"]
+            output.warn(
+                f"{error.message}; the conversation starts anew (--overflow slide would forget its oldest part)"
+            )
+            conversation.clear()
             continue
-        pieces: list[str] = []
         try:
-            for piece in generation.text():
-                pieces.append(piece)
+            for piece in answer:
                 output.write(piece)
         except KeyboardInterrupt:
-            pass  # the answer so far is part of the conversation
+            answer.close()  # what came of it is part of the conversation
         output.write("\n")
-        history += [question, {"role": "assistant", "content": "".join(pieces)}]
 
 
 def _enable_line_editing() -> None:
@@ -256,5 +366,10 @@ def _table(result: Benchmark) -> str:
             row("first token", result.first_token_seconds, "s", 3),
             f"{'load':<14}{result.load_seconds:>9.3f} s",
             f"{'peak memory':<14}{format_bytes(result.peak_memory_bytes):>9}",
+            *(
+                f"{name:<14}{row.ratio:>9.2f} times faster: {row.plain_seconds:.3f} to {row.seconds:.3f} s"
+                f"{'' if row.identical else ', BUT WITH OTHER TOKENS'}"
+                for name, row in result.speed_ups.items()
+            ),
         ]
     )

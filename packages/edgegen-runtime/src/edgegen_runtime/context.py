@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgegen.errors import UsageError
 from edgegen.tflite.naming import SignatureGroup, signature_groups
@@ -71,6 +72,7 @@ class Context:
 
     def __init__(self, session: Session, signatures: LanguageSignatures, cache_length: int) -> None:
         self._session = session
+        self._signatures = signatures
         self._groups = signatures.groups
         self._states: dict[int, State] = {}
         self._level = 0
@@ -107,13 +109,17 @@ class Context:
         return self._tokens
 
     def rewind(self, length: int) -> None:
-        """Forget all tokens but the first ``length``."""
+        """Forget all tokens but the first ``length``. Nothing is erased: what comes next overwrites their rows."""
         del self._tokens[length:]
         if not self._tokens:
             self._level = 0
 
-    def prefill(self, token_ids: Sequence[int]) -> None:
+    def prefill(self, token_ids: Sequence[int], *, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Read ``token_ids``; their logits are not wanted.
+
+        Args:
+            token_ids: what comes after :attr:`tokens`.
+            cancelled: asked between calls of the model; once it says yes, the rest is left unread.
 
         Raises:
             ValueError: they do not fit the cache.
@@ -122,6 +128,8 @@ class Context:
         text = [*self._tokens, *token_ids]
         self._make_room(len(text) + 1)  # a prefill is followed by a step
         for chunk in prefill.plan(self._group.prefill, start, len(text), self._slots):
+            if cancelled():
+                return
             # If the call is interrupted, the rows it was to fill are in doubt, and only those.
             del self._tokens[chunk.start :]
             tokens = np.zeros((1, chunk.length), np.int32)
@@ -151,3 +159,77 @@ class Context:
         logits: Logits = self._session.run(self._group.decode, inputs, self._state)["logits"]
         self._tokens.append(token_id)
         return logits.reshape(-1)
+
+    def verify_length(self, count: int) -> int:
+        """Most tokens up to ``count`` that one :meth:`verify` can take now; 0 where it cannot serve.
+
+        It works on the cache that :meth:`step` would use now, and on no longer one, so that both compute the same.
+        """
+        self._make_room(len(self._tokens) + 1)
+        fitting = [length for length in self._group.verify if len(self._tokens) + length <= self._slots]
+        return min(count, max(fitting, default=0))
+
+    def verify(self, token_ids: Sequence[int]) -> Logits:
+        """Read ``token_ids`` in one call, no more of them than :meth:`verify_length` allows.
+
+        Returns:
+            Logits after each of them, float32 [len(token_ids), V].
+        """
+        start, count = len(self._tokens), len(token_ids)
+        length = min(length for length in self._group.verify if length >= count and start + length <= self._slots)
+        # Surplus tokens are nonsense in rows that nothing sees before it has been overwritten.
+        tokens = np.zeros((1, length), np.int32)
+        tokens[0, :count] = token_ids
+        inputs = {"tokens": tokens, "input_pos": np.arange(start, start + length, dtype=np.int32)}
+        logits: Logits = self._session.run(self._group.verify[length], inputs, self._state)["logits"]
+        self._tokens.extend(token_ids)
+        return logits[0, :count]
+
+    def fork(self) -> Context:
+        """A copy that goes its own way."""
+        copy = Context(self._session, self._signatures, self.cache_length)
+        copy._level, copy._tokens = self._level, list(self._tokens)
+        copy._state.copy_from(self._state)
+        return copy
+
+    def rows(self) -> dict[str, npt.NDArray[Any]]:
+        """The filled part of the cache, by the names of its tensors."""
+        return {
+            name: self._state.read(name)[_filled(info.shape, self._slots, len(self._tokens))]
+            for name, info in self._state.infos.items()
+        }
+
+    def restore(self, token_ids: Sequence[int], rows: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put back what :meth:`rows` gave when the context held ``token_ids``.
+
+        Raises:
+            ValueError: the rows are not of this cache's layout.
+        """
+        self.rewind(0)
+        self._make_room(len(token_ids))
+        filled = {name: _filled(info.shape, self._slots, len(token_ids)) for name, info in self._state.infos.items()}
+        contents = {name: np.zeros(info.shape, info.dtype) for name, info in self._state.infos.items()}
+        if rows.keys() != contents.keys() or any(
+            rows[name].shape != array[filled[name]].shape or rows[name].dtype != array.dtype
+            for name, array in contents.items()
+        ):
+            raise ValueError("the rows are of another cache")
+        for name, array in contents.items():
+            array[filled[name]] = rows[name]
+            self._state.write(name, array)
+        self._tokens = list(token_ids)
+
+
+def _filled(shape: Sequence[int], slots: int, count: int) -> tuple[slice, ...]:
+    """What ``count`` tokens fill of a state tensor: the axis of slots is known by its length, if only one has it."""
+    if list(shape).count(slots) != 1:
+        return tuple(map(slice, shape))
+    return tuple(slice(count if size == slots else size) for size in shape)
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """Number of tokens that both begin with."""
+    for index, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return index
+    return min(len(left), len(right))

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from edgegen.errors import UsageError
 from edgegen.tflite.session import Session
 from edgegen_runtime.chat import ChatTemplate, Message
+from edgegen_runtime.choosing import Chooser, Penalties
 from edgegen_runtime.context import Context, LanguageSignatures
 from edgegen_runtime.detokenize import Detokenizer
 from edgegen_runtime.folder import Bundle
-from edgegen_runtime.generation import Generation
+from edgegen_runtime.generation import ContextSource, Generation
+from edgegen_runtime.overflow import KEEP, Overflow
 from edgegen_runtime.sampling import Sampler, SamplingOptions
-from edgegen_runtime.tokenizer import Tokenizer, encode_prompt, no_tokenizer, open_tokenizer
+from edgegen_runtime.scoring import LogProbabilities, score
+from edgegen_runtime.speculation import Drafter, Speculation, verify_noise
+from edgegen_runtime.stopping import StopStrings
+from edgegen_runtime.streaming import Worker
+from edgegen_runtime.tokenizer import Tokenizer, decode, encode_prompt, no_tokenizer, open_tokenizer
+
+if TYPE_CHECKING:
+    from edgegen_runtime.constraints import Form, Vocabulary
+    from edgegen_runtime.prefix import PrefixCache
+
+
+class Limits(TypedDict, total=False):
+    """What :meth:`LanguageModel.generate` and :meth:`LanguageModel.chat` take besides the prompt and the options.
+
+    Attributes:
+        stop_ids: tokens that end the text; default: :attr:`LanguageModel.stop_ids`.
+        max_new_tokens: default: as many as the cache holds.
+        ignore_eos: go on after a stop token, which then is a token like any other.
+        stop: texts that end the answer; they are not part of it.
+        form: what the answer has to look like.
+        speculation: who guesses what comes next, so that the model reads several tokens at once; the answer is the
+            same. Default: nobody.
+        overflow: what to do when the text outgrows the cache, see :mod:`edgegen_runtime.overflow`.
+        keep: first tokens that sliding never drops.
+        context: a cache to use; what it has in common with the beginning of the prompt is not computed again.
+            Default: one of the model's own, from scratch.
+    """
+
+    stop_ids: Collection[int] | None
+    max_new_tokens: int | None
+    ignore_eos: bool
+    stop: Sequence[str]
+    form: Form | None
+    speculation: Drafter | None
+    overflow: Overflow
+    keep: int
+    context: Context | PrefixCache | None
 
 
 class LanguageModel:
@@ -47,6 +87,8 @@ class LanguageModel:
         self._session = session
         self._signatures = LanguageSignatures.of(session, bundle.cache_length)
         self._pool = _Pool(self)
+        self._worker = Worker()
+        self._vocabularies: dict[frozenset[int], Vocabulary] = {}
 
     @classmethod
     def load(
@@ -88,8 +130,18 @@ class LanguageModel:
             raise no_tokenizer()
         return encode_prompt(self.tokenizer, prompt, self.bundle.tokenizer)
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a conversation up to the opening of the assistant's turn; BOS is up to the template.
+    def decode(self, token_ids: Sequence[int], *, continuation: bool = False) -> str:
+        """Text of ``token_ids``; a space at its beginning is kept if it is the continuation of other text.
+
+        Raises:
+            UsageError: the model has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise no_tokenizer()
+        return decode(self.tokenizer, token_ids, continuation=continuation)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation up to the opening of the assistant's turn, special tokens spelled out.
 
         Raises:
             UsageError: the model has no chat template or no tokenizer, or the template refuses the messages.
@@ -98,101 +150,149 @@ class LanguageModel:
             raise UsageError(f"{self.bundle.name} has no chat template", code="EG723", hint="use --raw")
         if self.tokenizer is None:
             raise no_tokenizer()
-        return self.tokenizer.encode(self.template.render(messages), special=True)
+        return self.template.render(messages)
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of what :meth:`render` gives, and with its errors; BOS is up to the template."""
+        text = self.render(messages)
+        assert self.tokenizer is not None  # or render would have said so
+        return self.tokenizer.encode(text, special=True)
 
     def new_context(self) -> Context:
         """An empty KV cache, for a text that goes on over several calls."""
         return Context(self._session, self._signatures, self.bundle.cache_length)
 
     def chat(
-        self,
-        messages: Sequence[Message],
-        options: SamplingOptions | None = None,
-        *,
-        max_new_tokens: int | None = None,
-        ignore_eos: bool = False,
-        context: Context | None = None,
+        self, messages: Sequence[Message], options: SamplingOptions | None = None, **limits: Unpack[Limits]
     ) -> Generation:
         """Answer the last of ``messages``; see :meth:`generate` and :meth:`encode_chat`."""
-        return self._start(
-            self.encode_chat(messages),
-            options,
-            stop_ids=() if ignore_eos else self.stop_ids,
-            max_new_tokens=max_new_tokens,
-            context=context,
-            continuation=False,
-        )
+        return self.answer(self.encode_chat(messages), options, **limits)
+
+    def answer(
+        self, prompt_ids: Sequence[int], options: SamplingOptions | None = None, **limits: Unpack[Limits]
+    ) -> Generation:
+        """Answer a chat that has been encoded already: a text of its own, not the continuation of another."""
+        return self._start(list(prompt_ids), options, continuation=False, **limits)
 
     def generate(
-        self,
-        prompt: str | Sequence[int],
-        options: SamplingOptions | None = None,
-        *,
-        stop_ids: Collection[int] | None = None,
-        max_new_tokens: int | None = None,
-        ignore_eos: bool = False,
-        context: Context | None = None,
+        self, prompt: str | Sequence[int], options: SamplingOptions | None = None, **limits: Unpack[Limits]
     ) -> Generation:
         """Continue a prompt. Work starts when the result is iterated over.
 
         Args:
             prompt: token ids, or a text for :meth:`encode`.
             options: how to choose tokens; default: greedy.
-            stop_ids: tokens that end the text; default: :attr:`stop_ids`.
-            max_new_tokens: default: as many as the cache holds.
-            ignore_eos: go on after a stop token, which then is a token like any other.
-            context: a cache to use; what it has in common with the beginning of the prompt is not computed
-                again. Default: one of the model's own, from scratch.
+            limits: see :class:`Limits`.
 
         Raises:
             UsageError: the prompt is empty, does not fit the cache, or holds ids outside the vocabulary.
         """
-        if stop_ids is None:
-            stop_ids = self.stop_ids
-        return self._start(
-            self.encode(prompt) if isinstance(prompt, str) else list(prompt),
-            options,
-            stop_ids=() if ignore_eos else stop_ids,
-            max_new_tokens=max_new_tokens,
-            context=context,
-            continuation=True,
-        )
+        prompt_ids = self.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._start(prompt_ids, options, continuation=True, **limits)
+
+    def score(self, token_ids: Sequence[int]) -> LogProbabilities:
+        """Log-probabilities of ``token_ids[1:]``, float32 [T-1]; see :func:`edgegen_runtime.scoring.score`."""
+        self._check_ids(token_ids)
+        context = self._pool.acquire(())
+        try:
+            return score(context, token_ids)
+        finally:
+            self._pool.release(context)
 
     def _start(
         self,
         prompt_ids: list[int],
         options: SamplingOptions | None,
         *,
-        stop_ids: Collection[int],
-        max_new_tokens: int | None,
-        context: Context | None,
         continuation: bool,
+        stop_ids: Collection[int] | None = None,
+        max_new_tokens: int | None = None,
+        ignore_eos: bool = False,
+        stop: Sequence[str] = (),
+        form: Form | None = None,
+        speculation: Drafter | None = None,
+        overflow: Overflow = "error",
+        keep: int = KEEP,
+        context: Context | PrefixCache | None = None,
     ) -> Generation:
-        self._check_prompt(prompt_ids)
+        cache_length = self.bundle.cache_length
+        self._check_prompt(prompt_ids, overflow)
         if max_new_tokens is not None and max_new_tokens < 1:
             raise UsageError(f"{max_new_tokens} new tokens asked for; at least 1 is needed", code="EG732")
-        # The last token said needs no row of its own: nothing is asked of the model after it.
-        room = self.bundle.cache_length - len(prompt_ids) + 1
+        if stop and self.tokenizer is None:
+            raise no_tokenizer()
+        limit = max_new_tokens
+        if overflow == "error":
+            # The last token said needs no row of its own: nothing is asked of the model after it.
+            room = cache_length - len(prompt_ids) + 1
+            limit = room if limit is None else min(limit, room)
+        ends = frozenset(() if ignore_eos else self.stop_ids if stop_ids is None else stop_ids)
         return Generation(
             prompt_ids,
-            self._pool if context is None else _Given(context),
-            Sampler(options or SamplingOptions()),
-            stop_ids=frozenset(stop_ids),
-            limit=room if max_new_tokens is None else min(max_new_tokens, room),
+            _source(context, self._pool),
+            self._chooser(options or SamplingOptions(), prompt_ids, ends, form),
+            worker=self._worker,
+            stop_ids=ends,
+            stop=StopStrings(stop) if stop else None,
+            limit=limit,
             detokenizer=Detokenizer(self.tokenizer, continuation=continuation) if self.tokenizer else None,
+            speculation=None if speculation is None else self._speculate(speculation),
+            overflow=overflow,
+            keep=keep,
             load_seconds=self.load_seconds,
         )
 
-    def _check_prompt(self, prompt_ids: Sequence[int]) -> None:
+    def _chooser(
+        self, options: SamplingOptions, prompt_ids: Sequence[int], stop_ids: frozenset[int], form: Form | None
+    ) -> Chooser:
+        penalties = Penalties(options, prompt_ids, self.vocab_size) if Penalties.wanted(options) else None
+        if form is None:
+            return Chooser(Sampler(options), penalties)
+        from edgegen_runtime.constraints import Constraint
+
+        return Chooser(Sampler(options), penalties, Constraint(form, self._vocabulary(stop_ids)))
+
+    def _vocabulary(self, stop_ids: frozenset[int]) -> Vocabulary:
+        from edgegen_runtime.constraints import Vocabulary
+
+        if self.tokenizer is None:
+            raise no_tokenizer()
+        if stop_ids not in self._vocabularies:
+            self._vocabularies[stop_ids] = Vocabulary(self.tokenizer, self.vocab_size, stop_ids)
+        return self._vocabularies[stop_ids]
+
+    def _speculate(self, drafter: Drafter) -> Callable[[], Speculation]:
+        if not self._signatures.groups[-1][1].verify:
+            raise UsageError(
+                f"{self.bundle.name} has no verify signatures, which speculative decoding needs",
+                code="EG761",
+                hint="export again with --speculate 8",
+            )
+        drafter.check(self)
+        return lambda: Speculation(drafter, self._verify_noise)
+
+    @functools.cached_property
+    def _verify_noise(self) -> float:
+        context = self._pool.acquire(())
+        try:
+            return verify_noise(context, self.vocab_size)
+        finally:
+            self._pool.release(context)
+
+    def _check_prompt(self, prompt_ids: Sequence[int], overflow: Overflow) -> None:
         count, cache_length = len(prompt_ids), self.bundle.cache_length
         if not count:
             raise UsageError("the prompt is empty", code="EG742", hint="give a prompt of at least one token")
-        if count > cache_length:
+        if count > cache_length and overflow == "error":
             raise UsageError(
                 f"the prompt has {count} tokens, but the cache holds {cache_length}",
                 code="EG741",
-                hint=f"shorten the prompt, or export with --cache-length {_round_up(count + 256, 256)}",
+                hint=f"shorten the prompt, export with --cache-length {_round_up(count + 256, 256)}, "
+                "or let --overflow slide drop its middle",
             )
+        self._check_ids(prompt_ids)
+
+    def _check_ids(self, prompt_ids: Sequence[int]) -> None:
         outside = [token_id for token_id in prompt_ids if not 0 <= token_id < self.vocab_size]
         if outside:
             raise UsageError(
@@ -209,7 +309,11 @@ class _Pool:
         self._model = model
         self._idle: list[Context] = []
 
-    def acquire(self) -> Context:
+    @property
+    def cache_length(self) -> int:
+        return self._model.bundle.cache_length
+
+    def acquire(self, token_ids: Sequence[int]) -> Context:
         context = self._idle.pop() if self._idle else self._model.new_context()
         # Nothing is reused: a result must not depend on what was generated before, not even in the last bit.
         context.rewind(0)
@@ -225,11 +329,21 @@ class _Given:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def acquire(self) -> Context:
+    @property
+    def cache_length(self) -> int:
+        return self._context.cache_length
+
+    def acquire(self, token_ids: Sequence[int]) -> Context:
         return self._context
 
     def release(self, context: Context) -> None:
         pass
+
+
+def _source(context: Context | PrefixCache | None, pool: _Pool) -> ContextSource:
+    if context is None:
+        return pool
+    return _Given(context) if isinstance(context, Context) else context
 
 
 def _open_template(bundle: Bundle, tokenizer: Tokenizer | None) -> ChatTemplate | None:

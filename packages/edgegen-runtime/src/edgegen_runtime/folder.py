@@ -101,6 +101,7 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
             code="EG701",
             hint="name a folder that edgegen export wrote (its -o DIR)",
         )
+    _refuse_bundle(path)
     if path.is_dir():
         folder, model = path, None
     elif path.name == MANIFEST:
@@ -120,6 +121,17 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
             hint="name the folder that edgegen export wrote (-o DIR), or " + _EXPORT_AGAIN,
         )
     return folder, model
+
+
+def _refuse_bundle(path: Path) -> None:
+    """A file for another program, alone or in a folder of its own: say which."""
+    bundles = [path] if path.suffix == ".litertlm" else sorted(path.glob("*.litertlm"))
+    if bundles and not (path / MANIFEST).is_file():
+        raise UnsupportedError(
+            f"{bundles[0]} is for LiteRT-LM; this runtime reads folders that --target tflite makes",
+            code="EG707",
+            hint=f'pip install litert-lm, then: litert-lm run {bundles[0]} --prompt "Hello"',
+        )
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,13 @@ class SamplingOptions:
         top_k: only the ``top_k`` most likely tokens are candidates; 0: all.
         top_p: only the fewest most likely tokens whose probabilities reach ``top_p`` together (after
             ``top_k``); 1: all.
+        min_p: only tokens at least ``min_p`` times as probable as the most likely one, at this temperature
+            (after ``top_p``); 0: all.
+        repetition_penalty: a token that the text already has, prompt included, has its logit divided by this if
+            positive, multiplied if negative; 1: no penalty.
+        presence_penalty: taken off the logit of each token that the answer already has; 0: none.
+        frequency_penalty: the same, once for each time that the answer has it; 0: none.
+        logit_bias: token id -> added to its logit; minus infinity forbids it.
         seed: makes sampling repeatable; None: different each time.
 
     Raises:
@@ -38,12 +46,23 @@ class SamplingOptions:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
 
     def __post_init__(self) -> None:
         _require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "0 or more")
         _require(self.top_k >= 0, "top-k", self.top_k, "0 (all) or more")
         _require(0 < self.top_p <= 1, "top-p", self.top_p, "above 0 and at most 1")
+        _require(0 <= self.min_p <= 1, "min-p", self.min_p, "at least 0 and at most 1")
+        _require(0 < self.repetition_penalty < float("inf"), "repetition-penalty", self.repetition_penalty, "above 0")
+        for name, penalty in (("presence", self.presence_penalty), ("frequency", self.frequency_penalty)):
+            _require(abs(penalty) < float("inf"), f"{name}-penalty", penalty, "a number")
+        for token_id, bias in self.logit_bias.items():
+            _require(token_id >= 0 and bias < float("inf"), "logit-bias", {token_id: bias}, "ids to numbers")
         _require(self.seed is None or self.seed >= 0, "seed", self.seed, "0 or more")
 
     @property
@@ -57,10 +76,12 @@ class Sampler:
 
     Attributes:
         seed: the seed in use, drawn if the options name none; None when greedy.
+        greedy: no chance is involved.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
         self._options = options
+        self.greedy = options.greedy
         self.seed: int | None = None
         if not options.greedy:
             self.seed = secrets.randbits(32) if options.seed is None else options.seed
@@ -81,6 +102,8 @@ class Sampler:
         if self._options.greedy:
             return best
         candidates, weights = self._nucleus(logits, float(logits[best]))
+        if self._options.min_p:
+            weights = np.where(weights >= self._options.min_p, weights, 0)  # the most likely token's weight is 1
         cumulative = np.cumsum(weights, dtype=np.float64)
         drawn = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
         index = min(int(drawn), len(cumulative) - 1)

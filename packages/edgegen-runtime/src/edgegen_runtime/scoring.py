@@ -1,0 +1,58 @@
+"""How probable a model finds a given text, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegen.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgegen_runtime.context import Context
+
+LogProbabilities = npt.NDArray[np.float32]
+
+
+def score(context: Context, token_ids: Sequence[int]) -> LogProbabilities:
+    """Natural logarithms of the probabilities of ``token_ids[1:]``, each after all tokens before it.
+
+    Reads several tokens a call where the file has ``verify_<N>`` signatures, else one by one.
+
+    Args:
+        context: is overwritten.
+        token_ids: T of them.
+
+    Returns:
+        float32 [T-1].
+
+    Raises:
+        UsageError: fewer than two tokens, or more than the cache holds.
+    """
+    count = len(token_ids)
+    if count < 2:  # the first token has nothing to be judged by
+        raise UsageError(f"{count} tokens cannot be scored", code="EG742", hint="give two or more")
+    if count - 1 > context.cache_length:
+        raise UsageError(
+            f"{count} tokens do not fit the cache of {context.cache_length}",
+            code="EG741",
+            hint="score the text in parts, or export with a longer --cache-length",
+        )
+    context.rewind(0)
+    scores: list[npt.NDArray[Any]] = []
+    while (start := len(context.tokens)) < count - 1:
+        length = context.verify_length(count - 1 - start)
+        chunk = token_ids[start : start + max(length, 1)]
+        logits = context.verify(chunk) if length > 1 else context.step(chunk[0])[None]
+        scores.append(_log_softmax(logits, token_ids[start + 1 : start + 1 + len(chunk)]))
+    return np.concatenate(scores).astype(np.float32)
+
+
+def _log_softmax(logits: npt.NDArray[Any], chosen: Sequence[int]) -> npt.NDArray[Any]:
+    """Of ``logits [N, V]``, the log-probability of one token a row."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    picked: npt.NDArray[Any] = shifted[np.arange(len(chosen)), list(chosen)]
+    scores: npt.NDArray[Any] = picked - np.log(np.exp(shifted).sum(axis=-1))
+    return scores
