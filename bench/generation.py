@@ -1,9 +1,9 @@
 """What generation saves by not doing things twice, on SmolLM2-135M-Instruct in int8; and what running it takes.
 
-Exports the model once, with signatures that check guesses, under ``build/bench``. Then ``edgegen bench`` measures, in
-one process and in turn with the plain way: an answer that quotes its prompt, decoded with guesses by prompt lookup; a prompt
-whose beginning is in a prefix cache; loading with a weight cache file. Both ways have to give the same tokens. Last,
-the peak memory of ``edgegen run`` as a whole process.
+Exports the model once, with signatures that check guesses, under ``build/bench``. Then ``edgegen bench`` measures in
+one process, in turn with the plain way: an answer that quotes its prompt, decoded with guesses by prompt lookup; a
+prompt whose beginning is in a prefix cache; loading with a weight cache file. Both ways have to give the same tokens.
+Last, the peak memory of ``edgegen run`` as a whole process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from measuring import BUILD, machine, megabytes, note, report, run
 
-EDGEGEN = [sys.executable, "-m", "edgegen.cli"]
+EDGEGEN = [sys.executable, "-m", "edgegen"]
 CEILING = 400e6
 """Bytes that running the model may take."""
 

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
     from edgegen_runtime.benchmark import Benchmark, measure
     from edgegen_runtime.chat import ChatTemplate
+    from edgegen_runtime.constraints import Form
     from edgegen_runtime.context import Context
+    from edgegen_runtime.conversation import Conversation
     from edgegen_runtime.engine import LanguageModel
     from edgegen_runtime.folder import Bundle
     from edgegen_runtime.generation import Generation, Timings
+    from edgegen_runtime.prefix import PrefixCache
     from edgegen_runtime.sampling import SamplingOptions
+    from edgegen_runtime.speculation import DraftModel, PromptLookup
     from edgegen_runtime.tokenizer import Tokenizer, open_tokenizer
 
 __all__ = [
@@ -35,8 +39,13 @@ __all__ = [
     "Bundle",
     "ChatTemplate",
     "Context",
+    "Conversation",
+    "DraftModel",
+    "Form",
     "Generation",
     "LanguageModel",
+    "PrefixCache",
+    "PromptLookup",
     "SamplingOptions",
     "Timings",
     "Tokenizer",
@@ -51,8 +60,13 @@ _HOME = {
     "Bundle": "folder",
     "ChatTemplate": "chat",
     "Context": "context",
+    "Conversation": "conversation",
+    "DraftModel": "speculation",
+    "Form": "constraints",
     "Generation": "generation",
     "LanguageModel": "engine",
+    "PrefixCache": "prefix",
+    "PromptLookup": "speculation",
     "SamplingOptions": "sampling",
     "Timings": "generation",
     "Tokenizer": "tokenizer",

@@ -109,7 +109,7 @@ class Constraint:
         try:
             match form.kind:
                 case "json-schema":
-                    grammar = LLMatcher.grammar_from_json_schema(form.source, overrides=_JSON)  # type: ignore[arg-type]
+                    grammar = LLMatcher.grammar_from_json_schema(form.source, overrides=_JSON)
                 case "regex":
                     grammar = LLMatcher.grammar_from_regex(form.source)
                 case "grammar":
