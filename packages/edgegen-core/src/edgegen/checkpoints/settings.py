@@ -31,6 +31,9 @@ _LARGEST = 2**31 - 1
 _LAYERS = ("num_hidden_layers", "block_count")
 """Keys that say how many blocks are to be built."""
 
+_MOST_LAYERS = 512
+"""More than any published model has; more are believed only of a checkpoint with as many tensors."""
+
 HARMLESS = (
     # Of config.json: provenance, training, generation, and how transformers is to run the model.
     "_*",
@@ -77,7 +80,7 @@ class Settings:
         self._path = checkpoint.path
         self._values: Mapping[str, Any] = checkpoint.config
         self._prefix = prefix
-        self._tensors = len(checkpoint.tensors)
+        self._most_layers = max(_MOST_LAYERS, len(checkpoint.tensors))
         self._ignored = (*HARMLESS, *ignore)
         self._read: set[str] = set()
 
@@ -103,7 +106,7 @@ class Settings:
             absent: T = default
             return absent
         # A model is built to the size that is stated before its weights are looked at: a million blocks take hours.
-        beyond = isinstance(value, int) and (abs(value) > _LARGEST or (key in _LAYERS and 0 < self._tensors < value))
+        beyond = isinstance(value, int) and (abs(value) > _LARGEST or (key in _LAYERS and value > self._most_layers))
         if kind is float and isinstance(value, int) and not isinstance(value, bool) and not beyond:
             value = float(value)
         if not isinstance(value, kind) or beyond:
