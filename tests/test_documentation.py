@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from adapters import SMOLLM2, write_random_adapter
 
 from edgegen.plugins import load, registry
 
@@ -55,10 +56,15 @@ def test_commands_about_checkpoints_run(edgegen, smollm2, tmp_path, monkeypatch)
 @pytest.mark.real_weights
 def test_commands_about_deploying_run(edgegen, smollm2, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_random_adapter(tmp_path / "my-adapter", SMOLLM2, seed=1, strength=0.1)
+    shown = {"export": "weights", "inspect": "smollm2-135m-instruct.litertlm", "run": "Paris", "adapter": "of rank 16"}
     for command in edgegen_commands(ROOT / "docs" / "how-to" / "deploy.md"):
         result = edgegen(*command)
         assert result.code == 0, result.err
-        assert "smollm2-135m-instruct.litertlm" in result.out
+        assert shown[command[0]] in result.out
+    for code in blocks(ROOT / "docs" / "how-to" / "deploy.md", "python"):
+        if "litert_lm" not in code:  # which is tried by `nox -s litertlm`
+            exec(compile(code, "deploy.md", "exec"), {})
 
 
 def test_readme_names_every_package():

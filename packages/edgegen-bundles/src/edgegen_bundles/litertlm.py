@@ -14,20 +14,28 @@ from edgegen.export.folder import write_json
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.model_card import model_card
 from edgegen.export.recipe import recipe
+from edgegen.lora import LAYOUT_FILE
 from edgegen_bundles import __version__, container
+from edgegen_bundles.adapters import check_rank, write_adapter
 from edgegen_bundles.container import Kind, Section
 from edgegen_bundles.control_pieces import findable
 from edgegen_bundles.prompts import Prompts, prompts
 from edgegen_bundles.templates import example_chats
 from edgegen_bundles.vocabulary import HF_FILE, SENTENCEPIECE_FILE, vocabulary
 
+NO_ADAPTER = "no-adapter.tflite"
+"""An adapter of zeros, for sessions without one."""
+
 
 def check(job: Job, report: Reporter) -> None:
     """Refuse a model without a tokenizer; say what the bundle will lack.
 
     Raises:
-        UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads.
+        UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads, or adapters would have a rank that it
+            does not take.
     """
+    if job.lora is not None:
+        check_rank(job.lora.rank)
     for warning in _prompts(job).warnings:
         report.warn(warning)
 
@@ -48,6 +56,10 @@ def package(job: Job, folder: Path) -> None:
     ]
     container.write(folder / name, sections, {"Name": job.variant.name, "Generator": f"edgegen-bundles {__version__}"})
     model.unlink()
+    if job.lora is not None:
+        write_json(folder / LAYOUT_FILE, job.lora.as_json())
+        # Without one LiteRT-LM leaves in the adapter's place whatever was there before.
+        write_adapter(folder / NO_ADAPTER, job.lora.rank, job.lora.zeros())
     write_json(folder / "recipe.json", recipe(job))
     (folder / "README.md").write_text(model_card(job, _command(job)), encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgegen.descriptors import ExportTarget
+from edgegen.descriptors import Command, ExportTarget
 from edgegen.hookspecs import hookimpl
 
 
@@ -16,5 +16,16 @@ def edgegen_export_targets() -> list[ExportTarget]:
             files="edgegen_bundles.litertlm:files",
             package="edgegen_bundles.litertlm:package",
             contents={".litertlm": "edgegen_bundles.contents:contents"},
+        )
+    ]
+
+
+@hookimpl
+def edgegen_commands() -> list[Command]:
+    return [
+        Command(
+            name="adapter",
+            summary="Convert an adapter for LiteRT-LM",
+            command="edgegen_bundles.adapter_command:adapter",
         )
     ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgegen_layers.decoder import DecoderLM, TransformerBlock
     from edgegen_layers.feed_forward import FeedForward, GatedFeedForward
     from edgegen_layers.kernels import AttentionKernel, MatmulAttention, SdpaAttention
+    from edgegen_layers.lora import LoraWeights
     from edgegen_layers.norm import RMSNorm
     from edgegen_layers.rotary import apply_rotary, rotary_table
 
@@ -35,6 +36,7 @@ __all__ = [
     "GatedFeedForward",
     "KVCache",
     "LinearScaling",
+    "LoraWeights",
     "MatmulAttention",
     "ModelConfig",
     "NormalizationConfig",
@@ -63,6 +65,7 @@ _MODULES = {
     "decoder": ("DecoderLM", "TransformerBlock"),
     "feed_forward": ("FeedForward", "GatedFeedForward"),
     "kernels": ("AttentionKernel", "MatmulAttention", "SdpaAttention"),
+    "lora": ("LoraWeights",),
     "norm": ("RMSNorm",),
     "rotary": ("apply_rotary", "rotary_table"),
 }

@@ -9,6 +9,7 @@ from torch import nn
 
 from edgegen_layers.config import AttentionConfig
 from edgegen_layers.kernels import AttentionKernel
+from edgegen_layers.lora import AttentionLora
 from edgegen_layers.norm import build_norm
 from edgegen_layers.rotary import RotaryTable, apply_rotary
 
@@ -50,13 +51,18 @@ class CausalSelfAttention(nn.Module):
         place: Place,
         keys: torch.Tensor,
         values: torch.Tensor,
+        lora: AttentionLora | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heads, groups = self.config.num_heads, self.config.num_query_groups
-        qkv = self.qkv(x).unflatten(-1, (heads + 2 * groups, self.config.head_dim))  # [B, T, N + 2 KH, H]
+        qkv = self.qkv(x)
+        if lora is not None:
+            qkv = qkv + torch.cat([lora.q(x), lora.k(x), lora.v(x)], dim=-1)
+        qkv = qkv.unflatten(-1, (heads + 2 * groups, self.config.head_dim))  # [B, T, N + 2 KH, H]
         qk, v = qkv[:, :, : heads + groups], qkv[:, :, heads + groups :]
         if self.config.qk_norm is not None:
             qk = torch.cat([self.query_norm(qk[:, :, :heads]), self.key_norm(qk[:, :, heads:])], dim=2)
         qk = apply_rotary(qk, place.rotary)
         q, k = qk[:, :, :heads], qk[:, :, heads:]
         mixed, keys, values = self.kernel.attend(q, k, v, keys, values, place.start, place.mask, self.config)
-        return self.output(mixed), keys, values
+        projected = self.output(mixed)
+        return projected if lora is None else projected + lora.o(mixed), keys, values

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -14,6 +16,7 @@ from edgegen_layers.cache import KVCache
 from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
 from edgegen_layers.feed_forward import build_feed_forward
 from edgegen_layers.kernels import AttentionKernel, MatmulAttention, causal_hidden, softcap
+from edgegen_layers.lora import AttentionLora, LoraWeights
 from edgegen_layers.norm import build_norm
 from edgegen_layers.rotary import rotary_table
 
@@ -40,10 +43,15 @@ class TransformerBlock(Repeated):
         return self.structure_key
 
     def forward(
-        self, x: torch.Tensor, place: Place, keys: torch.Tensor, values: torch.Tensor
+        self,
+        x: torch.Tensor,
+        place: Place,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        lora: AttentionLora | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         normalized = self.attention_norm(x)
-        attended, keys, values = self.attention(normalized, place, keys, values)
+        attended, keys, values = self.attention(normalized, place, keys, values, lora)
         if self.config.post_attention_norm_config is not None:
             attended = self.post_attention_norm(attended)
         if self.config.parallel_residual:
@@ -76,7 +84,13 @@ class DecoderLM(nn.Module):
             self.lm_head.weight = self.embedding.weight
 
     def forward(
-        self, tokens: torch.Tensor, input_pos: torch.Tensor, kv_cache: KVCache, *, logits: bool = True
+        self,
+        tokens: torch.Tensor,
+        input_pos: torch.Tensor,
+        kv_cache: KVCache,
+        lora_atten: LoraWeights | None = None,
+        *,
+        logits: bool = True,
     ) -> dict[str, torch.Tensor | KVCache]:
         """Run T tokens.
 
@@ -84,6 +98,7 @@ class DecoderLM(nn.Module):
             tokens: ``[1, T]`` int32.
             input_pos: ``[T]`` int32, consecutive: positions of the tokens, and the cache slots that they go to.
             kv_cache: keys and values of all earlier positions.
+            lora_atten: an adapter of attention; default: none.
             logits: whether to compute them; prefill does without.
 
         Returns:
@@ -94,8 +109,9 @@ class DecoderLM(nn.Module):
         if self.config.embedding_scale is not None:
             x = x * self.config.embedding_scale
         updated = KVCache([], [])
-        for block, config, keys, values in zip(self.blocks, self.config.blocks, kv_cache.k, kv_cache.v, strict=True):
-            x, keys, values = block(x, places[config.attn_config], keys, values)
+        for index, (block, config) in enumerate(zip(self.blocks, self.config.blocks, strict=True)):
+            lora = () if lora_atten is None else (lora_atten.block(index),)
+            x, keys, values = block(x, places[config.attn_config], kv_cache.k[index], kv_cache.v[index], *lora)
             updated.k.append(keys)
             updated.v.append(values)
         if not logits:
@@ -124,25 +140,49 @@ class DecoderLM(nn.Module):
             cache.v.append(torch.zeros(values, device=device))
         return cache
 
+    def adapter(self, inputs: Mapping[str, npt.NDArray[Any]]) -> LoraWeights:
+        """What :meth:`forward` takes, from arrays by the names of the exported file's inputs."""
+        return LoraWeights.named(
+            {name: torch.from_numpy(array) for name, array in inputs.items()}, self.config.num_layers
+        )
+
+    def lora_projections(self) -> list[dict[str, tuple[str, int]]]:
+        """For each block: projection -> the parameter that holds it and its rows there; of one parameter, in order."""
+        result = []
+        for index, block in enumerate(self.config.blocks):
+            attention = block.attn_config
+            queries, groups = (n * attention.head_dim for n in (attention.num_heads, attention.num_query_groups))
+            fused, output = (f"blocks.{index}.attention.{name}.weight" for name in ("qkv", "output"))
+            rows = {"q": (fused, queries), "k": (fused, groups), "v": (fused, groups)}
+            result.append({**rows, "o": (output, self.config.embedding_dim)})
+        return result
+
     def signatures(
         self,
         prefill_lengths: Sequence[int],
         cache_length: int,
         short_caches: Sequence[int] = (),
         verify_lengths: Sequence[int] = (),
+        lora_rank: int | None = None,
     ) -> list[Signature]:
         """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives logits.
 
         For each of ``verify_lengths`` there is a ``verify_<N>``, which does both: the logits after each of N tokens.
+        With a ``lora_rank`` all of them take an adapter of that rank too, see :mod:`edgegen_layers.lora`.
 
         The same again on each of ``short_caches`` (in tokens, shorter than ``cache_length``), as
         :mod:`edgegen.tflite.naming` names them, with those lengths that fit.
         """
         device = self.embedding.weight.device
+        adapter = (
+            ()
+            if lora_rank is None
+            else (LoraWeights.zeros(self.config.embedding_dim, self.config.blocks, lora_rank, device),)
+        )
 
-        def arguments(length: int, cache: KVCache) -> tuple[torch.Tensor, torch.Tensor, KVCache]:
+        def arguments(length: int, cache: KVCache) -> tuple[Any, ...]:
             tokens = torch.zeros(1, length, dtype=torch.int32, device=device)
-            return tokens, torch.arange(length, dtype=torch.int32, device=device), cache
+            return tokens, torch.arange(length, dtype=torch.int32, device=device), cache, *adapter
 
         result = []
         for name, slots in [(None, cache_length), *((slots, slots) for slots in short_caches)]:

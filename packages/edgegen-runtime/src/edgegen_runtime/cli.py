@@ -57,6 +57,11 @@ _SPECULATE = click.option(
 @click.option("--grammar", metavar="FILE_OR_TEXT", help="Answer with text of this Lark grammar.")
 @_SPECULATE
 @click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help="Folder of an adapter, as peft saves it, for a model exported with --lora-rank.",
+)
+@click.option(
     "--overflow",
     type=click.Choice(["error", "slide"]),
     default="error",
@@ -92,6 +97,7 @@ def run(
     regex: str | None,
     grammar: str | None,
     speculate: str | None,
+    adapter: Path | None,
     overflow: Literal["error", "slide"],
     prefix_cache: Path | None,
     threads: int | None,
@@ -130,6 +136,8 @@ def run(
         prompt = _read_stdin()
     with output.stage("load"):
         loaded = _load(model, threads, weight_cache)
+        if adapter is not None:
+            loaded = loaded.with_adapter(adapter)
         drafter = _drafter(speculate, threads)
     use_chat = loaded.template is not None if chat is None else chat
     if system is not None and not use_chat:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgegen.errors import UsageError
+from edgegen.lora import is_lora_input
 from edgegen.tflite.naming import SignatureGroup, signature_groups
 from edgegen_runtime import prefill
 from edgegen_runtime.sampling import Logits
 
 if TYPE_CHECKING:
-    from edgegen.tflite.session import Session, SignatureInfo, State
+    from edgegen.tflite.session import Held, Session, SignatureInfo, State
 
 _OWN_INPUTS = {"tokens", "input_pos"}
 
@@ -58,8 +60,9 @@ class LanguageSignatures:
 
 
 def _takes_tokens(info: SignatureInfo) -> bool:
-    """Whether the signature needs nothing but tokens, their positions and the state."""
-    return set(info.inputs) - set(info.state) == _OWN_INPUTS
+    """Whether the signature needs nothing but tokens, their positions, the state and an adapter."""
+    others = {name for name in info.inputs if not is_lora_input(name)} - set(info.state)
+    return others == _OWN_INPUTS
 
 
 class Context:
@@ -68,10 +71,19 @@ class Context:
     Rows beyond :attr:`tokens` may hold anything: the causal mask hides them until they are overwritten. One
     context serves one text at a time; make one for each conversation. All contexts of a session must be used
     from one thread at a time.
+
+    Args:
+        session: the loaded file.
+        signatures: those of its signatures that are of use.
+        cache_length: tokens that the longest cache holds.
+        adapter: inputs of an adapter, which the rows of the cache then depend on; see :mod:`edgegen.lora`.
     """
 
-    def __init__(self, session: Session, signatures: LanguageSignatures, cache_length: int) -> None:
+    def __init__(
+        self, session: Session, signatures: LanguageSignatures, cache_length: int, adapter: Held = MappingProxyType({})
+    ) -> None:
         self._session = session
+        self._adapter = adapter
         self._signatures = signatures
         self._groups = signatures.groups
         self._states: dict[int, State] = {}
@@ -92,7 +104,7 @@ class Context:
     @property
     def _state(self) -> State:
         if self._level not in self._states:
-            self._states[self._level] = self._session.new_state(self._group.names)
+            self._states[self._level] = self._session.new_state(self._group.names, self._adapter)
         return self._states[self._level]
 
     def _make_room(self, length: int) -> None:
@@ -187,7 +199,7 @@ class Context:
 
     def fork(self) -> Context:
         """A copy that goes its own way."""
-        copy = Context(self._session, self._signatures, self.cache_length)
+        copy = Context(self._session, self._signatures, self.cache_length, self._adapter)
         copy._level, copy._tokens = self._level, list(self._tokens)
         copy._state.copy_from(self._state)
         return copy

@@ -8,8 +8,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+import numpy as np
+
+from edgegen.checkpoints.lora import SavedAdapter
 from edgegen.errors import UsageError
-from edgegen.tflite.session import Session
+from edgegen.lora import LoraLayout, is_lora_input
+from edgegen.tflite.session import Held, Session
 from edgegen_runtime.chat import ChatTemplate, Message
 from edgegen_runtime.choosing import Chooser, Penalties
 from edgegen_runtime.context import Context, LanguageSignatures
@@ -69,6 +73,7 @@ class LanguageModel:
         template: None if the export has none; :meth:`chat` fails then.
         stop_ids: tokens that end an answer.
         load_seconds: how long loading took.
+        adapter: the folder of the adapter that it runs with; None for none.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class LanguageModel:
         bundle: Bundle,
         tokenizer: Tokenizer | None = None,
         template: ChatTemplate | None = None,
+        adapter: Path | None = None,
     ) -> None:
         self.bundle = bundle
         self.tokenizer = tokenizer
@@ -84,8 +90,10 @@ class LanguageModel:
         named = [tokenizer.token_to_id(token) for token in bundle.stop_tokens] if tokenizer else []
         self.stop_ids = frozenset(bundle.stop_token_ids) | {found for found in named if found is not None}
         self.load_seconds = 0.0
+        self.adapter = adapter
         self._session = session
         self._signatures = LanguageSignatures.of(session, bundle.cache_length)
+        self._held = _hold(session, self._signatures, bundle, adapter)
         self._pool = _Pool(self)
         self._worker = Worker()
         self._vocabularies: dict[frozenset[int], Vocabulary] = {}
@@ -113,6 +121,23 @@ class LanguageModel:
         template = _open_template(bundle, tokenizer)
         model = cls(Session(bundle.model, threads=threads, weight_cache=weight_cache), bundle, tokenizer, template)
         model.load_seconds = time.perf_counter() - started
+        return model
+
+    def with_adapter(self, folder: Path | str | None) -> LanguageModel:
+        """This model with another adapter, or with none; weights are shared, so that switching costs next to nothing.
+
+        Args:
+            folder: what peft's ``save_pretrained`` wrote; None for the model as it is.
+
+        Raises:
+            UsageError: the model was not exported with ``--lora-rank``, the folder holds no adapter, or one of too
+                high a rank or of another model.
+            UnsupportedError: the adapter changes more than can stay apart.
+            CheckpointError: it is damaged.
+        """
+        adapter = None if folder is None else Path(folder)
+        model = type(self)(self._session, self.bundle, self.tokenizer, self.template, adapter)
+        model._worker = self._worker  # the session is used from one thread
         return model
 
     @property
@@ -160,7 +185,7 @@ class LanguageModel:
 
     def new_context(self) -> Context:
         """An empty KV cache, for a text that goes on over several calls."""
-        return Context(self._session, self._signatures, self.bundle.cache_length)
+        return Context(self._session, self._signatures, self.bundle.cache_length, self._held)
 
     def chat(
         self, messages: Sequence[Message], options: SamplingOptions | None = None, **limits: Unpack[Limits]
@@ -344,6 +369,17 @@ def _source(context: Context | PrefixCache | None, pool: _Pool) -> ContextSource
     if context is None:
         return pool
     return _Given(context) if isinstance(context, Context) else context
+
+
+def _hold(session: Session, signatures: LanguageSignatures, bundle: Bundle, adapter: Path | None) -> Held:
+    """The adapter in place, or zeros where the file wants one and there is none."""
+    decode = signatures.groups[-1][1].decode
+    if adapter is not None:
+        return session.hold(decode, LoraLayout.open(bundle.folder).factors(SavedAdapter.open(adapter)))
+    inputs = session.signatures[decode].inputs.items()
+    return session.hold(
+        decode, {name: np.zeros(info.shape, info.dtype) for name, info in inputs if is_lora_input(name)}
+    )
 
 
 def _open_template(bundle: Bundle, tokenizer: Tokenizer | None) -> ChatTemplate | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgegen.checkpoints.lora import WEIGHTS
 from edgegen.errors import ResourceError, UsageError
 from edgegen_runtime.context import Context, common_prefix
 
@@ -124,7 +125,7 @@ def save(model: LanguageModel, context: Context, path: Path | str) -> None:
         "version": VERSION,
         "model": model.bundle.name,
         "scheme": model.bundle.scheme,
-        "identity": identity(model.bundle.model),
+        "identity": identity(model),
     }
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -155,9 +156,9 @@ def load(model: LanguageModel, path: Path | str) -> Context:
         raise UsageError(f"cannot read {path}: {error}", code="EG752", hint="delete it") from error
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION) or _TOKENS not in rows:
         raise UsageError(f"{path} holds no prefix that this version wrote", code="EG752", hint="delete it")
-    if metadata.get("identity") != identity(model.bundle.model):
+    if metadata.get("identity") != identity(model):
         raise UsageError(
-            f"{path} was written for another model file than {model.bundle.model}",
+            f"{path} was written for another model file or adapter than {model.bundle.model}",
             code="EG753",
             details=(
                 f"written for  {metadata.get('model')} {metadata.get('scheme')}",
@@ -176,17 +177,23 @@ def load(model: LanguageModel, path: Path | str) -> Context:
     return context
 
 
-def identity(path: Path) -> str:
-    """Hash of a model file: its size, and up to 16 MiB of it in pieces from beginning to end.
+def identity(model: LanguageModel) -> str:
+    """What rows of its cache depend on: hashes of the model file and of its adapter's, if it has one."""
+    files = [model.bundle.model] if model.adapter is None else [model.bundle.model, model.adapter / WEIGHTS]
+    return "+".join(map(_file_identity, files))
+
+
+def _file_identity(path: Path) -> str:
+    """Hash of a file: its size, and up to 16 MiB of it in pieces from beginning to end.
 
     Enough to tell models apart, as training changes weights everywhere, and quick for files of any size.
     """
     status = path.stat()
-    return _identity(path.resolve(), status.st_size, status.st_mtime_ns)
+    return _hash(path.resolve(), status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)
-def _identity(path: Path, size: int, changed: int) -> str:
+def _hash(path: Path, size: int, changed: int) -> str:
     digest = hashlib.sha256(str(size).encode())
     step = max(_SAMPLE, size // _SAMPLES)
     with path.open("rb") as file:

@@ -76,6 +76,41 @@ class Adapter:
         return replace(tensor, read_rows=read_rows, packed=None)
 
 
+@dataclass(frozen=True)
+class SavedAdapter:
+    """What a folder that peft wrote holds.
+
+    Attributes:
+        folder: where it was read from.
+        settings: ``adapter_config.json``.
+        adapters: name of a weight (``model.layers.0.self_attn.q_proj.weight``) -> what is added to it.
+        replaced: name -> a weight that was trained whole.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    adapters: Mapping[str, Adapter]
+    replaced: Mapping[str, LazyTensor]
+
+    @classmethod
+    def open(cls, folder: Path) -> SavedAdapter:
+        """Read it.
+
+        Raises:
+            UsageError: there is no adapter in the folder.
+            CheckpointError: it is damaged.
+            UnsupportedError: it is of a kind that is no sum of a weight and a product.
+        """
+        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+            raise UsageError(
+                f"{folder} is no adapter: it lacks {CONFIG} or {WEIGHTS}",
+                hint="name the folder that peft's save_pretrained made",
+            )
+        settings = read_json_object(folder / CONFIG)
+        _check_kind(settings)
+        return cls(folder, settings, *_read(safetensors.open_checkpoint(folder / WEIGHTS).tensors, settings))
+
+
 def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """The checkpoint with an adapter merged into it.
 
@@ -88,20 +123,13 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
         CheckpointError: the adapter is damaged, or was trained on something else.
         UnsupportedError: it is of a kind that cannot be merged.
     """
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise UsageError(
-            f"{folder} is no adapter: it lacks {CONFIG} or {WEIGHTS}",
-            hint="name the folder that peft's save_pretrained made",
-        )
+    saved = SavedAdapter.open(folder)
+    adapters, replaced = saved.adapters, saved.replaced
     if checkpoint.naming != safetensors.NAMING:
         raise UsageError(
             f"the adapter names weights as Hugging Face does, and {checkpoint.path.name} as {checkpoint.naming} does",
             hint="use the model's safetensors",
         )
-    settings = read_json_object(folder / CONFIG)
-    _check_kind(settings)
-    saved = safetensors.open_checkpoint(folder / WEIGHTS).tensors
-    adapters, replaced = _read(saved, settings)
     lost = [name for name in (*adapters, *replaced) if name not in checkpoint.tensors]
     if lost:
         raise CheckpointError(
@@ -110,7 +138,7 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
             details=summarize(lost),
             hint="the adapter was trained on another model; adapter_config.json says which",
         )
-    _check_tied(checkpoint, {*adapters, *replaced}, settings)
+    _check_tied(checkpoint, {*adapters, *replaced}, saved.settings)
     merged = {name: adapter.merged(checkpoint.tensors[name]) for name, adapter in adapters.items()}
     files = (*checkpoint.files, folder / CONFIG, folder / WEIGHTS)
     return replace(checkpoint, tensors={**checkpoint.tensors, **replaced, **merged}, files=files)

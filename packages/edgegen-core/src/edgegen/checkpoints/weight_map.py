@@ -21,8 +21,10 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgegen.checkpoints.diff import WeightDiff
 from edgegen.checkpoints.row_operations import (
@@ -225,6 +227,36 @@ class WeightMap:
                 diff.unexpected(name)
         return resolved, diff
 
+    def source_names(self, parameter: str, present: Container[str]) -> tuple[str, ...]:
+        """The checkpoint tensors that a parameter is made of; none where the map has no rule for it."""
+        source, numbers = self._find(parameter)
+        return () if source is None else source.names(numbers, present)
+
+    def row_origins(self, parameter: str, source_rows: Mapping[str, int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Where each row of a parameter comes from, without any weights.
+
+        Args:
+            parameter: its name.
+            source_rows: checkpoint tensor -> number of its rows, for those that the parameter is made of.
+
+        Returns:
+            For each row the number of its tensor in ``source_rows`` and the row in it, both int64 ``[rows]``.
+
+        Raises:
+            ShapeError: the rule does more than move rows.
+        """
+        source, numbers = self._find(parameter)
+        assert source is not None
+        markers = {name: _marker(name, number, rows) for number, (name, rows) in enumerate(source_rows.items())}
+        bound = source.bind(markers, numbers)
+        if len(bound.shape) != 2 or bound.shape[1] != 2:
+            raise ShapeError(f"{parameter} is not made of whole rows")
+        tensor, row = bound.read().astype(np.int64).T
+        counts = np.array([*source_rows.values(), 0])
+        if (bound.read() != np.stack([tensor, row], 1)).any() or (row < 0).any() or (row >= counts[tensor]).any():
+            raise ShapeError(f"the rows of {parameter} are changed on their way")
+        return tensor, row
+
     def _find(self, name: str) -> tuple[Source | None, dict[str, str]]:
         exact = self.rules.get(name)
         if exact is not None:
@@ -234,6 +266,15 @@ class WeightMap:
             if match:
                 return source, match.groupdict()
         return None, {}
+
+
+def _marker(name: str, number: int, rows: int) -> LazyTensor:
+    """A tensor whose rows say which they are: ``[number, row]``."""
+
+    def read_rows(start: int, stop: int) -> npt.NDArray[Any]:
+        return np.stack([np.full(stop - start, number), np.arange(start, stop)], 1).astype(np.float32)
+
+    return LazyTensor(name, (rows, 2), "F32", 8 * rows, read_rows)
 
 
 _WHOLE = re.compile(r"[IU]\d+|BOOL")

@@ -54,6 +54,9 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--target", default="tflite", show_default=True, help="What to make.")
 @click.option("--checkpoint-format", help="Default: detected.")
 @click.option("--lora", type=click.Path(path_type=Path), help="Folder of an adapter to merge, as peft saves it.")
+@click.option(
+    "--lora-rank", type=click.IntRange(1), help="Take adapters of up to this rank at run time, beside the weights."
+)
 @click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")
 @click.option(
     "--layer", "layers", multiple=True, callback=_layers, metavar="BLOCK=NAME", help="Implementation of a layer."

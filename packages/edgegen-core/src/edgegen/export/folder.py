@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgegen.export.model_card import model_card
 from edgegen.export.recipe import recipe
+from edgegen.lora import LAYOUT_FILE
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job
@@ -26,6 +27,8 @@ def package(job: Job, folder: Path) -> None:
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     write_json(folder / "manifest.json", manifest(job))
     write_json(folder / "recipe.json", recipe(job))
+    if job.lora is not None:
+        write_json(folder / LAYOUT_FILE, job.lora.as_json())
     (folder / "README.md").write_text(model_card(job), encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.transfers import Transfer, transfers
 from edgegen.export.verify import Verification
 from edgegen.graph import Program
+from edgegen.lora import LoraLayout
 from edgegen.storage import Scheme
 from edgegen.tflite.writer import Parameter
 
@@ -43,6 +44,7 @@ class ExportOptions:
         checkpoint_format: None to detect it.
         composites: which composites to keep, see :class:`edgegen.tracing.Composites`.
         lora: folder of an adapter to merge into the weights; None for none.
+        lora_rank: highest rank of adapters to be given at run time, see :mod:`edgegen.lora`; None for no such inputs.
         layers: building block -> implementation, where not the default.
         verify: whether to run the result against the eager model.
     """
@@ -59,6 +61,7 @@ class ExportOptions:
     checkpoint_format: str | None = None
     composites: str = "none"
     lora: Path | None = None
+    lora_rank: int | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     verify: bool = True
 
@@ -70,6 +73,7 @@ class Job:
     Attributes:
         model: on the ``meta`` device.
         sources: parameter name -> where its rows come from.
+        lora: how adapters fit; None where the file takes none.
         forecast: what it will take; known once :func:`edgegen.export.plan` is done.
         hashes: SHA-256 of each checkpoint file; known once :func:`run` has come to packaging.
         verification: likewise; None with ``verify=False``.
@@ -85,6 +89,7 @@ class Job:
     sources: Mapping[str, LazyTensor]
     program: Program
     parameters: Mapping[str, Parameter]
+    lora: LoraLayout | None = None
     forecast: Forecast | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     verification: Verification | None = None

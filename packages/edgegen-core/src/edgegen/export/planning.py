@@ -16,6 +16,7 @@ from edgegen.conversion import build_program, parameter_shapes, plan_parameters
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.errors import CheckpointError, UsageError
 from edgegen.export.job import ExportOptions, Job, Reporter
+from edgegen.export.lora import lora_layout
 from edgegen.export.preflight import forecast
 from edgegen.plugins import load, registry
 from edgegen.recognition import CONTEXT_IS_FREE, empty_model, stated_config
@@ -52,6 +53,7 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         model = empty_model(family, config, options.layers)
         variant = variant or _unlisted(options.checkpoint, checkpoint, family, config, model)
         sources = _match(checkpoint, family, variant, config, model)
+        lora = options.lora_rank and lora_layout(checkpoint, family, config, model, options.lora_rank)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
     if options.cache_length > variant.context_length:
         report.warn(
@@ -61,8 +63,9 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     with report.stage("trace") as stage:
         shorter = [slots for slots in options.short_caches if slots < options.cache_length]
         # Named only where it is asked for, so that a family's own model need not know of it.
-        verified = {"verify_lengths": options.speculate} if options.speculate else {}
-        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter, **verified)
+        asked = {"verify_lengths": options.speculate, "lora_rank": options.lora_rank}
+        extra = {name: value for name, value in asked.items() if value}
+        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter, **extra)
         program = build_program(signatures, Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     loaded: Scheme = load(scheme.scheme)
@@ -77,6 +80,7 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         sources=sources,
         program=program,
         parameters=plan_parameters(program, sources, loaded),
+        lora=lora or None,
     )
     if target.check is not None:
         load(target.check)(job, report)

@@ -46,6 +46,7 @@ def recipe(job: Job) -> dict[str, Any]:
             "target": options.target,
             "composites": options.composites,
             "lora": None if options.lora is None else str(options.lora),
+            "lora_rank": options.lora_rank,
             "layers": dict(options.layers),
         },
         "weights": [asdict(row) for row in job.transfers],

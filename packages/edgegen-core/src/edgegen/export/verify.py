@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from edgegen.errors import VerificationError
 from edgegen.export.streaming import streamed_weights
+from edgegen.lora import LoraLayout, input_name
 from edgegen.storage import Tolerance
 from edgegen.tflite.naming import SignatureGroup, signature_groups
-from edgegen.tflite.session import Session, State
+from edgegen.tflite.session import Held, Session, State
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job
@@ -101,25 +101,41 @@ def verify(job: Job, path: Path) -> Verification:
     start = job.tokenizer.bos_token_id if job.tokenizer else None
     length = min(LENGTH, job.options.cache_length)
     *shorter, whole = signature_groups(session.signatures)
-    tokens, decoded = _write_text(session, whole, start or 0, length)
+    adapter = {} if job.lora is None else _some_adapter(job.lora)
+    held = session.hold(whole.decode, adapter)
+    tokens, decoded = _write_text(session, whole, start or 0, length, held)
     with streamed_weights(job.model, job.sources):
-        expected = _eager_logits(job.model, tokens)
+        expected = _eager_logits(job.model, tokens, adapter)
     return Verification(
         positions=length,
         logits_error=_error(decoded, expected),
         top1=float(np.mean(decoded.argmax(-1) == expected.argmax(-1))),
         prefill_error=max(
-            _prefill_error(session, group, name, read, tokens, decoded)
+            _prefill_error(session, group, name, read, tokens, decoded, held)
             for group in (*shorter, whole)
             for read, name in (*group.prefill.items(), *group.verify.items())
         ),
     )
 
 
-def _write_text(session: Session, group: SignatureGroup, start: int, length: int) -> tuple[list[int], Logits]:
+def _some_adapter(layout: LoraLayout) -> dict[str, Logits]:
+    """Random factors whose products are about a tenth of what the projections themselves give."""
+    generator = np.random.default_rng(_SEED)
+    share = {"a": 1.0, "b": 0.1}
+    return {
+        input_name(name, factor, block): generator.normal(scale=share[factor] / np.sqrt(shape[0]), size=shape).astype(
+            np.float32
+        )
+        for name, factor, block, shape in layout.inputs()
+    }
+
+
+def _write_text(
+    session: Session, group: SignatureGroup, start: int, length: int, held: Held
+) -> tuple[list[int], Logits]:
     """``length`` tokens, and the logits after each: ``[length, V]``."""
     generator = np.random.default_rng(_SEED)
-    state = session.new_state(group.names)
+    state = session.new_state(group.names, held)
     tokens, logits = [start], []
     while True:
         logits.append(_decode(session, group, state, tokens, len(tokens) - 1))
@@ -145,12 +161,12 @@ def _sample(logits: Logits, generator: np.random.Generator) -> int:
 
 
 def _prefill_error(
-    session: Session, group: SignatureGroup, signature: str, length: int, tokens: list[int], decoded: Logits
+    session: Session, group: SignatureGroup, signature: str, length: int, tokens: list[int], decoded: Logits, held: Held
 ) -> float:
     """Read the first half of the text with one signature, the next token with the group's ``decode``."""
     read = min(len(tokens) // 2, length)
     padded = [*tokens[:read], *[0] * (length - read)]
-    state = session.new_state(group.names)
+    state = session.new_state(group.names, held)
     positions = np.arange(length, dtype=np.int32)
     outputs = session.run(signature, {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
     error = _error(_decode(session, group, state, tokens, read), decoded[read])
@@ -169,10 +185,11 @@ def _centred(logits: Logits) -> Logits:
     return centred
 
 
-def _eager_logits(model: nn.Module, tokens: list[int]) -> Logits:
+def _eager_logits(model: Any, tokens: list[int], adapter: dict[str, Logits]) -> Logits:
     positions = torch.arange(len(tokens), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):
-        cache = model.new_cache(len(tokens), device="cpu")  # type: ignore[operator]
-        outputs = model(torch.tensor([tokens], dtype=torch.int32), positions, cache)
+        cache = model.new_cache(len(tokens), device="cpu")
+        extra = (model.adapter(adapter),) if adapter else ()
+        outputs = model(torch.tensor([tokens], dtype=torch.int32), positions, cache, *extra)
     logits: Logits = outputs["logits"][0].numpy()
     return logits

@@ -60,18 +60,24 @@ class _Bound:
     taken: Mapping[str, Any]
 
 
+Held = Mapping[str, Any]
+"""Inputs that are written once and stay for many runs, LiteRT's tensor buffers by name; see :meth:`Session.hold`."""
+
+
 class State:
     """Buffers that live from one run to the next. Made by :meth:`Session.new_state`.
 
     Attributes:
         infos: what the state consists of.
         buffers: LiteRT's tensor buffers, by the same names.
+        held: likewise, inputs that stay as they are.
         bindings: how each signature has been bound to them so far; the session's affair.
     """
 
-    def __init__(self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo]) -> None:
+    def __init__(self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo], held: Held) -> None:
         self.infos = infos
         self.buffers = buffers
+        self.held = held
         self.bindings: dict[str, _Bound] = {}
 
     @property
@@ -163,8 +169,25 @@ class Session:
             for key, names in self._model.get_signature_list().items()
         }
 
-    def new_state(self, signatures: Collection[str] | None = None) -> State:
+    def hold(self, signature: str, inputs: Mapping[str, Array]) -> Held:
+        """Put some of a signature's inputs where every run with a state made for them finds them.
+
+        Raises:
+            UsageError: unknown signature, or an unknown or mis-shaped input.
+        """
+        info = self._signature(signature)
+        wrong = [name for name, array in inputs.items() if name not in info.inputs or not _fits(array, info, name)]
+        if wrong:
+            raise _misfit(signature, info, {name: inputs[name] for name in wrong}, dict.fromkeys(info.inputs))
+        held = {name: self._model.create_input_buffer_by_name(signature, name) for name in inputs}
+        for name, array in inputs.items():
+            held[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
+        return held
+
+    def new_state(self, signatures: Collection[str] | None = None, held: Held = MappingProxyType({})) -> State:
         """Zeroed buffers for the state of ``signatures`` (default: all), which share what has one name.
+
+        With it go inputs that :meth:`hold` has put in place.
 
         Raises:
             UsageError: two of them give one name different shapes.
@@ -182,7 +205,7 @@ class Session:
                     )
                 if name not in buffers:
                     buffers[name] = self._model.create_input_buffer_by_name(key, name)
-        state = State(buffers, infos)
+        state = State(buffers, infos, held)
         state.clear()
         return state
 
@@ -191,7 +214,7 @@ class Session:
 
         Args:
             signature: its name.
-            inputs: name -> array; those that are state may be left out when ``state`` is given.
+            inputs: name -> array; those that are state or held are left out when ``state`` is given.
             state: read and updated in place.
 
         Returns:
@@ -203,11 +226,9 @@ class Session:
         info = self._signature(signature)
         bindings = self._stateless if state is None else state.bindings
         if signature not in bindings:
-            bindings[signature] = self._bind(signature, info, {} if state is None else state.buffers)
+            bindings[signature] = self._bind(signature, info, {} if state is None else {**state.held, **state.buffers})
         bound = bindings[signature]
-        if inputs.keys() != bound.given.keys() or any(
-            np.shape(array) != info.inputs[name].shape for name, array in inputs.items()
-        ):
+        if inputs.keys() != bound.given.keys() or not all(_fits(array, info, name) for name, array in inputs.items()):
             raise _misfit(signature, info, inputs, bound.given)
         for name, array in inputs.items():
             bound.given[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
@@ -234,6 +255,10 @@ class Session:
         return self.signatures[name]
 
 
+def _fits(array: Array, info: SignatureInfo, name: str) -> bool:
+    return np.shape(array) == info.inputs[name].shape
+
+
 def _contents(buffer: Any, info: TensorInfo) -> Array:
     contents: Array = buffer.read(info.size, np.dtype(info.dtype).type)
     return contents.reshape(info.shape)
@@ -251,7 +276,7 @@ def _misfit(
         *(
             f"shape    {name}: got {np.shape(array)}, expected {info.inputs[name].shape}"
             for name, array in inputs.items()
-            if name in expected and np.shape(array) != info.inputs[name].shape
+            if name in expected and not _fits(array, info, name)
         ),
     ]
     return UsageError(f"inputs do not fit signature {signature}", code="EG105", details=problems)
