@@ -28,9 +28,11 @@ from measuring import ROOT, environment, machine, median, note, report, run
 
 LITERT_LM = ("litert-lm==0.18.1", "litert-lm-builder==0.18.1")
 TEMPLATES = ROOT / "packages" / "edgegen-bundles" / "tests"
+TESTS = ROOT / "tests"
 QUESTION = "What is the capital of France?"
 BEGINNINGS = ("The capital of France is", "Once upon a time, there was a", "Water boils at")
 TOKENS = 40
+RANK = 16
 SHOWN = 60
 """Characters of a text in the table."""
 SPEEDS = ("prefill", "decode")
@@ -44,11 +46,11 @@ class Exported:
     bundle: Path
 
 
-def export(variant: str, checkpoint: str, work: Path) -> Exported:
+def export(variant: str, checkpoint: str, work: Path, *options: str) -> Exported:
     for target in ("tflite", "litertlm"):
         note(f"exporting {variant} to {target}")
-        options = ("--checkpoint", checkpoint, "-o", work / variant / target, "--target", target, "--no-verify")
-        run([sys.executable, "-m", "edgegen", "export", variant, *options])
+        usual = ("--checkpoint", checkpoint, "-o", work / variant / target, "--target", target, "--no-verify")
+        run([sys.executable, "-m", "edgegen", "export", variant, *usual, *options])
     return Exported(work / variant / "tflite", work / variant / "litertlm" / f"{variant}.litertlm")
 
 
@@ -77,6 +79,29 @@ def compare_texts(name: str, exported: Exported, tools: Path, answer: str) -> li
     verdict, text = _verdict(ours, litert_lm_says(tools, exported, QUESTION))
     rows.append([name, QUESTION, verdict if answer in text else f"no {answer} in it", text])
     return rows
+
+
+def compare_adapters(checkpoint: str, work: Path, tools: Path) -> list[list[str]]:
+    """A row for each adapter, the one of zeros among them, all used in one process of LiteRT-LM."""
+    sys.path.insert(0, str(TESTS))
+    from adapters import SMOLLM2, write_random_adapter
+
+    exported = export("smollm2-135m-instruct", checkpoint, work, "--lora-rank", str(RANK))
+    folder = exported.bundle.parent
+    options, files = {"none": ()}, {"none": folder / "no-adapter.tflite"}
+    for name, seed in (("first", 1), ("second", 2)):
+        write_random_adapter(work / name, SMOLLM2, seed)
+        files[name] = work / f"{name}.tflite"
+        run([sys.executable, "-m", "edgegen", "adapter", work / name, folder, "-o", files[name]])
+        options[name] = ("--adapter", str(work / name))
+    order = ["none", "first", "second", "first", "none"]
+    prompt = BEGINNINGS[0]
+    script = [tools / "python", Path(__file__).with_name("bundles_adapters.py"), exported.bundle]
+    said = run([*script, str(RANK), str(TOKENS), prompt, *(files[name] for name in order)]).stdout
+    ours = {name: edgegen_says(exported, prompt, "--raw", *extra) for name, extra in options.items()}
+    assert len(set(ours.values())) == len(ours), "adapters that change nothing prove nothing"
+    texts = json.loads(said.splitlines()[-1])
+    return [[f"adapter {n}", prompt, *_verdict(ours[n], text)] for n, text in zip(order, texts, strict=True)]
 
 
 def _verdict(ours: str, theirs: str) -> tuple[str, str]:
@@ -178,6 +203,7 @@ def main() -> int:
             gemma3 = export("gemma3-270m-it", arguments.gemma3, work)
             rows += compare_texts("gemma3", gemma3, tools, "")
         rows += compare_templates(smollm2, tools)
+        rows += compare_adapters(arguments.smollm2, work / "adapters", tools)
     header = ["model", "prompt", "LiteRT-LM says", "text"]
     shown = [[*row[:3], " ".join(row[3].split())[:SHOWN]] for row in rows]
     report({"check": "bundles", "rows": rows}, header, shown, as_json=arguments.json)
