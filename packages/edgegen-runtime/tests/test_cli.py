@@ -223,3 +223,16 @@ def test_bench_compares_when_asked(export: Export, toy_session: type[Any], monke
         assert row["ratio"] == pytest.approx(row["plain_seconds"] / row["seconds"])
     assert json.loads(invoke(bench, *arguments, "--json").stdout)["speed_ups"] == {}
     assert "times faster" in invoke(bench, *asked).stdout
+
+
+def test_a_bias_forbids_and_demands_tokens(export: Export) -> None:
+    folder = export()
+
+    def token_ids(*arguments: str) -> list[int]:
+        result = invoke(run, folder, "--prompt", "Hi", "--json", "--max-new-tokens", 3, "--ignore-eos", *arguments)
+        return list(json.loads(result.stdout)["token_ids"])
+
+    first = token_ids()[0]
+    assert token_ids("--logit-bias", f"{first}=-inf")[0] != first
+    assert token_ids("--logit-bias", "7=1000") == [7, 7, 7]
+    assert "of the form" in invoke(run, folder, "--prompt", "Hi", "--logit-bias", "seven").output

@@ -37,6 +37,14 @@ _SPECULATE = click.option(
 )
 
 
+def _biases(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[int, float]:
+    """Each ``id=number``."""
+    try:
+        return {int(token_id): float(number) for token_id, _, number in (value.partition("=") for value in values)}
+    except ValueError:
+        raise click.BadParameter(f"{' '.join(values)} should be of the form 42=-1.5") from None
+
+
 @click.command()
 @_MODEL
 @click.option("-p", "--prompt", help="The text to answer or continue.  [default: stdin, or a chat on a terminal]")
@@ -50,6 +58,13 @@ _SPECULATE = click.option(
 @click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="Divides logits; 1: none.")
 @click.option("--presence-penalty", type=float, default=0.0, show_default=True, help="For tokens said already.")
 @click.option("--frequency-penalty", type=float, default=0.0, show_default=True, help="For each time they were said.")
+@click.option(
+    "--logit-bias",
+    multiple=True,
+    callback=_biases,
+    metavar="ID=NUMBER",
+    help="Added to a token's logit; -inf forbids it.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Makes sampling repeatable.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="Ends the answer and is not part of it; repeatable.")
 @click.option("--json-schema", metavar="FILE_OR_TEXT", help="Answer with JSON of this schema.")
@@ -91,6 +106,7 @@ def run(
     repetition_penalty: float,
     presence_penalty: float,
     frequency_penalty: float,
+    logit_bias: dict[int, float],
     seed: int | None,
     stop: tuple[str, ...],
     json_schema: str | None,
@@ -122,6 +138,7 @@ def run(
         repetition_penalty=repetition_penalty,
         presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
+        logit_bias=logit_bias,
         seed=seed,
     )
     form = _form(json_schema, regex, grammar)
