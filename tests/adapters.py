@@ -1,4 +1,4 @@
-"""Writes an adapter of random weights in the form of the library peft, for a model of any size, without that library."""
+"""Writes an adapter of random weights in the form of the library peft, but without it, for a model of any size."""
 
 from __future__ import annotations
 

@@ -7,67 +7,152 @@ from typing import TYPE_CHECKING
 from edgegen_layers._version import __version__
 
 if TYPE_CHECKING:
-    from edgegen_layers.attention import CausalSelfAttention
+    from edgegen_layers.activations import Activation
+    from edgegen_layers.attention import CausalSelfAttention, CrossAttention, SelfAttention
     from edgegen_layers.cache import KVCache
     from edgegen_layers.config import (
         AttentionConfig,
+        EncoderConfig,
         FeedForwardConfig,
         FrequencyScaling,
         LinearScaling,
         ModelConfig,
         NormalizationConfig,
+        RelativePositionConfig,
         TransformerBlockConfig,
     )
-    from edgegen_layers.decoder import DecoderLM, TransformerBlock
+    from edgegen_layers.decoder import DecoderLM, Memory, TransformerBlock
+    from edgegen_layers.encoder import Encoder, EncoderBlock
+    from edgegen_layers.encoder_decoder import EncoderDecoderLM
     from edgegen_layers.feed_forward import FeedForward, GatedFeedForward
     from edgegen_layers.kernels import AttentionKernel, MatmulAttention, SdpaAttention
     from edgegen_layers.lora import LoraWeights
-    from edgegen_layers.norm import RMSNorm
+    from edgegen_layers.moe import MixtureOfExperts
+    from edgegen_layers.norm import GroupNorm, LayerNorm, RMSNorm, build_norm
+    from edgegen_layers.patches import PatchEmbedding
+    from edgegen_layers.positions import RelativePositionBias, TimestepEmbedding, alibi_bias, sinusoidal_embedding
     from edgegen_layers.rotary import apply_rotary, rotary_table
+    from edgegen_layers.rotary_scaling import llama3_scaling, ntk_scaling, yarn_scaling
+    from edgegen_layers.unet import AttentionBlock2D, Downsample2D, ResidualBlock2D, Upsample2D
 
 __all__ = [
+    "Activation",
+    "AttentionBlock2D",
     "AttentionConfig",
     "AttentionKernel",
     "CausalSelfAttention",
+    "CrossAttention",
     "DecoderLM",
+    "Downsample2D",
+    "Encoder",
+    "EncoderBlock",
+    "EncoderConfig",
+    "EncoderDecoderLM",
     "FeedForward",
     "FeedForwardConfig",
     "FrequencyScaling",
     "GatedFeedForward",
+    "GroupNorm",
     "KVCache",
+    "LayerNorm",
     "LinearScaling",
     "LoraWeights",
     "MatmulAttention",
+    "Memory",
+    "MixtureOfExperts",
     "ModelConfig",
     "NormalizationConfig",
+    "PatchEmbedding",
     "RMSNorm",
+    "RelativePositionBias",
+    "RelativePositionConfig",
+    "ResidualBlock2D",
     "SdpaAttention",
+    "SelfAttention",
+    "TimestepEmbedding",
     "TransformerBlock",
     "TransformerBlockConfig",
+    "Upsample2D",
     "__version__",
+    "alibi_bias",
     "apply_rotary",
+    "build_norm",
+    "llama3_scaling",
+    "ntk_scaling",
     "rotary_table",
+    "sinusoidal_embedding",
+    "yarn_scaling",
 ]
 
 # Blocks need torch; the plugin beside them is read by every command, which must start fast.
 _MODULES = {
-    "attention": ("CausalSelfAttention",),
+    "activations": ("Activation",),
+    "attention": (
+        "CausalSelfAttention",
+        "CrossAttention",
+        "SelfAttention",
+    ),
     "cache": ("KVCache",),
     "config": (
         "AttentionConfig",
+        "EncoderConfig",
         "FeedForwardConfig",
-        "LinearScaling",
         "FrequencyScaling",
+        "LinearScaling",
         "ModelConfig",
         "NormalizationConfig",
+        "RelativePositionConfig",
         "TransformerBlockConfig",
     ),
-    "decoder": ("DecoderLM", "TransformerBlock"),
-    "feed_forward": ("FeedForward", "GatedFeedForward"),
-    "kernels": ("AttentionKernel", "MatmulAttention", "SdpaAttention"),
+    "decoder": (
+        "DecoderLM",
+        "Memory",
+        "TransformerBlock",
+    ),
+    "encoder": (
+        "Encoder",
+        "EncoderBlock",
+    ),
+    "encoder_decoder": ("EncoderDecoderLM",),
+    "feed_forward": (
+        "FeedForward",
+        "GatedFeedForward",
+    ),
+    "kernels": (
+        "AttentionKernel",
+        "MatmulAttention",
+        "SdpaAttention",
+    ),
     "lora": ("LoraWeights",),
-    "norm": ("RMSNorm",),
-    "rotary": ("apply_rotary", "rotary_table"),
+    "moe": ("MixtureOfExperts",),
+    "norm": (
+        "GroupNorm",
+        "LayerNorm",
+        "RMSNorm",
+        "build_norm",
+    ),
+    "patches": ("PatchEmbedding",),
+    "positions": (
+        "RelativePositionBias",
+        "TimestepEmbedding",
+        "alibi_bias",
+        "sinusoidal_embedding",
+    ),
+    "rotary": (
+        "apply_rotary",
+        "rotary_table",
+    ),
+    "rotary_scaling": (
+        "llama3_scaling",
+        "ntk_scaling",
+        "yarn_scaling",
+    ),
+    "unet": (
+        "AttentionBlock2D",
+        "Downsample2D",
+        "ResidualBlock2D",
+        "Upsample2D",
+    ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -6,12 +6,23 @@ import math
 from dataclasses import dataclass
 
 ACTIVATIONS = {
+    "elu": ("elu", {}),
     "gelu": ("gelu", {}),
+    "gelu_quick": ("quick_gelu", {}),
     "gelu_tanh": ("gelu", {"approximate": "tanh"}),
+    "hard_swish": ("hardswish", {}),
+    "leaky_relu": ("leaky_relu", {}),
+    "mish": ("mish", {}),
     "relu": ("relu", {}),
+    "relu6": ("relu6", {}),
+    "relu_squared": ("squared_relu", {}),
+    "sigmoid": ("sigmoid", {}),
     "silu": ("silu", {}),
+    "softplus": ("softplus", {}),
+    "tanh": ("tanh", {}),
 }
-"""Name of an activation -> function in ``torch.nn.functional`` and its keyword arguments."""
+"""Name of an activation -> function of :mod:`edgegen_layers.activations` or ``torch.nn.functional``, and its keyword
+arguments. In a gated feed-forward layer ``silu`` makes SwiGLU, ``gelu`` GeGLU, ``relu`` ReGLU, ``sigmoid`` GLU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +30,25 @@ class NormalizationConfig:
     """A normalization over the last axis.
 
     Attributes:
-        kind: ``rms`` (Zhang and Sennrich, 2019) or ``layer`` (Ba et al., 2016), which has a bias.
+        kind: ``rms`` (Zhang and Sennrich, 2019), or ``layer`` (Ba et al., 2016).
         epsilon: added to the mean square, or to the variance.
+        with_scale: whether there is a learned scale.
+        scale_shift: added to the learned scale: 1 where that is stored around zero ("zero-centred"). A weight map
+            can add it instead (``edgegen.checkpoints.weight_map.offset``), which costs nothing at run time.
+        with_bias: whether a ``layer`` normalization with a scale has a learned bias too.
     """
 
     kind: str = "rms"
     epsilon: float = 1e-5
+    with_scale: bool = True
+    scale_shift: float = 0.0
+    with_bias: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ("rms", "layer"):
             raise ValueError(f"no normalization {self.kind!r}; expected rms or layer")
+        if self.scale_shift and not self.with_scale:
+            raise ValueError("scale_shift is added to a learned scale, which with_scale=False leaves out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +76,20 @@ RotaryScaling = LinearScaling | FrequencyScaling
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
-    """Grouped-query attention with rotary positions.
+    """Grouped-query attention, with rotary positions unless told otherwise.
 
     Attributes:
         num_heads: query heads, N.
         num_query_groups: key/value heads, KH; divides ``num_heads``. 1 is multi-query attention.
         head_dim: H; even, since rotary embedding turns pairs of channels.
         rotary_base: the base of the rotary frequencies (Su et al., 2021).
-        rotary_percentage: share of each head's channels that are rotated; the rest carry no position.
+        rotary_percentage: share of each head's channels that are rotated; the rest carry no position. 0 for none.
         rotary_scaling: how frequencies are stretched for long contexts.
+        rotary_interleaved: whether channels ``2j`` and ``2j + 1`` are turned together (GPT-J's form) rather than ``j``
+            and the one half a head away (Llama's).
+        alibi: whether scores fall with distance, see :func:`~edgegen_layers.positions.alibi_bias`.
+        qkv_fused: whether queries, keys and values come from one projection, in that order: one product instead of
+            three, whose input is quantized once. A weight map stacks or reorders what a checkpoint has.
         qkv_use_bias: whether the input projections have a bias.
         output_proj_use_bias: whether the output projection has one.
         scale: what scores are multiplied by; None for ``1 / sqrt(head_dim)``.
@@ -79,6 +104,9 @@ class AttentionConfig:
     rotary_base: float = 10_000.0
     rotary_percentage: float = 1.0
     rotary_scaling: RotaryScaling | None = None
+    rotary_interleaved: bool = False
+    alibi: bool = False
+    qkv_fused: bool = True
     qkv_use_bias: bool = False
     output_proj_use_bias: bool = False
     scale: float | None = None
@@ -103,28 +131,46 @@ class AttentionConfig:
         return 1 / math.sqrt(self.head_dim) if self.scale is None else self.scale
 
     @property
+    def query_rows(self) -> int:
+        """Rows of the queries' projection."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def group_rows(self) -> int:
+        """Rows of the keys' projection, and of the values'."""
+        return self.num_query_groups * self.head_dim
+
+    @property
     def qkv_rows(self) -> int:
         """Rows of the fused projection: queries, then keys, then values."""
-        return (self.num_heads + 2 * self.num_query_groups) * self.head_dim
+        return self.query_rows + 2 * self.group_rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForwardConfig:
-    """Feed-forward: gated, ``down(activation(gate(x)) * up(x))`` (Shazeer, 2020), or plain.
+    """Feed-forward: gated, ``down(activation(gate(x)) * up(x))`` (Shazeer, 2020), or plain; one, or a mixture.
 
     Attributes:
-        intermediate_size: width between the two projections, F.
+        intermediate_size: width between the two projections, F; of each expert.
         activation: a key of :data:`ACTIVATIONS`.
         gated: False for ``down(activation(up(x)))``.
         use_bias: whether the projections have a bias.
+        num_experts: how many such layers there are; None for one that takes every token.
+        num_experts_per_token: how many of them a token goes to.
+        normalize_expert_weights: whether the weights of a token's experts sum to 1.
     """
 
     intermediate_size: int
     activation: str = "silu"
     gated: bool = True
     use_bias: bool = False
+    num_experts: int | None = None
+    num_experts_per_token: int = 1
+    normalize_expert_weights: bool = True
 
     def __post_init__(self) -> None:
+        if self.num_experts is not None and not 1 <= self.num_experts_per_token <= self.num_experts:
+            raise ValueError(f"{self.num_experts_per_token} of {self.num_experts} experts for each token")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"no activation {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
 
@@ -141,6 +187,8 @@ class TransformerBlockConfig:
         post_attention_norm_config: normalization of attention's output before it is added; None for none.
         post_ff_norm_config: likewise of feed-forward's.
         parallel_residual: feed-forward reads what attention reads, normalized once, and both are added to it.
+        cross_attn_config: attention to an encoder's output, between the other two; None for none. It has no positions.
+        pre_cross_attention_norm_config: normalization of its input.
     """
 
     attn_config: AttentionConfig
@@ -150,6 +198,48 @@ class TransformerBlockConfig:
     post_attention_norm_config: NormalizationConfig | None = None
     post_ff_norm_config: NormalizationConfig | None = None
     parallel_residual: bool = False
+    cross_attn_config: AttentionConfig | None = None
+    pre_cross_attention_norm_config: NormalizationConfig = NormalizationConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativePositionConfig:
+    """Learned biases of scores by distance; see :class:`~edgegen_layers.positions.RelativePositionBias`."""
+
+    num_buckets: int = 32
+    max_distance: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """An encoder: a text, all of it at once, to one vector for each token.
+
+    Attributes:
+        vocab_size: V.
+        num_layers: L.
+        max_seq_len: longest text, in tokens.
+        embedding_dim: D.
+        block_config: of every block. Its attention sees everything.
+        post_norm: whether a block normalizes after it adds to the residual stream, as the original transformer and
+            BERT do, rather than what attention and feed-forward take.
+        embedding_norm_config: normalization of the embeddings; None for none.
+        final_norm_config: normalization of the result; None for none.
+        learned_positions: whether there is a table of positions, added to the embeddings.
+        token_types: rows of a table of kinds of tokens, added likewise; 0 for none.
+        relative_position: biases of scores, shared by all blocks; None for none.
+    """
+
+    vocab_size: int
+    num_layers: int
+    max_seq_len: int
+    embedding_dim: int
+    block_config: TransformerBlockConfig
+    post_norm: bool = False
+    embedding_norm_config: NormalizationConfig | None = None
+    final_norm_config: NormalizationConfig | None = None
+    learned_positions: bool = False
+    token_types: int = 0
+    relative_position: RelativePositionConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +257,10 @@ class ModelConfig:
         lm_head_use_bias: whether the head has a bias.
         embedding_scale: what embeddings are multiplied by.
         final_logit_softcap: logits are squashed as scores are, see :class:`AttentionConfig`.
+        logit_scale: what the head's input is multiplied by.
+        learned_positions: whether there is a table of positions, added to the embeddings.
+        embedding_norm_config: normalization of the embeddings; None for none.
+        relative_position: biases of scores, shared by all blocks; None for none.
     """
 
     vocab_size: int
@@ -179,6 +273,10 @@ class ModelConfig:
     lm_head_use_bias: bool = False
     embedding_scale: float | None = None
     final_logit_softcap: float | None = None
+    logit_scale: float | None = None
+    learned_positions: bool = False
+    embedding_norm_config: NormalizationConfig | None = None
+    relative_position: RelativePositionConfig | None = None
 
     def __post_init__(self) -> None:
         if len(self.blocks) != self.num_layers:

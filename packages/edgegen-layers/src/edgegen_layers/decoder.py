@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import torch
@@ -11,18 +11,36 @@ from torch import nn
 
 from edgegen.tflite.naming import decode_name, prefill_name, verify_name
 from edgegen.tracing import Repeated, Signature
-from edgegen_layers.attention import CausalSelfAttention, Place
+from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
 from edgegen_layers.feed_forward import build_feed_forward
 from edgegen_layers.kernels import AttentionKernel, MatmulAttention, causal_hidden, softcap
 from edgegen_layers.lora import AttentionLora, LoraWeights
 from edgegen_layers.norm import build_norm
+from edgegen_layers.positions import RelativePositionBias, alibi_bias
 from edgegen_layers.rotary import rotary_table
 
 
+class Memory(NamedTuple):
+    """What a decoder knows of another text: keys and values of every block's cross attention, and what to leave out.
+
+    Attributes:
+        k: for each block ``[1, S, KH, H]``.
+        v: likewise.
+        mask: ``[1, 1, 1, S]``, added to scores.
+    """
+
+    k: list[torch.Tensor]
+    v: list[torch.Tensor]
+    mask: torch.Tensor
+
+
 class TransformerBlock(Repeated):
-    """Attention and feed-forward, each normalized first and added to the residual stream."""
+    """Attention and feed-forward, each normalized first and added to the residual stream.
+
+    Between the two, in a block that is configured for it, attention to another text.
+    """
 
     def __init__(self, dim: int, config: TransformerBlockConfig, kernel: AttentionKernel) -> None:
         super().__init__()
@@ -30,6 +48,9 @@ class TransformerBlock(Repeated):
         self.structure_key = (dim, config, kernel)
         self.attention_norm = build_norm(dim, config.pre_attention_norm_config)
         self.attention = CausalSelfAttention(dim, config.attn_config, kernel)
+        if config.cross_attn_config is not None:
+            self.cross_attention_norm = build_norm(dim, config.pre_cross_attention_norm_config)
+            self.cross_attention = CrossAttention(dim, config.cross_attn_config, memory_dim=dim)
         if not config.parallel_residual:
             self.feed_forward_norm = build_norm(dim, config.pre_ff_norm_config)
         self.feed_forward = build_feed_forward(dim, config.ff_config)
@@ -49,7 +70,9 @@ class TransformerBlock(Repeated):
         keys: torch.Tensor,
         values: torch.Tensor,
         lora: AttentionLora | None = None,
+        memory: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``memory``: keys, values and mask of the other text."""
         normalized = self.attention_norm(x)
         attended, keys, values = self.attention(normalized, place, keys, values, lora)
         if self.config.post_attention_norm_config is not None:
@@ -57,6 +80,8 @@ class TransformerBlock(Repeated):
         if self.config.parallel_residual:
             return x + attended + self.feed_forward(normalized), keys, values
         x = x + attended
+        if memory is not None:
+            x = x + self.cross_attention(self.cross_attention_norm(x), *memory)
         forwarded = self.feed_forward(self.feed_forward_norm(x))
         if self.config.post_ff_norm_config is not None:
             forwarded = self.post_feed_forward_norm(forwarded)
@@ -69,14 +94,26 @@ class DecoderLM(nn.Module):
     Args:
         config: sizes.
         kernel: how to attend; default: :class:`MatmulAttention`.
+        embedding: a table of tokens that is shared with another part of a model; default: one of its own.
     """
 
-    def __init__(self, config: ModelConfig, kernel: AttentionKernel | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, kernel: AttentionKernel | None = None, embedding: nn.Embedding | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.kernel = kernel or MatmulAttention()
         dim = config.embedding_dim
-        self.embedding = nn.Embedding(config.vocab_size, dim)
+        self.embedding = nn.Embedding(config.vocab_size, dim) if embedding is None else embedding
+        if config.learned_positions:
+            self.positions = nn.Embedding(config.max_seq_len, dim)
+        if config.embedding_norm_config is not None:
+            self.embedding_norm = build_norm(dim, config.embedding_norm_config)
+        if config.relative_position is not None:
+            relative, heads = config.relative_position, config.blocks[0].attn_config.num_heads
+            self.relative_position = RelativePositionBias(
+                relative.num_buckets, relative.max_distance, heads, bidirectional=False
+            )
         self.blocks = nn.ModuleList(TransformerBlock(dim, block, self.kernel) for block in config.blocks)
         self.final_norm = build_norm(dim, config.final_norm_config)
         self.lm_head = nn.Linear(dim, config.vocab_size, bias=config.lm_head_use_bias)
@@ -90,6 +127,7 @@ class DecoderLM(nn.Module):
         kv_cache: KVCache,
         lora_atten: LoraWeights | None = None,
         *,
+        memory: Memory | None = None,
         logits: bool = True,
     ) -> dict[str, torch.Tensor | KVCache]:
         """Run T tokens.
@@ -99,6 +137,7 @@ class DecoderLM(nn.Module):
             input_pos: ``[T]`` int32, consecutive: positions of the tokens, and the cache slots that they go to.
             kv_cache: keys and values of all earlier positions.
             lora_atten: an adapter of attention; default: none.
+            memory: another text, where the blocks attend to one.
             logits: whether to compute them; prefill does without.
 
         Returns:
@@ -108,27 +147,51 @@ class DecoderLM(nn.Module):
         x = self.embedding(tokens)  # [1, T, D]
         if self.config.embedding_scale is not None:
             x = x * self.config.embedding_scale
+        if self.config.learned_positions:
+            x = x + self.positions(input_pos)
+        if self.config.embedding_norm_config is not None:
+            x = self.embedding_norm(x)
         updated = KVCache([], [])
         for index, (block, config) in enumerate(zip(self.blocks, self.config.blocks, strict=True)):
-            lora = () if lora_atten is None else (lora_atten.block(index),)
-            x, keys, values = block(x, places[config.attn_config], kv_cache.k[index], kv_cache.v[index], *lora)
+            extra: dict[str, Any] = {}
+            if lora_atten is not None:
+                extra["lora"] = lora_atten.block(index)
+            if memory is not None:
+                extra["memory"] = (memory.k[index], memory.v[index], memory.mask)
+            x, keys, values = block(x, places[config.attn_config], kv_cache.k[index], kv_cache.v[index], **extra)
             updated.k.append(keys)
             updated.v.append(values)
         if not logits:
             return {"kv_cache": updated}
-        scores = self.lm_head(self.final_norm(x))
+        x = self.final_norm(x)
+        if self.config.logit_scale is not None:
+            x = x * self.config.logit_scale
+        scores = self.lm_head(x)
         return {"kv_cache": updated, "logits": softcap(scores, self.config.final_logit_softcap)}
 
     def _places(self, input_pos: torch.Tensor, slots: int) -> dict[AttentionConfig, Place]:
         """One for each kind of attention among the blocks."""
-        return {
-            config: Place(
-                rotary_table(input_pos, config.rotary_dim, config.rotary_base, config.rotary_scaling),
-                self.kernel.mask(causal_hidden(input_pos, slots, config.sliding_window), config),
-                input_pos[:1],
+        kinds = dict.fromkeys(block.attn_config for block in self.config.blocks)
+        return {config: self._place(config, input_pos, slots) for config in kinds}
+
+    def _place(self, config: AttentionConfig, input_pos: torch.Tensor, slots: int) -> Place:
+        rotary, bias = None, None
+        if config.rotary_dim:
+            rotary = rotary_table(
+                input_pos,
+                config.rotary_dim,
+                config.rotary_base,
+                config.rotary_scaling,
+                interleaved=config.rotary_interleaved,
             )
-            for config in dict.fromkeys(block.attn_config for block in self.config.blocks)
-        }
+        every_slot = torch.arange(slots, dtype=torch.int32, device=input_pos.device)
+        if config.alibi:
+            bias = alibi_bias(input_pos, every_slot, config.num_heads)
+        if self.config.relative_position is not None:
+            learned = self.relative_position(input_pos, every_slot)
+            bias = learned if bias is None else bias + learned
+        hidden = causal_hidden(input_pos, slots, config.sliding_window)
+        return Place(rotary, self.kernel.mask(hidden, config, bias), input_pos[:1])
 
     def new_cache(self, length: int, device: str | torch.device | None = None) -> KVCache:
         """An empty cache with ``length`` slots, on ``device`` (default: the model's)."""
@@ -150,11 +213,11 @@ class DecoderLM(nn.Module):
         """For each block: projection -> the parameter that holds it and its rows there; of one parameter, in order."""
         result = []
         for index, block in enumerate(self.config.blocks):
-            attention = block.attn_config
-            queries, groups = (n * attention.head_dim for n in (attention.num_heads, attention.num_query_groups))
-            fused, output = (f"blocks.{index}.attention.{name}.weight" for name in ("qkv", "output"))
-            rows = {"q": (fused, queries), "k": (fused, groups), "v": (fused, groups)}
-            result.append({**rows, "o": (output, self.config.embedding_dim)})
+            attention, prefix = block.attn_config, f"blocks.{index}.attention."
+            names = ("qkv",) * 3 if attention.qkv_fused else ("query", "key", "value")
+            rows = (attention.query_rows, attention.group_rows, attention.group_rows)
+            parts = zip("qkvo", (*names, "output"), (*rows, self.config.embedding_dim), strict=True)
+            result.append({part: (f"{prefix}{name}.weight", count) for part, name, count in parts})
         return result
 
     def signatures(

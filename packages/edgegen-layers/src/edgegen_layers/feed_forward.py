@@ -5,19 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgegen_layers.config import ACTIVATIONS, FeedForwardConfig
-
-
-class Activation(nn.Module):
-    """An activation by its name in :data:`~edgegen_layers.config.ACTIVATIONS`."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        function, self.options = ACTIVATIONS[name]
-        self.function = getattr(nn.functional, function)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x, **self.options)  # type: ignore[no-any-return]
+from edgegen_layers.activations import Activation
+from edgegen_layers.config import FeedForwardConfig
+from edgegen_layers.moe import MixtureOfExperts
 
 
 class GatedFeedForward(nn.Module):
@@ -52,4 +42,6 @@ class FeedForward(nn.Module):
 
 def build_feed_forward(dim: int, config: FeedForwardConfig) -> nn.Module:
     """The feed-forward layer that ``config`` describes."""
+    if config.num_experts is not None:
+        return MixtureOfExperts(dim, config)
     return GatedFeedForward(dim, config) if config.gated else FeedForward(dim, config)

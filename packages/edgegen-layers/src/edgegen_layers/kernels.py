@@ -30,8 +30,14 @@ class AttentionKernel(Protocol):
         """S, read off the cached keys."""
         ...
 
-    def mask(self, hidden: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
-        """From ``hidden [T, S]`` (1 where a slot is hidden, else 0), whatever :meth:`attend` takes; made once."""
+    def mask(self, hidden: torch.Tensor, config: AttentionConfig, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Whatever :meth:`attend` takes as its mask; made once for all blocks alike.
+
+        Args:
+            hidden: ``[T, S]``, 1 where a slot is hidden, else 0.
+            config: of the attention.
+            bias: ``[N, T, S]``, added to scores besides.
+        """
         ...
 
     def attend(
@@ -66,9 +72,11 @@ class MatmulAttention:
     def cache_length(self, keys: torch.Tensor) -> int:
         return keys.shape[2]
 
-    def mask(self, hidden: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+    def mask(self, hidden: torch.Tensor, config: AttentionConfig, bias: torch.Tensor | None = None) -> torch.Tensor:
         group = config.num_heads // config.num_query_groups
-        return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
+        if bias is None:
+            return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
+        return (bias + hidden * MASKED).reshape(1, config.num_query_groups, -1, hidden.shape[1])  # [1, KH, G*T, S]
 
     def attend(
         self,
@@ -100,7 +108,7 @@ def softcap(x: torch.Tensor, cap: float | None) -> torch.Tensor:
 def sdpa(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, *, scale: float, logit_cap: float | None
 ) -> torch.Tensor:
-    """``q [B, T, N, H]``, ``k`` and ``v [B, S, KH, H]``, ``mask [1, 1, T, S]`` (added) ``-> [B, T, N, H]``."""
+    """``q [B, T, N, H]``, ``k`` and ``v [B, S, KH, H]``, ``mask [B, 1 or N, T, S]`` (added) ``-> [B, T, N, H]``."""
     batch, length, heads, dim = q.shape
     groups = k.shape[2]
     grouped = q.transpose(1, 2).reshape(batch, groups, -1, dim)  # [B, KH, G*T, H]
@@ -124,8 +132,9 @@ class SdpaAttention:
     def cache_length(self, keys: torch.Tensor) -> int:
         return keys.shape[1]
 
-    def mask(self, hidden: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
-        return (hidden * MASKED)[None, None]  # [1, 1, T, S]
+    def mask(self, hidden: torch.Tensor, config: AttentionConfig, bias: torch.Tensor | None = None) -> torch.Tensor:
+        mask = (hidden * MASKED)[None, None]  # [1, 1, T, S]
+        return mask if bias is None else mask + bias  # [1, N, T, S]
 
     def attend(
         self,

@@ -10,7 +10,6 @@ llama.cpp's ``gguf-py/gguf/constants.py``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +30,7 @@ from edgegen_layers.config import (
     TransformerBlockConfig,
 )
 from edgegen_layers.decoder import DecoderLM
+from edgegen_layers.rotary_scaling import llama3_scaling, yarn_scaling
 
 Traits = Mapping[str, Any]
 """Fields of :class:`Size` that an architecture's name implies and its configuration file does not state."""
@@ -83,28 +83,6 @@ class Size:
             final_norm_config=norm,
             tie_embeddings=self.tied,
         )
-
-
-def llama3_scaling(
-    head_dim: int, base: float, *, factor: float, low: float = 1.0, high: float = 4.0, original: int = 8192
-) -> FrequencyScaling:
-    """Llama 3.1's: slow frequencies divided by ``factor``, fast ones kept, those between interpolated.
-
-    Args:
-        head_dim: H.
-        base: of the rotary frequencies.
-        factor: by which slow ones are divided.
-        low: turns in the original context below which a frequency counts as slow.
-        high: turns above which it counts as fast.
-        original: the context before it was extended, in tokens.
-    """
-
-    def divisor(channel: int) -> float:
-        turns = original / (2 * math.pi * math.pow(base, channel / head_dim))
-        kept = min(max((turns - low) / (high - low), 0.0), 1.0)
-        return 1 / (kept + (1 - kept) / factor)
-
-    return FrequencyScaling(factors=tuple(divisor(channel) for channel in range(0, head_dim, 2)))
 
 
 def build(config: ModelConfig, *, layers: Mapping[str, str]) -> DecoderLM:
@@ -175,10 +153,19 @@ def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int
             high=rope["high_freq_factor"],
             original=rope["original_max_position_embeddings"],
         )
+    if kind == "yarn" and not {"mscale", "mscale_all_dim"} & rope.keys():
+        names = {"beta_fast", "beta_slow", "attention_factor", "truncate"}
+        return yarn_scaling(
+            head_dim,
+            base,
+            factor=rope["factor"],
+            original=rope.get("original_max_position_embeddings") or checkpoint.config["max_position_embeddings"],
+            **{name: rope[name] for name in names & rope.keys() if rope[name] is not None},
+        )
     raise CheckpointError(
         f"rotary scaling {kind!r} of {checkpoint.path} is not known",
         code="EG207",
-        hint="it knows default, linear and llama3",
+        hint="it knows default, linear, llama3 and yarn",
     )
 
 

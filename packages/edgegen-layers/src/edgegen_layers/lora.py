@@ -87,5 +87,5 @@ class LoraWeights(NamedTuple):
 
 def _sizes(dim: int, config: AttentionConfig) -> list[tuple[int, int]]:
     """Inputs and outputs of the projections for q, k, v and o."""
-    queries, groups = config.num_heads * config.head_dim, config.num_query_groups * config.head_dim
+    queries, groups = config.query_rows, config.group_rows
     return [(dim, queries), (dim, groups), (dim, groups), (queries, dim)]

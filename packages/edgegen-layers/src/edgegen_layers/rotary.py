@@ -1,4 +1,8 @@
-"""Rotary position embedding (Su et al., 2021, https://arxiv.org/abs/2104.09864), in the half-rotated form of Llama."""
+"""Rotary position embedding (Su et al., 2021, https://arxiv.org/abs/2104.09864).
+
+In the half-rotated form of Llama, where channel ``j`` of a head is turned together with the one half a head away, or in
+the interleaved form of GPT-J, where neighbours are turned together.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,12 @@ RotaryTable = tuple[torch.Tensor, torch.Tensor]
 
 
 def rotary_table(
-    positions: torch.Tensor, rotary_dim: int, base: float, scaling: RotaryScaling | None = None
+    positions: torch.Tensor,
+    rotary_dim: int,
+    base: float,
+    scaling: RotaryScaling | None = None,
+    *,
+    interleaved: bool = False,
 ) -> RotaryTable:
     """Cosines and signed sines for :func:`apply_rotary`, each ``[1, T, 1, R]``.
 
@@ -19,6 +28,7 @@ def rotary_table(
         rotary_dim: R, the channels of a head that are rotated; even.
         base: frequencies fall from 1 to ``1 / base``.
         scaling: how they are stretched.
+        interleaved: for :func:`apply_rotary` with the same.
     """
     exponent = torch.arange(0, rotary_dim, 2, device=positions.device, dtype=torch.float32) / rotary_dim
     frequencies, amplitude = _scaled(1.0 / base**exponent, scaling)  # [R/2]
@@ -26,18 +36,25 @@ def rotary_table(
     cos, sin = angles.cos(), angles.sin()
     if amplitude != 1.0:
         cos, sin = cos * amplitude, sin * amplitude
-    # The rotation negates one half; the sign sits in the table, so that applying it takes no negation.
+    # The rotation negates one of each pair; the sign sits in the table, so that applying it takes no negation.
+    if interleaved:
+        return _heads(torch.stack([cos, cos], dim=-1).flatten(1)), _heads(torch.stack([-sin, sin], dim=-1).flatten(1))
     return _heads(torch.cat([cos, cos], dim=-1)), _heads(torch.cat([-sin, sin], dim=-1))
 
 
-def apply_rotary(x: torch.Tensor, table: RotaryTable) -> torch.Tensor:
+def apply_rotary(x: torch.Tensor, table: RotaryTable, *, interleaved: bool = False) -> torch.Tensor:
     """Rotate the first R channels of every head of ``x [B, T, N, H]`` by its position."""
     cos, sin = table
     rotary_dim = cos.shape[-1]
     if rotary_dim < x.shape[-1]:
-        return torch.cat([apply_rotary(x[..., :rotary_dim], table), x[..., rotary_dim:]], dim=-1)
-    half = rotary_dim // 2
-    swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
+        rotated = apply_rotary(x[..., :rotary_dim], table, interleaved=interleaved)
+        return torch.cat([rotated, x[..., rotary_dim:]], dim=-1)
+    if interleaved:
+        pairs = x.reshape(*x.shape[:-1], rotary_dim // 2, 2)  # [B, T, N, R/2, 2]
+        swapped = torch.cat([pairs[..., 1:], pairs[..., :1]], dim=-1).flatten(-2)
+    else:
+        half = rotary_dim // 2
+        swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
     return x * cos + swapped * sin
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgegen.checkpoints import Checkpoint
 from edgegen_layers.config import ModelConfig
-from edgegen_layers.llama_like import Size, llama3_scaling, read_size
+from edgegen_layers.llama_like import Size, read_size
+from edgegen_layers.rotary_scaling import llama3_scaling
 
 _SMOLLM2_135M = Size(
     layers=30, dim=576, heads=9, groups=3, hidden=1536, context=8192, vocab=49_152, rotary_base=100_000.0, tied=True

@@ -145,6 +145,25 @@ def interleaved_to_half_rotary(heads: int, head_dim: int) -> Indices:
     return np.arange(heads * head_dim).reshape(heads, head_dim // 2, 2).swapaxes(1, 2).reshape(-1)
 
 
+def interleaved_qkv(heads: int, groups: int, head_dim: int) -> Indices:
+    """Row order that takes a fused projection apart whose rows go group by group.
+
+    GPT-NeoX, BLOOM and Falcon store, for each key/value head, its queries' rows, then its key's, then its value's. The
+    result has all queries, then all keys, then all values.
+
+    Args:
+        heads: query heads.
+        groups: key/value heads; as many as heads where each head has its own.
+        head_dim: rows of a head.
+
+    Returns:
+        ``(heads + 2 * groups) * head_dim`` indices for :func:`permute_rows`.
+    """
+    each = heads // groups
+    stored = np.arange((heads + 2 * groups) * head_dim).reshape(groups, each + 2, head_dim)
+    return np.concatenate([stored[:, part].reshape(-1) for part in (slice(each), each, each + 1)])
+
+
 # --- the map ------------------------------------------------------------------------------------------------
 
 

@@ -406,14 +406,24 @@ def _options(table: str, options: Mapping[str, Any]) -> Any:
 def _flexbuffer(attributes: Mapping[str, Any]) -> bytes:
     """A composite's attributes. Floats take 4 bytes: XNNPACK reads them through a ``const float *``."""
     builder = flexbuffers.Builder()
-    with builder.Map():
-        for key in sorted(attributes):
-            builder.Key(key)
-            if isinstance(attributes[key], float):
-                builder.Float(attributes[key], 4)
-            else:
-                builder.Add(attributes[key])
+    _add_attribute(builder, attributes)
     return bytes(builder.Finish())
+
+
+def _add_attribute(builder: Any, value: Any) -> None:
+    if isinstance(value, Mapping):
+        with builder.Map():
+            for key in sorted(value):
+                builder.Key(key)
+                _add_attribute(builder, value[key])
+    elif isinstance(value, list | tuple):
+        with builder.Vector():
+            for item in value:
+                _add_attribute(builder, item)
+    elif isinstance(value, float):
+        builder.Float(value, 4)
+    else:
+        builder.Add(value)
 
 
 def _int32(numbers: Any) -> Any:

@@ -12,7 +12,7 @@ the first really runs), then under ``torch.export`` the same calls are answered 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class Region:
         key: regions with equal keys have equal bodies, but for the parameters' names.
         module: the repeated module; None for a composite.
         composite: the composite's name; None for a repeated module.
-        attributes: what the composite's operator states (numbers, strings, booleans).
+        attributes: what the composite's operator states.
     """
 
     body: Callable[..., Any]
@@ -180,12 +180,17 @@ def _blank(leaf: Any) -> Any:
     return torch.zeros_like(leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
-def composite(name: str, attributes: Collection[str] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
+Attributes = Collection[str] | Callable[..., Mapping[str, Any]]
+"""Keyword arguments that a composite's operator states; or a function of all arguments that says what it states."""
+
+
+def composite(name: str, attributes: Attributes = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a composite: one operator of that name in the file, the function's code as its fallback.
 
     Args:
         name: as delegates know it, ``vendor.name``.
-        attributes: keyword arguments of the function that the operator states as attributes.
+        attributes: keyword arguments of the function that the operator states as attributes; or a function of the
+            same arguments, where a delegate expects others. Values are numbers, strings, booleans, lists, mappings.
 
     The function takes tensors by position, returns a tensor or several, and must not depend on anything but its
     arguments. Parameters go in as arguments. Switched off, it is as if the decorator were not there.
@@ -199,7 +204,10 @@ def composite(name: str, attributes: Collection[str] = ()) -> Callable[[Callable
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            stated = {key: kwargs[key] for key in attributes if kwargs.get(key) is not None}
+            if callable(attributes):
+                stated = dict(attributes(*args, **kwargs))
+            else:
+                stated = {key: kwargs[key] for key in attributes if kwargs.get(key) is not None}
             key = (function.__module__, function.__qualname__)
             return cast(R, enter(Region(function, key, composite=name, attributes=stated), args, kwargs))
 
