@@ -30,7 +30,9 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 16}
 REFERENCES = {
+    "yarn frequencies": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=YARN)),
     "llama 3.1 frequencies": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=LLAMA3)),
     "linear frequencies": lambda: LlamaForCausalLM(
         LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0})
@@ -52,7 +54,7 @@ def test_logits_are_the_references(name, tmp_path):
 
 
 def test_another_scaling_of_frequencies_is_refused(tmp_path):
-    yarn = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 2.0}
-    LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=yarn)).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="yarn"):
+    dynamic = {"rope_type": "dynamic", "rope_theta": 500.0, "factor": 2.0}
+    LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=dynamic)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="dynamic"):
         read_config(open_checkpoint(tmp_path))
