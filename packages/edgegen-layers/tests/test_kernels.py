@@ -26,11 +26,10 @@ def attend(name: str, q, k, v, start: int, history=None):
     kernel = KERNELS[name]()
     keys, values = (torch.zeros(shape) for shape in kernel.cache_shapes(CONFIG, SLOTS))
     if history is not None:
-        everything = causal_hidden(torch.arange(start), SLOTS)
-        mask = kernel.mask(everything, CONFIG)
+        mask = kernel.mask(torch.arange(start), SLOTS, CONFIG)
         queries = torch.zeros(1, start, CONFIG.num_heads, CONFIG.head_dim)
         _, keys, values = kernel.attend(queries, *history, keys, values, torch.tensor([0]), mask, CONFIG)
-    mask = kernel.mask(causal_hidden(torch.arange(start, start + q.shape[1]), SLOTS), CONFIG)
+    mask = kernel.mask(torch.arange(start, start + q.shape[1]), SLOTS, CONFIG)
     return kernel.attend(q, k, v, keys, values, torch.tensor([start]), mask, CONFIG)
 
 

@@ -34,6 +34,12 @@ def check(job: Job, report: Reporter) -> None:
         UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads, or adapters would have a rank that it
             does not take.
     """
+    if job.rewindable is not None:
+        raise UnsupportedError(
+            "LiteRT-LM keeps the whole text in every block's cache",
+            code="EG821",
+            hint="leave out --layer attention=ring",
+        )
     if job.lora is not None:
         check_rank(job.lora.rank)
     for warning in _prompts(job).warnings:

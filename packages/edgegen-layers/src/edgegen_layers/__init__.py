@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgegen_layers.norm import GroupNorm, LayerNorm, RMSNorm, build_norm
     from edgegen_layers.patches import PatchEmbedding
     from edgegen_layers.positions import RelativePositionBias, TimestepEmbedding, alibi_bias, sinusoidal_embedding
+    from edgegen_layers.ring import RingAttention
     from edgegen_layers.rotary import apply_rotary, rotary_table
     from edgegen_layers.rotary_scaling import llama3_scaling, ntk_scaling, yarn_scaling
     from edgegen_layers.unet import AttentionBlock2D, Downsample2D, ResidualBlock2D, Upsample2D
@@ -67,6 +68,7 @@ __all__ = [
     "RelativePositionBias",
     "RelativePositionConfig",
     "ResidualBlock2D",
+    "RingAttention",
     "SdpaAttention",
     "SelfAttention",
     "TimestepEmbedding",
@@ -138,6 +140,7 @@ _MODULES = {
         "alibi_bias",
         "sinusoidal_embedding",
     ),
+    "ring": ("RingAttention",),
     "rotary": (
         "apply_rotary",
         "rotary_table",

@@ -15,7 +15,7 @@ from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
 from edgegen_layers.feed_forward import build_feed_forward
-from edgegen_layers.kernels import AttentionKernel, MatmulAttention, causal_hidden, softcap
+from edgegen_layers.kernels import AttentionKernel, MatmulAttention, softcap
 from edgegen_layers.lora import AttentionLora, LoraWeights
 from edgegen_layers.norm import build_norm
 from edgegen_layers.positions import RelativePositionBias, alibi_bias
@@ -143,7 +143,7 @@ class DecoderLM(nn.Module):
         Returns:
             ``kv_cache``, updated, and ``logits [1, T, V]`` if asked for.
         """
-        places = self._places(input_pos, self.kernel.cache_length(kv_cache.k[0]))
+        places = self._places(input_pos, kv_cache)
         x = self.embedding(tokens)  # [1, T, D]
         if self.config.embedding_scale is not None:
             x = x * self.config.embedding_scale
@@ -169,10 +169,12 @@ class DecoderLM(nn.Module):
         scores = self.lm_head(x)
         return {"kv_cache": updated, "logits": softcap(scores, self.config.final_logit_softcap)}
 
-    def _places(self, input_pos: torch.Tensor, slots: int) -> dict[AttentionConfig, Place]:
+    def _places(self, input_pos: torch.Tensor, kv_cache: KVCache) -> dict[AttentionConfig, Place]:
         """One for each kind of attention among the blocks."""
-        kinds = dict.fromkeys(block.attn_config for block in self.config.blocks)
-        return {config: self._place(config, input_pos, slots) for config in kinds}
+        kinds = {block.attn_config: keys for block, keys in zip(self.config.blocks, kv_cache.k, strict=True)}
+        return {
+            config: self._place(config, input_pos, self.kernel.cache_length(keys)) for config, keys in kinds.items()
+        }
 
     def _place(self, config: AttentionConfig, input_pos: torch.Tensor, slots: int) -> Place:
         rotary, bias = None, None
@@ -190,8 +192,7 @@ class DecoderLM(nn.Module):
         if self.config.relative_position is not None:
             learned = self.relative_position(input_pos, every_slot)
             bias = learned if bias is None else bias + learned
-        hidden = causal_hidden(input_pos, slots, config.sliding_window)
-        return Place(rotary, self.kernel.mask(hidden, config, bias), input_pos[:1])
+        return Place(rotary, self.kernel.mask(input_pos, slots, config, bias), input_pos[:1])
 
     def new_cache(self, length: int, device: str | torch.device | None = None) -> KVCache:
         """An empty cache with ``length`` slots, on ``device`` (default: the model's)."""
@@ -219,6 +220,11 @@ class DecoderLM(nn.Module):
             parts = zip("qkvo", (*names, "output"), (*rows, self.config.embedding_dim), strict=True)
             result.append({part: (f"{prefix}{name}.weight", count) for part, name, count in parts})
         return result
+
+    def rewindable(self, cache_length: int) -> int | None:
+        """How many of the tokens read last a cache of this length lets one forget again; None for all of them."""
+        each = (self.kernel.rewindable(block.attn_config, cache_length) for block in self.config.blocks)
+        return min((tokens for tokens in each if tokens is not None), default=None)
 
     def signatures(
         self,

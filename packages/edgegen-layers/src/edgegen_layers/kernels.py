@@ -30,14 +30,21 @@ class AttentionKernel(Protocol):
         """S, read off the cached keys."""
         ...
 
-    def mask(self, hidden: torch.Tensor, config: AttentionConfig, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def mask(
+        self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Whatever :meth:`attend` takes as its mask; made once for all blocks alike.
 
         Args:
-            hidden: ``[T, S]``, 1 where a slot is hidden, else 0.
+            positions: ``[T]``, consecutive, of the tokens that attend.
+            slots: S.
             config: of the attention.
             bias: ``[N, T, S]``, added to scores besides.
         """
+        ...
+
+    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+        """How many of the tokens read last may be forgotten again, for a cache of ``length``; None for all of them."""
         ...
 
     def attend(
@@ -72,11 +79,34 @@ class MatmulAttention:
     def cache_length(self, keys: torch.Tensor) -> int:
         return keys.shape[2]
 
-    def mask(self, hidden: torch.Tensor, config: AttentionConfig, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def mask(
+        self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        hidden = self.hidden(positions, slots, config)
         group = config.num_heads // config.num_query_groups
         if bias is None:
             return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
-        return (bias + hidden * MASKED).reshape(1, config.num_query_groups, -1, hidden.shape[1])  # [1, KH, G*T, S]
+        return (bias + hidden * MASKED).reshape(1, config.num_query_groups, -1, slots)  # [1, KH, G*T, S]
+
+    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+        return None
+
+    def hidden(self, positions: torch.Tensor, slots: int, config: AttentionConfig) -> torch.Tensor:
+        """``[T, S]``: 1 where a slot is hidden from a token, else 0."""
+        return causal_hidden(positions, slots, config.sliding_window)
+
+    def store(
+        self,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        start: torch.Tensor,
+        config: AttentionConfig,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The cache with ``k`` and ``v [B, T, KH, H]`` in it from slot ``start`` on."""
+        keys = dynamic_update_slice(keys, k.transpose(1, 2), start, 2)
+        return keys, dynamic_update_slice(values, v.permute(0, 2, 3, 1), start, 3)
 
     def attend(
         self,
@@ -90,8 +120,7 @@ class MatmulAttention:
         config: AttentionConfig,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         batch, length, heads, dim = q.shape
-        keys = dynamic_update_slice(keys, k.transpose(1, 2), start, 2)
-        values = dynamic_update_slice(values, v.permute(0, 2, 3, 1), start, 3)
+        keys, values = self.store(k, v, keys, values, start, config)
         grouped = q.transpose(1, 2).reshape(batch, config.num_query_groups, -1, dim)  # [B, KH, G*T, H]
         scores = (grouped * config.score_scale) @ keys.transpose(2, 3)  # [B, KH, G*T, S]
         scores = softcap(scores, config.logit_softcap) + mask
@@ -132,9 +161,14 @@ class SdpaAttention:
     def cache_length(self, keys: torch.Tensor) -> int:
         return keys.shape[1]
 
-    def mask(self, hidden: torch.Tensor, config: AttentionConfig, bias: torch.Tensor | None = None) -> torch.Tensor:
-        mask = (hidden * MASKED)[None, None]  # [1, 1, T, S]
+    def mask(
+        self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        mask = (causal_hidden(positions, slots, config.sliding_window) * MASKED)[None, None]  # [1, 1, T, S]
         return mask if bias is None else mask + bias  # [1, N, T, S]
+
+    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+        return None
 
     def attend(
         self,

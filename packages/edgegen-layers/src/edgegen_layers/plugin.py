@@ -16,6 +16,12 @@ def edgegen_layers() -> Iterable[LayerImpl]:
     )
     yield LayerImpl(
         block="attention",
+        name="ring",
+        impl="edgegen_layers.ring:RingAttention",
+        summary="like matmul; blocks with a sliding window keep no more of the text than that sees",
+    )
+    yield LayerImpl(
+        block="attention",
         name="sdpa",
         impl="edgegen_layers.kernels:SdpaAttention",
         summary="the odml.scaled_dot_product_attention composite, for delegates that know it",

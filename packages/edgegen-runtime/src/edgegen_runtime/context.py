@@ -30,10 +30,14 @@ class LanguageSignatures:
     """Cache slots and the signatures that work on them, ascending; the last is the whole cache."""
     vocab_size: int
     """Number of logits that ``decode`` returns."""
+    rewindable: int | None = None
+    """How many of the tokens read last the cache lets one forget again; None for all of them."""
 
     @classmethod
-    def of(cls, session: Session, cache_length: int) -> LanguageSignatures:
+    def of(cls, session: Session, cache_length: int, rewindable: int | None = None) -> LanguageSignatures:
         """Find them, and check that the cache has the length that the manifest claims.
+
+        Where not all tokens are rewindable, some blocks keep fewer.
 
         Raises:
             UsageError: no ``decode`` signature with ``logits``, or a cache of another length.
@@ -50,13 +54,14 @@ class LanguageSignatures:
         for slots, group in groups:
             info = session.signatures[group.decode]
             for name in info.state:
-                if name.startswith("kv_cache_") and slots not in info.inputs[name].shape:
+                fits = slots in info.inputs[name].shape or rewindable is not None
+                if name.startswith("kv_cache_") and not fits:
                     raise UsageError(
                         f"{name} of {group.decode} is {info.inputs[name].shape}, but its cache has {slots} slots",
                         code="EG706",
                         hint="manifest.json and model.tflite are of different exports; export again",
                     )
-        return cls(tuple(groups), int(decode.outputs["logits"].shape[-1]))
+        return cls(tuple(groups), int(decode.outputs["logits"].shape[-1]), rewindable)
 
 
 def _takes_tokens(info: SignatureInfo) -> bool:
@@ -89,6 +94,7 @@ class Context:
         self._states: dict[int, State] = {}
         self._level = 0
         self._tokens: list[int] = []
+        self._written = 0
         self.cache_length = cache_length
         self._token = np.zeros((1, 1), np.int32)
         self._position = np.zeros(1, np.int32)
@@ -120,11 +126,22 @@ class Context:
         """What the rows of the cache stand for; the next token goes to row ``len(tokens)``."""
         return self._tokens
 
-    def rewind(self, length: int) -> None:
-        """Forget all tokens but the first ``length``. Nothing is erased: what comes next overwrites their rows."""
-        del self._tokens[length:]
+    def rewind(self, length: int) -> int:
+        """Forget all tokens but the first ``length``. Nothing is erased: what comes next overwrites their rows.
+
+        Returns:
+            How many are left: none where the cache has lost what the next token would see, see
+            :attr:`LanguageSignatures.rewindable`.
+        """
+        lost = self._signatures.rewindable is not None and self._written - length > self._signatures.rewindable
+        del self._tokens[0 if lost else length :]
         if not self._tokens:
-            self._level = 0
+            self._level = self._written = 0
+        return len(self._tokens)
+
+    def _writes(self, start: int, length: int) -> None:
+        """Note that rows from ``start`` on are about to be written."""
+        self._written = max(self._written, start + length)
 
     def prefill(self, token_ids: Sequence[int], *, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Read ``token_ids``; their logits are not wanted.
@@ -149,6 +166,7 @@ class Context:
             tokens[0, : len(known)] = known
             positions = np.arange(chunk.start, chunk.end, dtype=np.int32)
             signature = self._group.decode if chunk.length == 1 else self._group.prefill[chunk.length]
+            self._writes(chunk.start, chunk.length)
             self._session.run(signature, {"tokens": tokens, "input_pos": positions}, self._state)
             self._tokens.extend(known)
 
@@ -168,6 +186,7 @@ class Context:
         self._position[0] = position
         self._make_room(position + 1)
         inputs = {"tokens": self._token, "input_pos": self._position}
+        self._writes(position, 1)
         logits: Logits = self._session.run(self._group.decode, inputs, self._state)["logits"]
         self._tokens.append(token_id)
         return logits.reshape(-1)
@@ -192,6 +211,7 @@ class Context:
         # Surplus tokens are nonsense in rows that nothing sees before it has been overwritten.
         tokens = np.zeros((1, length), np.int32)
         tokens[0, :count] = token_ids
+        self._writes(start, length)
         inputs = {"tokens": tokens, "input_pos": np.arange(start, start + length, dtype=np.int32)}
         logits: Logits = self._session.run(self._group.verify[length], inputs, self._state)["logits"]
         self._tokens.extend(token_ids)
@@ -200,7 +220,7 @@ class Context:
     def fork(self) -> Context:
         """A copy that goes its own way."""
         copy = Context(self._session, self._signatures, self.cache_length, self._adapter)
-        copy._level, copy._tokens = self._level, list(self._tokens)
+        copy._level, copy._tokens, copy._written = self._level, list(self._tokens), self._written
         copy._state.copy_from(self._state)
         return copy
 
@@ -230,6 +250,7 @@ class Context:
             array[filled[name]] = rows[name]
             self._state.write(name, array)
         self._tokens = list(token_ids)
+        self._written = len(token_ids)
 
 
 def _filled(shape: Sequence[int], slots: int, count: int) -> tuple[slice, ...]:

@@ -92,7 +92,7 @@ class LanguageModel:
         self.load_seconds = 0.0
         self.adapter = adapter
         self._session = session
-        self._signatures = LanguageSignatures.of(session, bundle.cache_length)
+        self._signatures = LanguageSignatures.of(session, bundle.cache_length, bundle.rewindable_tokens)
         self._held = _hold(session, self._signatures, bundle, adapter)
         self._pool = _Pool(self)
         self._worker = Worker()

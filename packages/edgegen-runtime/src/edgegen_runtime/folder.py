@@ -47,6 +47,8 @@ class Bundle:
     """Tokens (prompt and answer) that the KV cache holds."""
     context_length: int
     """Tokens that the model was trained for."""
+    rewindable_tokens: int | None
+    """How many of the tokens read last the cache lets one forget again; None for all of them."""
     parameters: int
     prefill_lengths: tuple[int, ...]
     stop_token_ids: tuple[int, ...]
@@ -84,6 +86,7 @@ class Bundle:
             scheme=reader.field("scheme", str),
             cache_length=reader.positive("cache_length"),
             context_length=reader.positive("context_length"),
+            rewindable_tokens=reader.optional("rewindable_tokens", int),
             parameters=reader.positive("parameters"),
             prefill_lengths=reader.integers("prefill_lengths"),
             stop_token_ids=reader.integers("stop_token_ids"),

@@ -225,8 +225,7 @@ class Generation(Iterator[int]):
         """Read all of the text but its last token: the first step reads that, for the next logits."""
         started = time.perf_counter()
         wanted = self._text[:-1]
-        known = common_prefix(context.tokens, wanted)
-        context.rewind(known)
+        known = context.rewind(common_prefix(context.tokens, wanted))
         context.prefill(wanted[known:], cancelled=lambda: self._cancelled)
         self.timings.reused_tokens += known
         self.timings.prefill_tokens += len(context.tokens) - known

@@ -90,8 +90,7 @@ class PrefixCache:
         """Read a text that prompts will begin with, unless it is here already."""
         token_ids = self._model.encode(prompt) if isinstance(prompt, str) else list(prompt)
         context = self.acquire(token_ids)
-        known = common_prefix(context.tokens, token_ids)
-        context.rewind(known)
+        known = context.rewind(common_prefix(context.tokens, token_ids))
         context.prefill(token_ids[known:])
         self.release(context)
 

@@ -120,8 +120,7 @@ class DraftModel:
         room = context.cache_length - len(text) + 1
         if room < 1 or any(token_id >= limit for token_id in text):
             return []
-        known = common_prefix(context.tokens, text[:-1])
-        context.rewind(known)
+        known = context.rewind(common_prefix(context.tokens, text[:-1]))
         context.prefill(text[known:-1])
         guesses: list[int] = []
         token_id = text[-1]
@@ -207,8 +206,7 @@ class Speculation:
         """The token after ``text``, as plain decoding would choose it."""
         prepared = chooser.prepare(logits)
         if self._inexact is not None and chooser.greedy and _lead(prepared) <= self._clear:
-            context.rewind(self._inexact)
-            for token_id in text[self._inexact :]:
+            for token_id in text[context.rewind(self._inexact) :]:
                 logits = context.step(token_id)
             self._inexact = None
             prepared = chooser.prepare(logits)

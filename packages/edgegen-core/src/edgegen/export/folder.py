@@ -47,6 +47,7 @@ def manifest(job: Job) -> dict[str, Any]:
         "prefill_lengths": list(job.options.prefill_lengths),
         "verify_lengths": list(job.options.speculate),
         "context_length": job.variant.context_length,
+        "rewindable_tokens": job.rewindable,
         "tokenizer": tokenizer
         and {
             "file": next(iter(tokenizer.files)),

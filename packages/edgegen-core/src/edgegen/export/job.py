@@ -100,6 +100,13 @@ class Job:
         return self.checkpoint.tokenizer()
 
     @property
+    def rewindable(self) -> int | None:
+        """How many of the tokens read last a runtime may forget again; None for all of them."""
+        model: Any = self.model
+        # A family's own model need not know of it.
+        return model.rewindable(self.options.cache_length) if hasattr(model, "rewindable") else None
+
+    @property
     def weight_bytes(self) -> int:
         """Size of all weights in the file."""
         return sum(parameter.nbytes for parameter in self.parameters.values())
