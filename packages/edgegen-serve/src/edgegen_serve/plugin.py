@@ -1,0 +1,13 @@
+"""What this package adds to ``edgegen``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgegen import hookimpl
+from edgegen.descriptors import Command
+
+
+@hookimpl
+def edgegen_commands() -> Iterable[Command]:
+    return (Command(name="serve", summary="Serve an exported model over HTTP", command="edgegen_serve.cli:serve"),)
