@@ -72,7 +72,7 @@ def _part(file: Path, section: schema.SectionObject) -> Part:
         raise ValueError(f"a section from byte {begin} to {end} is not inside {file}")
     details = _labels([section.Items(index) for index in range(section.ItemsLength())])
     if section.DataType() == schema.AnySectionDataType.LlmMetadataProto:
-        details |= _described(llm_metadata_pb2.LlmMetadata.FromString(read(file, begin, end)))
+        details |= describe_metadata(llm_metadata_pb2.LlmMetadata.FromString(read(file, begin, end)))
     name = _NAMES.get(section.DataType(), f"section of type {section.DataType()}")
     return Part(name=name, offset=begin, nbytes=end - begin, details=details)
 
@@ -82,7 +82,7 @@ def _labels(entries: list[schema.KeyValuePair]) -> dict[str, str]:
     return {str(pair["key"]): str(pair["value"]) for pair in pairs}
 
 
-def _described(metadata: llm_metadata_pb2.LlmMetadata) -> dict[str, str]:
+def describe_metadata(metadata: llm_metadata_pb2.LlmMetadata) -> dict[str, str]:
     """The fields that decide how a text begins, ends and is laid out."""
     stops = [_token(stop) for stop in metadata.stop_tokens]
     lines = len(metadata.jinja_prompt_template.splitlines())
@@ -96,4 +96,4 @@ def _described(metadata: llm_metadata_pb2.LlmMetadata) -> dict[str, str]:
 
 
 def _token(token: llm_metadata_pb2.token__pb2.TokenUnion) -> str:
-    return token.token_str or " ".join(map(str, token.token_ids.ids))
+    return token.token_str or " ".join("none" if index < 0 else str(index) for index in token.token_ids.ids)

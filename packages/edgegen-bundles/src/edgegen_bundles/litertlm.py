@@ -42,7 +42,7 @@ def check(job: Job, report: Reporter) -> None:
         )
     if job.lora is not None:
         check_rank(job.lora.rank)
-    for warning in _prompts(job).warnings:
+    for warning in prompts_of(job).warnings:
         report.warn(warning)
 
 
@@ -77,7 +77,7 @@ def file_name(job: Job) -> str:
 
 def llm_metadata(job: Job) -> llm_metadata_pb2.LlmMetadata:
     """What LiteRT-LM must know beside the graph."""
-    begins = _prompts(job)
+    begins = prompts_of(job)
     metadata = llm_metadata_pb2.LlmMetadata(
         max_num_tokens=job.options.cache_length,
         jinja_prompt_template=begins.template,
@@ -98,22 +98,28 @@ def llm_metadata(job: Job) -> llm_metadata_pb2.LlmMetadata:
 
 def stop_tokens(job: Job) -> list[int]:
     """The checkpoint's and the variant's; a name that the vocabulary lacks cannot come up."""
-    tokenizer = _tokenizer(job)
+    tokenizer = tokenizer_of(job)
     names = vocabulary(tokenizer)
     named = (names.id_of(name) for name in job.variant.stop_tokens)
     return list(dict.fromkeys([*tokenizer.eos_token_ids, *(token for token in named if token is not None)]))
 
 
-def _prompts(job: Job) -> Prompts:
-    tokenizer = _tokenizer(job)
+def prompts_of(job: Job) -> Prompts:
+    """Start token and chat template."""
+    tokenizer = tokenizer_of(job)
     return prompts(tokenizer, vocabulary(tokenizer), tokenizer.chat_template or job.variant.chat_template)
 
 
-def _tokenizer(job: Job) -> TokenizerAssets:
+def tokenizer_of(job: Job) -> TokenizerAssets:
+    """Of the checkpoint.
+
+    Raises:
+        UnsupportedError: it has none that LiteRT-LM reads.
+    """
     tokenizer = job.tokenizer
     if tokenizer is None or not {HF_FILE, SENTENCEPIECE_FILE} & set(tokenizer.files):
         raise UnsupportedError(
-            f"a .litertlm bundle holds a tokenizer, and {job.checkpoint.path} has none that LiteRT-LM reads",
+            f"a bundle holds a tokenizer, and {job.checkpoint.path} has none that LiteRT-LM reads",
             code="EG802",
             hint=f"put {HF_FILE} or {SENTENCEPIECE_FILE} beside the weights, or use --target tflite",
         )
@@ -122,14 +128,14 @@ def _tokenizer(job: Job) -> TokenizerAssets:
 
 def _tokenizer_section(job: Job) -> Section:
     """Hugging Face's is packed, with its size before it."""
-    assets: Mapping[str, bytes] = _tokenizer(job).files
+    assets: Mapping[str, bytes] = tokenizer_of(job).files
     if HF_FILE not in assets:
-        chats = example_chats(_prompts(job).template)
+        chats = example_chats(prompts_of(job).template)
         return Section(kind=Kind.SENTENCEPIECE, contents=findable(assets[SENTENCEPIECE_FILE], chats))
     contents = assets[HF_FILE]
     return Section(kind=Kind.HF_TOKENIZER, contents=len(contents).to_bytes(8, "little") + zlib.compress(contents))
 
 
 def _command(job: Job) -> str:
-    chat = "" if _prompts(job).template else "--no-template "
+    chat = "" if prompts_of(job).template else "--no-template "
     return f'litert-lm run {file_name(job)} {chat}--prompt "Hello"'

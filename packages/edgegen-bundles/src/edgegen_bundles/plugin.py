@@ -16,7 +16,15 @@ def edgegen_export_targets() -> list[ExportTarget]:
             files="edgegen_bundles.litertlm:files",
             package="edgegen_bundles.litertlm:package",
             contents={".litertlm": "edgegen_bundles.contents:contents"},
-        )
+        ),
+        ExportTarget(
+            name="task",
+            summary="one .task file for MediaPipe's LLM Inference API, recipe and model card in a folder",
+            check="edgegen_bundles.task:check",
+            files="edgegen_bundles.task:files",
+            package="edgegen_bundles.task:package",
+            contents={".task": "edgegen_bundles.task_reader:contents"},
+        ),
     ]
 
 
@@ -27,5 +35,10 @@ def edgegen_commands() -> list[Command]:
             name="adapter",
             summary="Convert an adapter for LiteRT-LM",
             command="edgegen_bundles.adapter_command:adapter",
-        )
+        ),
+        Command(
+            name="tokenizer",
+            summary="Convert a tokenizer to SentencePiece, and say how far the two agree",
+            command="edgegen_bundles.tokenizer_command:tokenizer",
+        ),
     ]

@@ -135,6 +135,16 @@ def example_chats(adapted: str | None) -> list[str]:
     return [rendering.text for rendering in renderings if rendering.text is not None]
 
 
+def affixes(adapted: str | None) -> tuple[str, str] | None:
+    """What a template puts before and after a question; None without a template, or where it is not as simple."""
+    question = "What is the question?"
+    text = render_as_client(adapted, [{"role": "user", "content": question}]).text if adapted else None
+    if text is None or text.count(question) != 1:
+        return None
+    before, _, after = text.partition(question)
+    return before, after
+
+
 def _plain(source: str) -> str:
     """Without marks of what to train on: a condition that holds has the same effect, also on white space."""
     return _GENERATION.sub(lambda tag: tag[1] + ("endif" if tag[2] else "if true") + tag[3], source)

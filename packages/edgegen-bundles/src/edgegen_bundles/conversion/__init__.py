@@ -1,0 +1,7 @@
+"""Hugging Face BPE tokenizers as SentencePiece models, and how far the two agree."""
+
+from edgegen_bundles.conversion.building import Conversion, convert
+from edgegen_bundles.conversion.comparing import Comparison, compare, percent, sentence
+from edgegen_bundles.conversion.sample import default_text
+
+__all__ = ["Comparison", "Conversion", "compare", "convert", "default_text", "percent", "sentence"]
