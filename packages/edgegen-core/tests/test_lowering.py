@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from operator_cases import CASES, Case
+from ops.building import Case
+from ops.comparing import Wrapped, compare
+from ops.written import CASES
 from torch import nn
-from torch.utils import _pytree as pytree
 
 import edgegen
 from edgegen.conversion import lowering_rules
@@ -16,26 +17,23 @@ from edgegen.lowering.aten import RULES
 from edgegen.tracing import Signature, Tracer
 
 
-class Wrapped(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs):
-        return self.function(*inputs)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_operator_agrees_with_eager(case: Case):
     torch.manual_seed(0)
-    inputs = case.inputs()
-    module = Wrapped(case.function)
-    expected = pytree.tree_leaves(module(*inputs))
-    outputs = edgegen.convert(module, inputs)(*inputs).values()
-    for got, want in zip(outputs, expected, strict=True):
-        assert got.dtype == want.dtype
-        assert got.shape == want.shape
-        torch.testing.assert_close(got, want, atol=case.tolerance, rtol=1e-5)
+    outcome = compare(case.function, case.inputs(), tolerance=(1e-5, case.tolerance))
+    assert (outcome.status, outcome.reason) == ("passed", "")
+
+
+def test_every_dtype_goes_in_and_comes_out():
+    class Doubled(nn.Module):
+        def forward(self, *inputs):
+            return tuple(x | x if x.dtype == torch.bool else x + x for x in inputs)
+
+    dtypes = [torch.float32, torch.float16, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool]
+    inputs = tuple(torch.tensor([[0, 1, 3]]).to(dtype) for dtype in dtypes)
+    outputs = edgegen.convert(Doubled(), inputs)(*inputs).values()
+    for got, want in zip(outputs, Doubled()(*inputs), strict=True):
+        torch.testing.assert_close(got, want, atol=0, rtol=0)
 
 
 def test_no_rule_is_without_a_case():
@@ -53,9 +51,10 @@ def test_no_rule_is_without_a_case():
             return operator in RULES
 
     rules = Watched()
+    tracer = Tracer(rules)
     for case in CASES:
         signature = Signature("case", Wrapped(case.function), case.inputs())
-        edgegen.lowering.lower(signature, Tracer(rules).trace(signature), rules)
+        edgegen.lowering.lower(signature, tracer.trace(signature), rules)
     assert set(RULES) - used == set()
 
 

@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
 
-from edgegen.checkpoints.tensors import LazyTensor
+from edgegen.checkpoints.tensors import LazyTensor, arranged
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen.graph import Program, optimize
+from edgegen.graph import Program, optimize, view_of
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
 from edgegen.storage import ParameterInfo, Scheme, Storage
@@ -56,12 +56,20 @@ def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) ->
 def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:
     """What each parameter that the program uses is stored as."""
     roles = _roles(program)
-    described = {
-        name: ParameterInfo(name, source.shape, roles[name], _packed(source))
-        for name, source in sources.items()
-        if name in roles
+    used = {name: tensor for name, tensor in _with_views(roles, sources).items() if name in roles}
+    return {
+        name: Parameter(source, scheme.storage(ParameterInfo(name, source.shape, roles[name], _packed(source))))
+        for name, source in used.items()
     }
-    return {name: Parameter(sources[name], scheme.storage(info)) for name, info in described.items()}
+
+
+def _with_views(names: Iterable[str], sources: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """``sources``, and those of them that the program wants with their axes in another order."""
+    views = {name: view_of(name) for name in names}
+    return {
+        **sources,
+        **{name: arranged(sources[base], order) for name, (base, order) in views.items() if order is not None},
+    }
 
 
 def _packed(source: LazyTensor) -> Storage | None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegen.graph.ir import Array, Graph, Op, Value, dtype_of, numpy_dtype
+from edgegen.graph.views import arranged_shape, view_name, view_of
 
 Shape = tuple[int, ...]
 
@@ -115,6 +116,16 @@ class GraphBuilder:
         if x.constant is not None:
             return self.constant(np.ascontiguousarray(x.constant.transpose(order)))
         return self.op("TRANSPOSE", [x, self.constant(order, "int32")], [x.shape[i] for i in order])
+
+    def arranged(self, x: Value, order: Sequence[int]) -> Value:
+        """``x`` with its axes in ``order``, where -1 puts a new one of length 1; a parameter is written that way."""
+        shape = arranged_shape(x.shape, order)
+        kept = [axis for axis in order if axis >= 0]
+        if list(order) == list(range(x.rank)):
+            return x
+        if x.parameter is not None and view_of(x.parameter)[1] is None:
+            return self.parameter(view_name(x.parameter, order), shape)
+        return self.reshape(self.transpose(x, kept), shape)
 
     def slice(self, x: Value, begin: Sequence[int], size: Sequence[int]) -> Value:
         if tuple(size) == x.shape:

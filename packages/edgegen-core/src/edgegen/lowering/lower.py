@@ -7,17 +7,19 @@ needed only for what depends on an input or a parameter.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from edgegen.errors import UnsupportedError
 from edgegen.graph import Graph, GraphBuilder, Value, validate
-from edgegen.lowering.rules import LoweringContext, RuleTable
+from edgegen.lowering.context import LoweringContext
+from edgegen.lowering.hints import hint_for
+from edgegen.lowering.rules import RuleTable
 from edgegen.tracing.trace import Signature, Trace, TracedCall
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
@@ -59,15 +61,19 @@ def lower(signature: Signature, trace: Trace, rules: RuleTable) -> Graph:
     """
     graph = Graph(signature.name)
     context = LoweringContext(graph)
-    inputs = [
-        context.input(name, *_described(value))
-        for name, value in zip(signature.input_names, _user_inputs(trace), strict=True)
-    ]
+    given = dict(zip(signature.input_names, _user_inputs(trace), strict=True))
+    for name, value in given.items():
+        _refuse_empty(f"input {name!r} of signature {signature.name!r}", value.shape)
+    inputs = [context.input(name, *_described(value)) for name, value in given.items()]
     lowering = _Lowering(context, rules, Names(signature.module))
-    outputs = lowering.run(trace, trace.root, inputs)
+    try:
+        outputs = lowering.run(trace, trace.root, inputs)
+    except _UnknownShapeError:
+        outputs = []
     if lowering.unsupported:
         raise _unsupported_error(signature.name, lowering.unsupported)
     for name, output in zip(trace.output_names, outputs, strict=True):
+        _refuse_empty(f"output {name!r} of signature {signature.name!r}", output.shape)
         graph.outputs[name] = _own_value(context, graph, output)
     validate(graph, "lowering")
     return graph
@@ -93,7 +99,12 @@ class _Lowering:
                 user = spec.kind is InputKind.USER_INPUT
                 env[node] = next(pending) if user else self._state(trace, root, spec)
             elif node.op == "output":
-                return [self._value(env.get(leaf, leaf)) for leaf in node.args[0]]
+                kinds = [spec.kind for spec in trace.program.graph_signature.output_specs]
+                _refuse_writes(trace.program.graph_signature.buffers_to_mutate.values())
+                leaves = [
+                    leaf for leaf, kind in zip(node.args[0], kinds, strict=True) if kind is OutputKind.USER_OUTPUT
+                ]
+                return [self._value(env.get(leaf, leaf)) for leaf in leaves]
             elif node.users:  # PyTorch's own assertions have none
                 env[node] = self._call(node, env, trace, root)
         raise AssertionError("a traced graph ends with its outputs")
@@ -104,14 +115,15 @@ class _Lowering:
             path = spec.target.removeprefix("target.")
             owner, _, leaf = path.rpartition(".")
             tensor = getattr(root.get_submodule(owner), leaf)
-            if spec.kind is InputKind.BUFFER and spec.persistent is False:
+            if spec.kind is InputKind.BUFFER and (spec.persistent is False or not tensor.is_floating_point()):
                 if tensor.is_meta:
                     raise UnsupportedError(
                         f"buffer {path!r} has no contents on the meta device",
                         hint="compute it in forward (torch.arange and the like are folded), or make it persistent",
                     )
                 return tensor
-            return self.g.parameter(self.names.of(tensor), tensor.shape)
+            parameter = self.g.parameter(self.names.of(tensor), tensor.shape)
+            return self.g.half(parameter) if tensor.dtype == torch.float16 else parameter
         return trace.program.constants[spec.target]
 
     def _call(self, node: fx.Node, env: Mapping[fx.Node, Any], trace: Trace, root: nn.Module) -> Any:
@@ -121,23 +133,36 @@ class _Lowering:
         name = str(node.target)
         if name == "edgegen.region.default":
             return self._region(trace, trace.regions[args[1]], root, args[0])
+        if name not in self.rules and _is_random(node):
+            return self._refuse(name, node)
         if not any(isinstance(leaf, Value) for leaf in _leaves((args, kwargs))):
             return _evaluate(node, args, kwargs)
-        if name not in self.rules:
-            self.unsupported.setdefault(name, []).append(_origin(node))
-            return _placeholders(node)
+        if _is_empty(node.meta["val"]):
+            return torch.empty(node.meta["val"].shape, dtype=node.meta["val"].dtype)
+        return self._lowered(name, node, args, kwargs) if name in self.rules else self._refuse(name, node)
+
+    def _lowered(self, name: str, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """What the rule for ``name`` gives."""
         self.g.origin = _origin(node)
-        first = node.meta["val"]
-        if isinstance(first, torch.Tensor):
-            self.g.shape, self.g.dtype = _described(first)
-        args, kwargs = _map((args, kwargs), self._as_operand)
+        first = next(leaf for leaf in _leaves(node.meta["val"]) if isinstance(leaf, torch.Tensor))
+        self.g.shape, self.g.dtype = _described(first)
         try:
+            args, kwargs = _map((args, kwargs), self._as_operand)
             result = self.rules[name](self.g, *args, **kwargs)
         except NotImplementedError as error:
-            self.unsupported.setdefault(f"{name}: {error}", []).append(_origin(node))
-            return _placeholders(node)
+            return self._refuse(f"{name}: {error}", node)
         _check(node, result)
         return result
+
+    def _refuse(self, what: str, node: fx.Node) -> Any:
+        """Note that ``node`` cannot be lowered, and go on with stand-ins to find what else cannot."""
+        self.unsupported.setdefault(what, []).append(_origin(node))
+        if any(not isinstance(n, int) for leaf in _leaves(node.meta["val"]) for n in getattr(leaf, "shape", ())):
+            raise _UnknownShapeError
+        return _map(
+            node.meta["val"],
+            lambda leaf: Value(node.name, *_described(leaf)) if isinstance(leaf, torch.Tensor) else leaf,
+        )
 
     def _region(self, trace: Trace, traced: TracedCall, root: nn.Module, tensors: list[Any]) -> list[Any]:
         region = traced.call.region
@@ -161,7 +186,33 @@ class _Lowering:
 
     def _as_operand(self, x: Any) -> Any:
         """Constants become values when a rule sees them; numbers and the like stay what they are."""
-        return self.g.constant(x.detach().cpu().numpy()) if isinstance(x, torch.Tensor) else x
+        if not isinstance(x, torch.Tensor):
+            return x
+        if x.dtype == torch.float64:  # a number that meets float32 tensors, which win
+            x = x.float()
+        if x.dtype not in DTYPE_NAMES:
+            raise NotImplementedError(f"with a constant of {x.dtype}")
+        return self.g.constant(x.detach().cpu().resolve_neg().numpy())
+
+
+class _UnknownShapeError(Exception):
+    """An operator without a rule gives a shape that depends on contents, so that nothing after it can be looked at."""
+
+
+def _refuse_writes(buffers: Iterable[str]) -> None:
+    if names := [name.removeprefix("target.") for name in buffers]:
+        raise UnsupportedError(
+            f"forward writes to buffers of the module: {', '.join(names)}",
+            hint="call model.eval() before converting; what lives from one call to the next is passed in and returned",
+        )
+
+
+def _refuse_empty(what: str, shape: Sequence[int]) -> None:
+    if 0 in shape:
+        raise UnsupportedError(
+            f"{what} has no elements: its shape is {list(shape)}",
+            hint="LiteRT keeps no empty tensors at its boundary; leave it out, or convert with a shape that has some",
+        )
 
 
 def _own_value(g: GraphBuilder, graph: Graph, output: Value) -> Value:
@@ -183,17 +234,20 @@ def _described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
     return tuple(int(n) for n in tensor.shape), DTYPE_NAMES[tensor.dtype]
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether this is one tensor without elements: it has no contents that could depend on anything."""
+    return isinstance(value, torch.Tensor) and any(isinstance(n, int) and n == 0 for n in value.shape)
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Whether PyTorch would draw other numbers each time; folding it would draw them once and for all."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
 def _evaluate(node: fx.Node, args: Any, kwargs: Mapping[str, Any]) -> Any:
     assert callable(node.target)
     on_cpu = {"device": torch.device("cpu")} if "device" in kwargs else {}
     return node.target(*args, **{**kwargs, **on_cpu})
-
-
-def _placeholders(node: fx.Node) -> Any:
-    """Stand-ins, so that lowering goes on and finds the other unsupported operators too."""
-    return _map(
-        node.meta["val"], lambda leaf: Value(node.name, *_described(leaf)) if isinstance(leaf, torch.Tensor) else leaf
-    )
 
 
 def _check(node: fx.Node, result: Any) -> None:
@@ -235,6 +289,8 @@ def _unsupported_error(signature: str, found: Mapping[str, list[str]]) -> Unsupp
         distinct = list(dict.fromkeys(places))
         more = f" and {len(distinct) - 1} more" if len(distinct) > 1 else ""
         lines.append(f"{name:<40} {len(places)}x  {distinct[0]}{more}")
+        if hint := hint_for(name.partition(":")[0]):
+            lines.append(f"    instead: {hint}")
     return UnsupportedError(
         f"signature {signature!r} uses {len(found)} operators that have no lowering",
         code="EG301",

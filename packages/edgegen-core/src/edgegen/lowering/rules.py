@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from edgegen.errors import PluginError
-from edgegen.graph import Graph, GraphBuilder, Value
 
 Rule = Callable[..., Any]
 """``(g: LoweringContext, *arguments of the operator) -> Value``, or a tuple of them where the operator has several
 outputs. Tensors arrive as :class:`~edgegen.graph.Value`, everything else as it stands in the ATen graph."""
+
+
+AnyRule = TypeVar("AnyRule", bound=Rule)
 
 
 class RuleTable(Mapping[str, Rule]):
@@ -19,14 +21,14 @@ class RuleTable(Mapping[str, Rule]):
     def __init__(self) -> None:
         self._rules: dict[str, Rule] = {}
 
-    def lowers(self, *operators: str, override: bool = False) -> Callable[[Rule], Rule]:
+    def lowers(self, *operators: str, override: bool = False) -> Callable[[AnyRule], AnyRule]:
         """Register the decorated function for ``operators``.
 
         Raises:
             PluginError: there is a rule already, and ``override`` is not set.
         """
 
-        def register(rule: Rule) -> Rule:
+        def register(rule: AnyRule) -> AnyRule:
             for operator in operators:
                 if operator in self._rules and not override:
                     raise PluginError(
@@ -51,25 +53,6 @@ class RuleTable(Mapping[str, Rule]):
 
     def __len__(self) -> int:
         return len(self._rules)
-
-
-class LoweringContext(GraphBuilder):
-    """A graph builder that knows what PyTorch says the operator at hand gives.
-
-    Attributes:
-        shape: shape of its (first) result.
-        dtype: dtype name of its (first) result.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
-        self.shape: tuple[int, ...] = ()
-        self.dtype = "float32"
-
-    def operand(self, x: Value | float | int | bool, dtype: str | None = None) -> Value:
-        """A tensor or a Python number as a value of ``dtype`` (default: the operator's result)."""
-        dtype = dtype or self.dtype
-        return self.cast(x, dtype) if isinstance(x, Value) else self.constant(x, dtype)
 
 
 def _where(rule: Rule) -> str:

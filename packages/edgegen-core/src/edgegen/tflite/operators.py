@@ -35,8 +35,12 @@ _UNARY_PLAIN = (
     "FLOOR",
     "CEIL",
     "ROUND",
+    "ELU",
 )
-_REDUCERS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
+_REDUCERS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL", "REDUCE_PROD")
+
+
+_SEGMENTS = ("Sum", "Prod", "Min", "Max")
 
 
 def _camel(kind: str) -> str:
@@ -50,27 +54,55 @@ OPERATORS: dict[str, OperatorSpec] = {
     **{kind: OperatorSpec(_camel(kind)) for kind in ("ADD", "SUB", "MUL", "DIV", "POW", "NEG", "SQUARE", "ABS")},
     **{kind: OperatorSpec(_camel(kind)) for kind in ("LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT", "GELU")},
     **{kind: OperatorSpec("MaximumMinimumOptions") for kind in ("MAXIMUM", "MINIMUM")},
+    **{kind: OperatorSpec("Pool2DOptions") for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
+    **{kind: OperatorSpec(_camel(kind)) for kind in ("ARG_MAX", "ARG_MIN", "SIGN", "FLOOR_DIV", "FLOOR_MOD")},
+    "ATAN2": OperatorSpec("ATan2Options"),
     "BATCH_MATMUL": OperatorSpec("BatchMatMulOptions", 4),
+    "BITCAST": OperatorSpec("BitcastOptions"),
+    "BITWISE_XOR": OperatorSpec("BitwiseXorOptions"),
     "BROADCAST_TO": OperatorSpec(None, 2),
     "CAST": OperatorSpec("CastOptions"),
     "CONCATENATION": OperatorSpec("ConcatenationOptions"),
+    "CONV_2D": OperatorSpec("Conv2DOptions"),
+    "CONV_3D": OperatorSpec("Conv3DOptions"),
+    "CUMSUM": OperatorSpec("CumsumOptions"),
+    "DEPTHWISE_CONV_2D": OperatorSpec("DepthwiseConv2DOptions"),
     "DEQUANTIZE": OperatorSpec("DequantizeOptions", 3),
     "DYNAMIC_UPDATE_SLICE": OperatorSpec(),
     "EMBEDDING_LOOKUP": OperatorSpec(None, 3),
     "FULLY_CONNECTED": OperatorSpec("FullyConnectedOptions", 9),
     "GATHER": OperatorSpec("GatherOptions", 2),
+    "GATHER_ND": OperatorSpec("GatherNdOptions"),
+    "LEAKY_RELU": OperatorSpec("LeakyReluOptions"),
+    "LOG_SOFTMAX": OperatorSpec("LogSoftmaxOptions"),
+    "MIRROR_PAD": OperatorSpec("MirrorPadOptions"),
+    "PAD": OperatorSpec("PadOptions"),
+    "PADV2": OperatorSpec("PadV2Options"),
     "RESHAPE": OperatorSpec("ReshapeOptions"),
+    "RESIZE_BILINEAR": OperatorSpec("ResizeBilinearOptions", 3),
+    "RESIZE_NEAREST_NEIGHBOR": OperatorSpec("ResizeNearestNeighborOptions", 3),
+    "REVERSE_V2": OperatorSpec("ReverseV2Options"),
+    "RIGHT_SHIFT": OperatorSpec("RightShiftOptions"),
+    "SCATTER_ND": OperatorSpec("ScatterNdOptions"),
     "SELECT_V2": OperatorSpec("SelectV2Options"),
     "SLICE": OperatorSpec("SliceOptions"),
     "SOFTMAX": OperatorSpec("SoftmaxOptions"),
     "STABLEHLO_COMPOSITE": OperatorSpec("StableHLOCompositeOptions"),
+    "STRIDED_SLICE": OperatorSpec("StridedSliceOptions"),
     "TILE": OperatorSpec("TileOptions"),
+    "TOPK_V2": OperatorSpec("TopKV2Options"),
     "TRANSPOSE": OperatorSpec("TransposeOptions", 2),
+    "TRANSPOSE_CONV": OperatorSpec("TransposeConvOptions", 3),
+    **{f"UNSORTED_SEGMENT_{kind.upper()}": OperatorSpec(f"UnsortedSegment{kind}Options") for kind in _SEGMENTS},
 }
 """Operator kind -> how it is written."""
 
-ENUM_OPTIONS = {"fusedActivationFunction": "ActivationFunctionType"}
+ENUM_OPTIONS = {
+    "fusedActivationFunction": "ActivationFunctionType",
+    "mode": "MirrorPadMode",
+    "padding": "Padding",
+}
 """Options whose value is a name in one of the schema's enumerations."""
 
-DTYPE_OPTIONS = frozenset({"inDataType", "outDataType"})
+DTYPE_OPTIONS = frozenset({"inDataType", "outDataType", "outputType"})
 """Options whose value is a dtype name."""

@@ -231,7 +231,7 @@ class Session:
         if inputs.keys() != bound.given.keys() or not all(_fits(array, info, name) for name, array in inputs.items()):
             raise _misfit(signature, info, inputs, bound.given)
         for name, array in inputs.items():
-            bound.given[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
+            bound.given[name].write(_plain(np.ascontiguousarray(array, info.inputs[name].dtype)))
         try:
             self._model.run_by_name(signature, bound.inputs, bound.outputs)
         except Exception as error:
@@ -260,8 +260,17 @@ def _fits(array: Array, info: SignatureInfo, name: str) -> bool:
 
 
 def _contents(buffer: Any, info: TensorInfo) -> Array:
-    contents: Array = buffer.read(info.size, np.dtype(info.dtype).type)
+    dtype = np.dtype(info.dtype)
+    if dtype == np.int64:
+        halves: Array = buffer.read(info.size * 2, np.int32)
+        return halves.view(np.int64).reshape(info.shape)
+    contents: Array = buffer.read(info.size, dtype.type)
     return contents.reshape(info.shape)
+
+
+def _plain(array: Array) -> Array:
+    """LiteRT's Python buffers know no int64, but take its bytes."""
+    return array.reshape(-1).view(np.int32) if array.dtype == np.int64 else array
 
 
 def _misfit(

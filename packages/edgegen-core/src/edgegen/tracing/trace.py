@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 from collections.abc import Container, Hashable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._decomp import decomposition_table
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -77,6 +79,10 @@ class TracedCall:
     body: Trace
 
 
+_KEPT = ("aten._native_batch_norm_legit.default", "aten._native_batch_norm_legit_functional.default")
+"""Training, which is better called by its name in messages than taken apart."""
+
+
 class Tracer:
     """Traces the signatures of one conversion, each distinct region once for each shape that it meets.
 
@@ -120,7 +126,7 @@ class Tracer:
             with recorder.replay(), stack_traces(self._places):
                 program = torch.export.export(flat, flat.tensors, strict=False)
                 if not self._is_plain(program):
-                    program = program.run_decompositions(self._decompositions())
+                    program = program.run_decompositions(dict(self._decompositions))
         names = tuple(name for name, _ in _named_leaves(result if isinstance(result, dict) else {"output": result}))
         return Trace(program, root, names, tuple(map(self._trace_call, recorder.calls)))
 
@@ -133,8 +139,16 @@ class Tracer:
             for node in _dependent(program.graph)
         )
 
+    @functools.cached_property
     def _decompositions(self) -> dict[Any, Any]:
-        table: Any = torch.export.default_decompositions()
+        """PyTorch's own for what is not known: its export table, then what else it says in terms of other operators."""
+        others = {
+            target: body
+            for target, body in decomposition_table.items()
+            # Those written for its compiler end in ``prims``, which would only make messages harder to read.
+            if not body.__module__.startswith("torch._refs") and str(target) not in _KEPT
+        }
+        table: dict[Any, Any] = {**others, **torch.export.default_decompositions()}
         return {target: body for target, body in table.items() if str(target) not in self._known}
 
     def _trace_call(self, call: Call) -> TracedCall:

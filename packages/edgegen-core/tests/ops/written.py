@@ -1,58 +1,18 @@
-"""One small module per lowering rule or more: what is run in LiteRT and in eager, and compared."""
+"""One small function per lowering rule or more: what is run in LiteRT and in eager, and compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import torch
+from ops.aten_cases import ATEN_CASES
+from ops.building import A, Case, Inputs, ints, one, pos, positive, rand, two
 from torch.nn import functional as F
 
 from edgegen.tracing import dynamic_update_slice
 
-Tensors = tuple[torch.Tensor, ...]
 
-
-@dataclass(frozen=True)
-class Case:
-    """``function(*inputs)``, with inputs made from a seed; ``tolerance`` is absolute."""
-
-    name: str
-    function: Callable[..., Any]
-    inputs: Callable[[], Tensors]
-    tolerance: float = 1e-5
-
-
-def rand(*shape: int, low: float = -2.0, high: float = 2.0) -> torch.Tensor:
-    return torch.rand(shape) * (high - low) + low
-
-
-def positive(*shape: int) -> torch.Tensor:
-    return rand(*shape, low=0.2, high=3.0)
-
-
-def ints(*shape: int, high: int = 5) -> torch.Tensor:
-    return torch.randint(0, high, shape, dtype=torch.int32)
-
-
-def one(*shape: int) -> Callable[[], Tensors]:
-    return lambda: (rand(*shape),)
-
-
-def two(a: tuple[int, ...], b: tuple[int, ...]) -> Callable[[], Tensors]:
-    return lambda: (rand(*a), rand(*b))
-
-
-def pos(*shape: int) -> Callable[[], Tensors]:
-    return lambda: (positive(*shape),)
-
-
-def compared_with(name: str, number: float, inputs: Callable[[], Tensors]) -> Case:
+def compared_with(name: str, number: float, inputs: Inputs) -> Case:
     return Case(f"{name}.Scalar", lambda a: getattr(torch, name)(a, number), inputs)
 
-
-A = (2, 3, 4)
 
 CASES = [
     # elementwise
@@ -183,4 +143,5 @@ CASES = [
     Case("addcmul", lambda a, b: torch.addcmul(a, a, b, value=0.5), two(A, A)),
     Case("mse_loss", F.mse_loss, two(A, A)),
     Case("in-place", lambda a: a.clone().add_(1).mul_(2), one(*A)),
+    *ATEN_CASES,
 ]

@@ -1,0 +1,55 @@
+"""Which dtypes LiteRT's kernels take, and what to do with a value of another.
+
+Found by running each kernel on each dtype (LiteRT 2.3). What is not listed moves elements without looking at them and
+takes every dtype. Kernels that calculate on 8-bit integers expect a scale, so here those integers count as not taken.
+"""
+
+from __future__ import annotations
+
+_NUMBERS = frozenset({"float32", "int32", "int64"})
+_NARROW = frozenset({"float32", "int32"})
+_FLOAT = frozenset({"float32"})
+_BOOL = frozenset({"bool"})
+
+_GROUPS: dict[frozenset[str], str] = {
+    _NUMBERS: "ADD SUB MUL MAXIMUM MINIMUM NEG FLOOR_MOD LESS LESS_EQUAL GREATER GREATER_EQUAL "
+    "SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD CUMSUM TOPK_V2",
+    _NUMBERS | _BOOL: "EQUAL NOT_EQUAL SCATTER_ND",
+    _NARROW: "ABS SIGN POW DIV FLOOR_DIV UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MIN UNSORTED_SEGMENT_MAX",
+    _NARROW | _BOOL: "ARG_MAX ARG_MIN",
+    _FLOAT: "ATAN2 CEIL COS ELU EXP FLOOR GELU LEAKY_RELU LOG LOGISTIC LOG_SOFTMAX RELU ROUND RSQRT SIN SOFTMAX SQRT "
+    "SQUARE TANH MEAN BATCH_MATMUL FULLY_CONNECTED CONV_2D CONV_3D DEPTHWISE_CONV_2D TRANSPOSE_CONV AVERAGE_POOL_2D "
+    "MAX_POOL_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR",
+    _BOOL: "LOGICAL_AND LOGICAL_OR LOGICAL_NOT REDUCE_ANY REDUCE_ALL",
+    frozenset({"int32"}): "BITWISE_XOR RIGHT_SHIFT",
+}
+
+KERNELS: dict[str, frozenset[str]] = {kind: taken for taken, kinds in _GROUPS.items() for kind in kinds.split()}
+"""Operator kind -> dtypes of its data; a kind that is not here takes all."""
+
+DATA = {"SCATTER_ND": 1, "SELECT_V2": 1, "TRANSPOSE_CONV": 2}
+"""Which operand is the data, where it is not the first."""
+
+_WIDER = {
+    "float16": ("float32",),
+    "bool": ("int32", "float32"),
+    "uint8": ("int32", "float32"),
+    "int8": ("int32", "float32"),
+}
+
+
+def widened(kind: str, dtype: str) -> str:
+    """The dtype to calculate in: ``dtype`` itself, or one that holds all its values and that the kernel takes.
+
+    PyTorch, too, calculates on float16 in float32 and rounds at the end of each operator.
+
+    Raises:
+        NotImplementedError: there is none. int64 is not narrowed: its values may not fit.
+    """
+    taken = KERNELS.get(kind)
+    if taken is None or dtype in taken:
+        return dtype
+    for wider in _WIDER.get(dtype, ()):
+        if wider in taken:
+            return wider
+    raise NotImplementedError(f"on {dtype}; LiteRT's {kind} takes {', '.join(sorted(taken))}")
