@@ -166,6 +166,46 @@ def test_composites_nest():
     torch.testing.assert_close(edgegen.convert(Model(), (x,))(x)["output"], x * 6)
 
 
+@composite("test.block", attributes=("width",))
+class NamedBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        return scale(self.linear(x), factor=2.0)
+
+
+class TwoBlocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = NamedBlock(4), NamedBlock(4)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "fp16", "int8-channel"])
+def test_modules_are_composites_that_hold_their_weights(scheme):
+    torch.manual_seed(0)
+    model, x = TwoBlocks(), torch.rand(2, 4)
+    program = build_program([Signature("s", model, (x,))], rules=RULES)
+    assert [op.options["attributes"] for op in program.signatures["s"].ops] == [{"width": 4}] * 2
+    inside = [[op.kind for op in graph.ops] for graph in program.graphs()][1:]
+    assert inside == [["FULLY_CONNECTED", "STABLEHLO_COMPOSITE"]] * 2 + [["MUL"]] * 2
+    result = edgegen.convert(model, (x,), scheme=scheme)(x)["output"]
+    torch.testing.assert_close(result, model(x), atol=0.05, rtol=0.05)
+    off = edgegen.signature("s", model, (x,)).convert(scheme=scheme, composites=Composites.parse("none"))
+    torch.testing.assert_close(result, off(x)["output"])
+
+
+def test_a_module_that_is_a_composite_as_a_whole():
+    model, x = NamedBlock(4), torch.rand(2, 4)
+    assert operators(model, x) == ["STABLEHLO_COMPOSITE"]
+    torch.testing.assert_close(edgegen.convert(model, (x,))(x)["output"], model(x))
+
+
 def test_composites_state_their_attributes():
     class Model(nn.Module):
         def forward(self, x):

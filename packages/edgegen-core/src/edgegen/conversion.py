@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from edgegen.checkpoints.tensors import LazyTensor, arranged
+from edgegen.checkpoints.tensors import LazyTensor
+from edgegen.deriving import source_of
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen.graph import Program, optimize, view_of
+from edgegen.graph import Program, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
 from edgegen.storage import ParameterInfo, Scheme, Storage
@@ -54,21 +55,14 @@ def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) ->
 
 
 def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:
-    """What each parameter that the program uses is stored as."""
+    """What each parameter that the program uses is stored as; in the order of ``sources``, derived ones at the end."""
     roles = _roles(program)
-    used = {name: tensor for name, tensor in _with_views(roles, sources).items() if name in roles}
+    used = {value.parameter: value for graph in program.graphs() for value in graph.values() if value.parameter}
+    names = [*(name for name in sources if name in used), *(name for name in used if name not in sources)]
+    tensors = {name: source_of(used[name], sources) for name in names}
     return {
         name: Parameter(source, scheme.storage(ParameterInfo(name, source.shape, roles[name], _packed(source))))
-        for name, source in used.items()
-    }
-
-
-def _with_views(names: Iterable[str], sources: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """``sources``, and those of them that the program wants with their axes in another order."""
-    views = {name: view_of(name) for name in names}
-    return {
-        **sources,
-        **{name: arranged(sources[base], order) for name, (base, order) in views.items() if order is not None},
+        for name, source in tensors.items()
     }
 
 

@@ -59,6 +59,9 @@ ELEMENTWISE = [
     *(aten(f"{name}.default", ODD, note="of odd numbers") for name in ("isinf", "isnan", "sign", "signbit", "trunc")),
     *(aten(f"{name}.default", ODD, note="of odd numbers") for name in ("erf", "exp", "expm1", "log", "log1p", "tanh")),
     aten("elu.default", one(*A), 0.5, 2.0, 0.7, note="with scales"),
+    *(aten(f"{name}.default", ODD, note="of odd numbers") for name in ("angle", "erfc")),
+    aten("erfinv.default", lambda: (torch.tensor([-1.0, -0.9999, -0.7, -1e-6, 0.0, 0.3, 0.99, 1.0]),)),
+    aten("hypot.default", lambda: (torch.tensor([3.0, 0.0, 1e30, INF]), torch.tensor([-4.0, 0.0, 1e30, 1.0]))),
     aten("round.decimals", one(*A), decimals=2),
     aten("atan2.default", two(A, (1, 4))),
     aten("copysign.Tensor", two(A, A)),
@@ -126,6 +129,8 @@ REDUCTIONS = [
     aten("prod.default", one(2, 3)),
     aten("prod.dim_int", one(*A), 1),
     aten("var.correction", one(*A), [1], correction=0),
+    *(aten("linalg_vector_norm.default", one(*A), p, [0, -1], note=f"p={p}") for p in (0.0, 1.0, 2.0, 3.0, INF, -INF)),
+    aten("logcumsumexp.default", lambda: (rand(3, 9, low=-200.0, high=200.0),), 1),
     aten("var.dim", one(*A), [0, 2]),
     aten("var_mean.correction", one(*A), [-1], correction=1, keepdim=True),
 ]
@@ -137,6 +142,11 @@ SORTING = [
     aten("topk.default", apart(3, 9), 4, 1, False),
     aten("kthvalue.default", apart(3, 9), 4),
     aten("median.default", one(*A)),
+    *(
+        aten("searchsorted.Tensor", lambda: (longs(3, 7).sort()[0], longs(3, 5)), right=right, note=f"right={right}")
+        for right in (False, True)
+    ),
+    aten("bucketize.Tensor", lambda: (rand(*A), torch.tensor([-0.5, 0.0, 0.3]))),
     aten("median.dim", apart(3, 8), 1, True),
 ]
 
@@ -145,6 +155,8 @@ SHAPES = [
     aten("diagonal.default", one(*A), 1, 1, 2),
     aten("diagonal_scatter.default", two((4, 5), (3,)), -1),
     *(aten(f"{name}.default", one(3, 4), [2, 2], [1, 4], 2) for name in ("as_strided", "as_strided_copy")),
+    *(aten(f"{name}.default", one(2, 9, 3), 1, 4, 2) for name in ("unfold", "unfold_copy")),
+    aten("as_strided_scatter.default", two((3, 4), (2, 2)), [2, 2], [1, 4], 2),
     aten("slice.Tensor", one(9, 3), 0, 1, 8, 3, note="with steps"),
     aten("select_scatter.default", two(A, (2, 4)), 1, -1),
     aten("slice_scatter.default", two(A, (2, 2, 4)), 1, 1, 3),
@@ -198,6 +210,23 @@ INDEXING = [
         for kind in ("sum", "prod", "amax", "amin", "mean")
         for own in (True, False)
     ),
+    *(
+        Case(
+            f"index_reduce {kind}",
+            lambda a, i, v, kind=kind: torch.ops.aten.index_reduce(a, 1, i, v, kind, include_self=kind != "mean"),
+            lambda: (rand(3, 5), longs(9), rand(3, 9)),
+        )
+        for kind in ("prod", "amax", "amin", "mean")
+    ),
+    *(
+        Case(
+            f"put {add}",
+            lambda a, i, v, add=add: torch.ops.aten.put(a, i, v, add),
+            lambda: (rand(3, 5), torch.tensor([2, -1, 7]), rand(3)),
+        )
+        for add in (False, True)
+    ),
+    Case("take", torch.take, lambda: (rand(3, 5), torch.tensor([[2, -1], [7, 0]]))),
     Case(
         "masked_scatter",
         lambda a, v: torch.ops.aten.masked_scatter(a, a > 0, v),

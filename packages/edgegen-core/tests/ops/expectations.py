@@ -24,7 +24,61 @@ _OUT_OF_SCOPE = """
 OUT_OF_SCOPE = _OUT_OF_SCOPE.split()
 """Complex numbers, decompositions of matrices, random numbers, special functions, shapes that depend on contents."""
 
-ROWS: list[tuple[str, str, str]] = []
+ROWS: list[tuple[str, str, str]] = [
+    (
+        "float64, for which LiteRT has no kernels",
+        "*",
+        "double float_power linspace.tensor_overload logspace.tensor_overload log_softmax.with_dtype",
+    ),
+    ("the result is float64 in PyTorch", "int32", "full_like new_full new_ones new_zeros"),
+    ("complex numbers, for which LiteRT has no kernels", "*", "cdouble cfloat chalf"),
+    ("bfloat16, int16 or uint64, for which LiteRT has no kernels", "*", "bfloat16 short hash_tensor"),
+    (
+        "training: model.eval() comes first",
+        "*",
+        "_native_batch_norm_legit native_batch_norm nn.functional.batch_norm nn.functional.instance_norm "
+        "nn.functional.feature_alpha_dropout.with_train",
+    ),
+    ("a shape that depends on contents, in one of the samples", "*", "tensor_split nn.functional.gaussian_nll_loss"),
+    ("a shape that depends on contents, in one of the samples", "float32", "index_put narrow repeat_interleave"),
+    ("a number of classes that depends on contents, in one of the samples", "int64", "nn.functional.one_hot"),
+    (
+        "PyTorch adds up in float16, LiteRT in float32, which is closer",
+        "float16",
+        "addbmm nn.functional.conv_transpose3d _unsafe_masked_index_put_accumulate grid_sampler_2d",
+    ),
+    (
+        "LiteRT's kernel takes float32 only",
+        "int64",
+        "nn.functional.conv* nn.functional.avg_pool* nn.functional.local_response_norm",
+    ),
+    (
+        "LiteRT's kernel takes int32 only",
+        "int64",
+        "bitwise_right_shift index_reduce.a* index_reduce.prod scatter_reduce.a* scatter_reduce.prod",
+    ),
+    ("LiteRT's kernel refuses negative exponents of whole numbers, which PyTorch makes 0", "int32", "__rpow__"),
+    ("a view of memory that another tensor owns", "float32", "as_strided.partial_views"),
+    ("decompositions of matrices", "float32", "linalg.matrix_power norm.nuc pinverse"),
+    (
+        "not written: no model at hand uses it",
+        "*",
+        "special.erfcx special.log_ndtr mode nanmedian masked.median gcd lcm",
+    ),
+    (
+        "not written: no model at hand uses it",
+        "*",
+        "special.erfcx special.log_ndtr mode nanmedian masked.median gcd lcm grid_sampler_3d "
+        "nn.functional.embedding_bag nn.functional.linear_cross_entropy.chunked*",
+    ),
+    (
+        "not written: no model at hand uses it",
+        "float32",
+        "nn.functional.grid_sample _upsample_bilinear2d_aa nn.functional.ctc_loss scatter",
+    ),
+    ("not written: no model at hand uses it", "float16", "renorm"),
+]
+"""Reason, dtype (or ``*``), names of OpInfos (patterns)."""
 
 
 def expected(name: str, dtype: str) -> str | None:
@@ -52,5 +106,19 @@ def _looked_up(position: int) -> Callable[..., Any]:
     return wrap
 
 
-UNORDERED = {"topk": _looked_up(1), "sort": _looked_up(0), "kthvalue": _looked_up(1)}
+def _looked_up_alone(operator: Callable[..., Any]) -> Callable[..., Any]:
+    def function(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        index = operator(x, *args, **kwargs)
+        axis = kwargs.get("dim", args[0] if args and not isinstance(args[0], bool) else -1)
+        return torch.gather(x, axis, index) if x.dim() else index
+
+    return function
+
+
+UNORDERED = {
+    "topk": _looked_up(1),
+    "sort": _looked_up(0),
+    "kthvalue": _looked_up(1),
+    "argsort": _looked_up_alone,
+}
 """OpInfo -> what to compare instead; the number says which argument the axis is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,24 +59,6 @@ class LazyTensor:
     def read(self) -> npt.NDArray[np.float32]:
         """The whole tensor as float32, in its own shape."""
         return self.read_rows(0, self.rows).reshape(self.shape)
-
-
-def arranged(tensor: LazyTensor, order: Sequence[int]) -> LazyTensor:
-    """``tensor`` with its axes in another order, where -1 puts a new one of length 1.
-
-    Rows of the result are read as they are asked for where the first axis stays first; otherwise each reading takes
-    the whole tensor into memory.
-    """
-    kept = [axis for axis in order if axis >= 0]
-    shape = tuple(1 if axis < 0 else tensor.shape[axis] for axis in order)
-
-    def read_rows(start: int, stop: int) -> npt.NDArray[np.float32]:
-        if order[0] == 0:
-            rows = tensor.read_rows(start, stop).transpose(kept)
-            return np.ascontiguousarray(rows).reshape(stop - start, *shape[1:])
-        return np.ascontiguousarray(tensor.read().transpose(kept)).reshape(shape)[start:stop]
-
-    return LazyTensor(tensor.name, shape, tensor.dtype, tensor.nbytes, read_rows)
 
 
 @dataclass(frozen=True, kw_only=True)

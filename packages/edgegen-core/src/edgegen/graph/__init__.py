@@ -4,25 +4,23 @@ Imports neither torch nor LiteRT.
 """
 
 from edgegen.graph.builder import GraphBuilder
+from edgegen.graph.derived import Derivation
 from edgegen.graph.ir import DTYPES, Graph, Op, Program, Value, dtype_of, numpy_dtype
 from edgegen.graph.rewrites import REWRITES, Rewrite, optimize
 from edgegen.graph.validate import validate
-from edgegen.graph.views import arranged_shape, view_name, view_of
 
 __all__ = [
     "DTYPES",
     "REWRITES",
+    "Derivation",
     "Graph",
     "GraphBuilder",
     "Op",
     "Program",
     "Rewrite",
     "Value",
-    "arranged_shape",
     "dtype_of",
     "numpy_dtype",
     "optimize",
     "validate",
-    "view_name",
-    "view_of",
 ]

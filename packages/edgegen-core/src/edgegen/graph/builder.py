@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegen.graph.derived import EVALUATE, Derivation, arranged, arranged_shape, derived_name, then
 from edgegen.graph.ir import Array, Graph, Op, Value, dtype_of, numpy_dtype
-from edgegen.graph.views import arranged_shape, view_name, view_of
 
 Shape = tuple[int, ...]
 
@@ -38,6 +38,19 @@ class GraphBuilder:
         """The one value of this graph that stands for a parameter, however often it is used."""
         if name not in self._parameters:
             self._parameters[name] = Value(name, tuple(shape), "float32", parameter=name)
+        return self._parameters[name]
+
+    def derived(self, kind: str, operands: Sequence[Value]) -> Value:
+        """The result of an elementwise operator on constants and parameters: a constant if all are, or a parameter."""
+        if all(operand.constant is not None for operand in operands):
+            return self.constant(EVALUATE[kind](*(operand.constant for operand in operands)), "float32")
+        shape = np.broadcast_shapes(*(operand.shape for operand in operands))
+        return self._derived(Derivation(kind, tuple(operands)), shape)
+
+    def _derived(self, derivation: Derivation, shape: Shape) -> Value:
+        name = derived_name(derivation)
+        if name not in self._parameters:
+            self._parameters[name] = Value(name, shape, "float32", parameter=name, derivation=derivation)
         return self._parameters[name]
 
     def constant(self, array: npt.ArrayLike, dtype: str | None = None) -> Value:
@@ -118,14 +131,23 @@ class GraphBuilder:
         return self.op("TRANSPOSE", [x, self.constant(order, "int32")], [x.shape[i] for i in order])
 
     def arranged(self, x: Value, order: Sequence[int]) -> Value:
-        """``x`` with its axes in ``order``, where -1 puts a new one of length 1; a parameter is written that way."""
-        shape = arranged_shape(x.shape, order)
-        kept = [axis for axis in order if axis >= 0]
-        if list(order) == list(range(x.rank)):
+        """``x`` with its axes in ``order``, where -1 puts a new one of length 1, and such may be left out.
+
+        A constant or a parameter is kept that way; for other values that takes operators.
+        """
+        order, shape = tuple(order), arranged_shape(x.shape, order)
+        if order == tuple(range(x.rank)):
             return x
-        if x.parameter is not None and view_of(x.parameter)[1] is None:
-            return self.parameter(view_name(x.parameter, order), shape)
-        return self.reshape(self.transpose(x, kept), shape)
+        if x.constant is not None:
+            return self.constant(np.ascontiguousarray(arranged(x.constant, order)))
+        if x.parameter is None:
+            kept = [axis for axis in order if axis >= 0]
+            left = [axis for axis in range(x.rank) if axis not in kept]
+            return self.reshape(self.transpose(x, [*kept, *left]), shape)
+        base = x.derivation
+        if base is not None and base.kind == "ARRANGE":
+            return self.arranged(base.operands[0], then(base.order, order))
+        return self._derived(Derivation("ARRANGE", (x,), order), shape)
 
     def slice(self, x: Value, begin: Sequence[int], size: Sequence[int]) -> Value:
         if tuple(size) == x.shape:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgegen.graph.derived import Derivation
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +43,7 @@ class Value:
         dtype: a key of :data:`DTYPES`.
         constant: the contents of a small constant, kept inside the flatbuffer.
         parameter: name of the model's parameter, whose contents are streamed when the file is written.
+        derivation: how the parameter is made, if it is none of the model's own.
     """
 
     name: str
@@ -47,10 +51,15 @@ class Value:
     dtype: str
     constant: Array | None = None
     parameter: str | None = None
+    derivation: Derivation | None = None
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"

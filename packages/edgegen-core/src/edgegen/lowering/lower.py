@@ -124,6 +124,8 @@ class _Lowering:
                 return tensor
             parameter = self.g.parameter(self.names.of(tensor), tensor.shape)
             return self.g.half(parameter) if tensor.dtype == torch.float16 else parameter
+        if spec.kind is InputKind.TOKEN:  # orders operators that have effects, none of which has a rule
+            return None
         return trace.program.constants[spec.target]
 
     def _call(self, node: fx.Node, env: Mapping[fx.Node, Any], trace: Trace, root: nn.Module) -> Any:
@@ -167,15 +169,17 @@ class _Lowering:
     def _region(self, trace: Trace, traced: TracedCall, root: nn.Module, tensors: list[Any]) -> list[Any]:
         region = traced.call.region
         inputs = [self._value(tensor) for tensor in tensors]
+        inside = traced.body.root
         if region.module is not None:
             # `trace` may be that of a sibling of `root`: go to the module at the same place in `root`.
             path = next(name for name, module in trace.root.named_modules() if module is region.module)
-            return self.run(traced.body, root.get_submodule(path), inputs)
-        assert region.composite is not None
+            inside = root.get_submodule(path)
+        if region.composite is None:
+            return self.run(traced.body, inside, inputs)
         body = Graph(f"{region.composite}.impl")
         inner = _Lowering(LoweringContext(body), self.rules, self.names, self.unsupported)
         parameters = [inner.g.input(f"input_{i}", v.shape, v.dtype) for i, v in enumerate(inputs)]
-        for i, output in enumerate(inner.run(traced.body, traced.body.root, parameters)):
+        for i, output in enumerate(inner.run(traced.body, inside, parameters)):
             body.outputs[f"output_{i}"] = output
         return list(self.g.composite(region.composite, inputs, body, region.attributes))
 

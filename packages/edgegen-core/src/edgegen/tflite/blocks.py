@@ -54,13 +54,15 @@ def expand_offsets(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
         assert table.parameter is not None
         rows, columns = table.shape
         offsets = builder.parameter(part_name(table.parameter, "offsets"), (rows, columns // block))
-        scaled = builder.op(op.kind, op.inputs, op.output.shape, op.output.dtype, **op.options)
+        options = {**op.options, "fusedActivationFunction": "NONE"} if op.kind == "FULLY_CONNECTED" else op.options
+        scaled = builder.op(op.kind, op.inputs, op.output.shape, op.output.dtype, **options)
         if op.kind == "FULLY_CONNECTED":
             if (data, block) not in sums:
                 blocks = builder.reshape(data, (*data.shape[:-1], columns // block, block))
                 sums[data, block] = builder.reduce("SUM", blocks, [blocks.rank - 1], keep=False)
             added = builder.fully_connected(sums[data, block], offsets)
-            expanded.ops.append(Op("ADD", (scaled, added), op.outputs, origin=op.origin))
+            last = {"fusedActivationFunction": op.options.get("fusedActivationFunction", "NONE")}
+            expanded.ops.append(Op("ADD", (scaled, added), op.outputs, last, origin=op.origin))
         else:
             count = op.output.shape[0]
             added = builder.op(op.kind, [data, offsets], (count, columns // block), "float32")

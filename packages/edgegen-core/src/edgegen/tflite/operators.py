@@ -36,6 +36,8 @@ _UNARY_PLAIN = (
     "CEIL",
     "ROUND",
     "ELU",
+    "RELU6",
+    "RELU_N1_TO_1",
 )
 _REDUCERS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL", "REDUCE_PROD")
 

@@ -1,8 +1,8 @@
 """Named boundaries around ordinary PyTorch code that the tracer keeps whole.
 
-Two kinds. A *composite* is a function with a name that a delegate may know; it becomes one operator in the file with
-its code as the fallback. A *repeated* module is one of many alike (a decoder's blocks); it is traced once for all of
-them and expanded when lowered, so tracing takes as long for 2 layers as for 80.
+Two kinds. A *composite* is a function or a module with a name that a delegate may know; it becomes one operator in the
+file with its code as the fallback. A *repeated* module is one of many alike (a decoder's blocks); it is traced once for
+all of them and expanded when lowered, so tracing takes as long for 2 layers as for 80.
 
 In a trace a boundary is a single call of ``edgegen::region``; outside one it is not there at all. How a tracer knows
 the shapes that come out: the module runs first on its (meta) tensors while boundaries are recorded (of equal ones only
@@ -16,16 +16,13 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgegen.tracing.operators import LIBRARY
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,8 @@ class Region:
     Attributes:
         body: the code inside.
         key: regions with equal keys have equal bodies, but for the parameters' names.
-        module: the repeated module; None for a composite.
-        composite: the composite's name; None for a repeated module.
+        module: the module whose code it is; None for a function.
+        composite: the composite's name; None for a module that is just repeated.
         attributes: what the composite's operator states.
     """
 
@@ -92,18 +89,18 @@ def _call_key(region: Region, leaves: Sequence[Any], in_spec: pytree.TreeSpec) -
 class Recorder:
     """Watches one trace: first records the calls of regions, then stands in for them."""
 
-    def __init__(self, root: nn.Module, composites: Composites) -> None:
+    def __init__(self, entered: nn.Module | None, composites: Composites) -> None:
         self.calls: list[Call] = []
-        self._root = root
+        self._entered = entered
         self._composites = composites
         self._results: dict[Hashable, tuple[tuple[Any, ...], pytree.TreeSpec]] = {}
         self._replaying = False
         self._next = 0
 
     def applies_to(self, region: Region) -> bool:
-        if region.composite is not None:
-            return region.composite in self._composites
-        return region.module is not self._root
+        if region.module is not None and region.module is self._entered:
+            return False  # its inside is what is being traced
+        return region.composite is None or region.composite in self._composites
 
     @contextmanager
     def replay(self) -> Iterator[None]:
@@ -181,39 +178,67 @@ def _blank(leaf: Any) -> Any:
 
 
 Attributes = Collection[str] | Callable[..., Mapping[str, Any]]
-"""Keyword arguments that a composite's operator states; or a function of all arguments that says what it states."""
+"""What a composite's operator states: keyword arguments, or fields of a module; or a function of all arguments (of a
+module, too, which comes first) that says it."""
+
+T = TypeVar("T", bound=Callable[..., Any])
 
 
-def composite(name: str, attributes: Attributes = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function a composite: one operator of that name in the file, the function's code as its fallback.
+def composite(name: str, attributes: Attributes = ()) -> Callable[[T], T]:
+    """Make a function or a class of modules a composite: one operator of that name, its code as the fallback.
 
     Args:
         name: as delegates know it, ``vendor.name``.
-        attributes: keyword arguments of the function that the operator states as attributes; or a function of the
-            same arguments, where a delegate expects others. Values are numbers, strings, booleans, lists, mappings.
+        attributes: names of keyword arguments (for a module: of its fields) that the operator states as attributes; or
+            a function that gets what is called with, and says what is stated, where a delegate expects others. Values
+            are numbers, strings, booleans, lists, mappings.
 
-    The function takes tensors by position, returns a tensor or several, and must not depend on anything but its
-    arguments. Parameters go in as arguments. Switched off, it is as if the decorator were not there.
+    A function takes tensors by position, returns a tensor or several, and must not depend on anything but its
+    arguments; parameters go in as such. A module's own parameters are in the fallback, not among the operator's
+    inputs. Composites may contain others. Switched off, it is as if the decorator were not there.
 
     Example::
 
         @composite("odml.rms_norm", attributes=("epsilon",))
         def rms_norm(x, weight, *, epsilon): ...
+
+        @composite("vendor.feed_forward", attributes=("width",))
+        class FeedForward(nn.Module): ...
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+    def decorate(target: T) -> T:
+        if isinstance(target, type) and issubclass(target, nn.Module):
+            target.__call__ = _composite_call(target, name, attributes)  # type: ignore[method-assign]
+            return target
+
+        @functools.wraps(target)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             if callable(attributes):
                 stated = dict(attributes(*args, **kwargs))
             else:
                 stated = {key: kwargs[key] for key in attributes if kwargs.get(key) is not None}
-            key = (function.__module__, function.__qualname__)
-            return cast(R, enter(Region(function, key, composite=name, attributes=stated), args, kwargs))
+            key = (target.__module__, target.__qualname__)
+            return enter(Region(target, key, composite=name, attributes=stated), args, kwargs)
 
-        return wrapper
+        return cast(T, wrapper)
 
     return decorate
+
+
+def _composite_call(cls: type[nn.Module], name: str, attributes: Attributes) -> Callable[..., Any]:
+    call = cls.__call__
+
+    @functools.wraps(call)
+    def wrapper(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if callable(attributes):
+            stated = dict(attributes(self, *args, **kwargs))
+        else:
+            stated = {key: getattr(self, key) for key in attributes if getattr(self, key) is not None}
+        structure = self.structure if isinstance(self, Repeated) else id(self)
+        body = functools.partial(call, self)
+        return enter(Region(body, (cls, structure), module=self, composite=name, attributes=stated), args, kwargs)
+
+    return wrapper
 
 
 class Repeated(nn.Module):

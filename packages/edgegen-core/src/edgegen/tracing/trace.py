@@ -117,9 +117,11 @@ class Tracer:
                 hint="control flow on tensor values and unsupported Python objects are the usual reasons",
             ) from error
 
-    def _trace(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], root: Any = None) -> Trace:
-        root = target if root is None else root
-        recorder = Recorder(root, self._composites)
+    def _trace(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entered: nn.Module | None = None
+    ) -> Trace:
+        """``entered`` is the module whose inside is wanted, rather than a call of it."""
+        recorder = Recorder(entered, self._composites)
         flat = _Flat(target, args, kwargs)
         with torch.no_grad(), recording(recorder):
             result = target(*args, **kwargs)
@@ -128,7 +130,7 @@ class Tracer:
                 if not self._is_plain(program):
                     program = program.run_decompositions(dict(self._decompositions))
         names = tuple(name for name, _ in _named_leaves(result if isinstance(result, dict) else {"output": result}))
-        return Trace(program, root, names, tuple(map(self._trace_call, recorder.calls)))
+        return Trace(program, target, names, tuple(map(self._trace_call, recorder.calls)))
 
     def _is_plain(self, program: ExportedProgram) -> bool:
         """Whether what depends on an input or parameter is computed by known operators that overwrite nothing."""
@@ -156,7 +158,7 @@ class Tracer:
             args, kwargs = pytree.tree_unflatten(call.leaves, call.in_spec)
             region = call.region
             target = region.module if region.module is not None else _Function(region.body)
-            self._bodies[call.key] = self._trace(target, args, kwargs)
+            self._bodies[call.key] = self._trace(target, args, kwargs, entered=region.module)
         return TracedCall(call, self._bodies[call.key])
 
 

@@ -218,7 +218,8 @@ def _scatter_reduce(
     if 0 in index.shape:
         return x
     if x.dtype == "bool":
-        raise NotImplementedError("on bool")
+        whole = [g.cast(v, "int32") for v in (x, source)]
+        return g.cast(_scatter_reduce(g, whole[0], axis, index, whole[1], reduce, include_self=include_self), "bool")
     flat, places, updates = _scattered(g, x, axis, index, source)
     zero = g.constant(np.zeros(flat.shape), flat.dtype)
     count = _added(g, zero, places, g.constant(np.ones(updates.shape), flat.dtype))
@@ -239,6 +240,38 @@ def _scatter_reduce(
 
 def _mean(g: LoweringContext, total: Value, parts: Value) -> Value:
     return g.div(total, parts) if total.dtype.startswith("float") else floor_quotient(g, total, parts)
+
+
+@lowers("aten.index_reduce.default")
+def _index_reduce(
+    g: LoweringContext,
+    x: Value,
+    axis: int,
+    index: Value,
+    source: Value,
+    reduce: str,
+    *,
+    include_self: bool = True,
+) -> Value:
+    """``index [n]`` says where along ``axis`` each slice of ``source`` goes."""
+    along_axis = [-1 if i == axis % max(x.rank, 1) else 1 for i in range(x.rank)]
+    spread = g.expand(g.reshape(index, [index.elements if n < 0 else n for n in along_axis]), source.shape)
+    return _scatter_reduce(g, x, axis, spread, source, reduce, include_self=include_self)
+
+
+@lowers("aten.take.default")
+def _take(g: LoweringContext, x: Value, index: Value) -> Value:
+    return g.gather(g.flat(x), non_negative(g, index, x.elements), 0)
+
+
+@lowers("aten.put.default")
+def _put(g: LoweringContext, x: Value, index: Value, source: Value, accumulate: bool = False) -> Value:
+    """Positions count through the whole tensor, as those of ``take``."""
+    if 0 in index.shape:
+        return x
+    flat, places = g.flat(x), non_negative(g, g.flat(index), x.elements)
+    change = _added if accumulate else _replaced
+    return g.reshape(change(g, flat, places, g.flat(source)), g.shape)
 
 
 @lowers("aten.masked_scatter.default")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgegen.graph import Value
+from edgegen.lowering.aten.reduction import norm
 from edgegen.lowering.context import LoweringContext, Number
 from edgegen.lowering.rules import RuleTable
 
@@ -88,26 +89,11 @@ def _cdist(g: LoweringContext, a: Value, b: Value, p: float, mode: int | None) -
     """``[..., P, D]`` and ``[..., R, D]`` to ``[..., P, R]``."""
     rows = g.reshape(a, (*a.shape[:-1], 1, a.shape[-1]))
     columns = g.reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
-    return _norm(g, g.sub(rows, columns), p)
+    return norm(g, g.sub(rows, columns), p, -1)
 
 
 @lowers("aten._pdist_forward.default")
 def _pdist(g: LoweringContext, x: Value, p: float = 2) -> Value:
     upper = np.triu_indices(x.shape[0], 1)
     left, right = (g.gather(x, g.constant(rows, "int32"), 0) for rows in upper)
-    return _norm(g, g.sub(left, right), p)
-
-
-def _norm(g: LoweringContext, x: Value, p: float) -> Value:
-    """Of the last axis."""
-    axis, size = [x.rank - 1], g.unary("ABS", x)
-    if p == 0:
-        return g.reduce("SUM", g.cast(g.compare("NOT_EQUAL", x, 0), x.dtype), axis, keep=False)
-    if p == 1:
-        return g.reduce("SUM", size, axis, keep=False)
-    if p == 2:
-        return g.unary("SQRT", g.reduce("SUM", g.mul(x, x), axis, keep=False))
-    if p == float("inf"):
-        return g.reduce("REDUCE_MAX", size, axis, keep=False)
-    power = g.reduce("SUM", g.binary("POW", size, g.constant(p, x.dtype)), axis, keep=False)
-    return g.binary("POW", power, g.constant(1 / p, x.dtype))
+    return norm(g, g.sub(left, right), p, -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -75,6 +75,17 @@ def _exp2(g: LoweringContext, x: Value) -> Value:
     return g.binary("POW", g.constant(2.0, "float32"), x)
 
 
+@lowers("aten.hypot.default")
+def _hypot(g: LoweringContext, a: Value, b: Value) -> Value:
+    """The longer side is taken out of the root, so that squares do not overflow."""
+    a, b = (g.unary("ABS", g.cast(x, "float32")) for x in (a, b))
+    longer, shorter = g.binary("MAXIMUM", a, b), g.binary("MINIMUM", a, b)
+    ratio = g.div(shorter, longer)
+    value = g.mul(longer, g.unary("SQRT", g.add(g.mul(ratio, ratio), 1.0)))
+    plain = g.either(g.compare("EQUAL", longer, 0), g.compare("EQUAL", longer, float("inf")))
+    return g.cast(g.where(plain, longer, value), g.dtype)
+
+
 @in_float32("log2")
 def _log2(g: LoweringContext, x: Value) -> Value:
     return g.mul(log(g, x), 1 / math.log(2))
@@ -131,6 +142,12 @@ def _parts(number: float, count: int, bits: int = 11) -> list[float]:
 
 
 _QUARTER_TURN = _parts(math.pi / 2, 3)
+
+
+@in_float32("angle")
+def _angle(g: LoweringContext, x: Value) -> Value:
+    """Of a real number."""
+    return g.where(g.is_nan(x), x, g.where(g.compare("LESS", x, 0), math.pi, 0.0))
 
 
 @in_float32("tan")
@@ -225,17 +242,51 @@ def _atanh(g: LoweringContext, x: Value) -> Value:
 
 
 @in_float32("erf")
-def _erf(g: LoweringContext, x: Value) -> Value:
+def erf(g: LoweringContext, x: Value) -> Value:
     """Its power series near zero; elsewhere from LiteRT's GELU, ``z * (1 + erf(z / sqrt(2))) / 2``."""
     terms = [(-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(7)]
     square = g.mul(x, x)
-    series: Value = g.constant(terms[-1], "float32")
-    for term in terms[-2::-1]:
-        series = g.add(g.mul(square, series), term)
-    near = g.mul(g.mul(x, series), 2 / math.sqrt(math.pi))
+    near = g.mul(g.mul(x, _polynomial(g, square, terms[::-1])), 2 / math.sqrt(math.pi))
     # Beyond 6 float32 knows no difference from 1. Neither bound is NaN, so that NaN has to be let through.
     z = g.binary("MINIMUM", g.binary("MAXIMUM", x, g.constant(-6.0, "float32")), g.constant(6.0, "float32"))
     z = g.mul(z, math.sqrt(2))
     far = g.sub(g.div(g.mul(g.unary("GELU", z, approximate=False), 2.0), z), 1.0)
     value = g.where(g.compare("LESS", g.unary("ABS", x), 0.6), near, far)
     return g.where(g.is_nan(x), x, value)
+
+
+@in_float32("erfc")
+def _erfc(g: LoweringContext, x: Value) -> Value:
+    """Exact to float32's precision at 1: what is far smaller than that is lost."""
+    return g.sub(g.constant(1.0, "float32"), erf(g, x))
+
+
+_CENTRAL = """
+    2.81022636e-08 3.43273939e-07 -3.5233877e-06 -4.39150654e-06 0.00021858087 -0.00125372503 -0.00417768164 0.246640727
+    1.50140941
+"""
+_TAIL = """
+    -0.000200214257 0.000100950558 0.00134934322 -0.00367342844 0.00573950773 -0.0076224613 0.00943887047 1.00167406
+    2.83297682
+"""
+
+
+@in_float32("erfinv")
+def _erfinv(g: LoweringContext, x: Value) -> Value:
+    """Polynomials in ``w = -log(1 - x * x)``. Source: M. Giles, "Approximating the erfinv function" (2010)."""
+    one = g.constant(1.0, "float32")
+    w = g.unary("NEG", log(g, g.mul(g.sub(one, x), g.add(x, 1.0))))
+    tail = g.sub(g.unary("SQRT", g.binary("MAXIMUM", w, g.constant(5.0, "float32"))), 3.0)
+    near = g.compare("LESS", w, 5.0)
+    central, far = ([float(number) for number in text.split()] for text in (_CENTRAL, _TAIL))
+    value = g.mul(g.where(near, _polynomial(g, g.sub(w, 2.5), central), _polynomial(g, tail, far)), x)
+    edge = g.compare("EQUAL", g.unary("ABS", x), 1.0)
+    return g.where(edge, g.mul(x, float("inf")), value)
+
+
+def _polynomial(g: LoweringContext, x: Value, coefficients: Sequence[float]) -> Value:
+    """Highest power first."""
+    result: Value = g.constant(coefficients[0], "float32")
+    for coefficient in coefficients[1:]:
+        result = g.add(g.mul(x, result), coefficient)
+    return result

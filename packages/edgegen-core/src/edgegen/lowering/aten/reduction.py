@@ -11,6 +11,7 @@ import torch
 from edgegen.graph import Value
 from edgegen.lowering.aten.indexing import along
 from edgegen.lowering.aten.integers import descending, ordered
+from edgegen.lowering.aten.math import log1p
 from edgegen.lowering.context import LoweringContext
 from edgegen.lowering.rules import RuleTable
 
@@ -152,6 +153,37 @@ def _var_mean(
     return _variance(g, x, axes, correction, keepdim), mean
 
 
+# -- norms ----------------------------------------------------------------------------------------------------------
+
+
+def norm(g: LoweringContext, x: Value, p: float, axes: Axes, keep: bool = False) -> Value:
+    """The p-norm of vectors along ``axes``."""
+    which, size = _axes(x, axes), g.unary("ABS", x)
+    if p == 0:
+        return g.reduce("SUM", g.cast(g.compare("NOT_EQUAL", x, 0), x.dtype), which, keep)
+    if p == 1:
+        return g.reduce("SUM", size, which, keep)
+    if p == 2:
+        return g.unary("SQRT", g.reduce("SUM", g.mul(x, x), which, keep))
+    if math.isinf(p):
+        return (_amax if p > 0 else _amin)(g, size, which, keep)
+    power = g.reduce("SUM", g.binary("POW", size, g.constant(p, x.dtype)), which, keep)
+    return g.binary("POW", power, g.constant(1 / p, x.dtype))
+
+
+@lowers("aten.linalg_vector_norm.default")
+def _vector_norm(
+    g: LoweringContext,
+    x: Value,
+    order: float = 2,
+    axes: Axes = None,
+    keep: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Value:
+    return g.cast(norm(g, g.cast(x, "float32"), order, axes, keep), g.dtype)
+
+
 # -- running totals -------------------------------------------------------------------------------------------------
 
 
@@ -201,3 +233,16 @@ def _running_extreme(largest: bool) -> Callable[..., tuple[Value, Value]]:
 
 lowers("aten.cummax.default")(_running_extreme(True))
 lowers("aten.cummin.default")(_running_extreme(False))
+
+
+@lowers("aten.logcumsumexp.default")
+def _logcumsumexp(g: LoweringContext, x: Value, axis: int) -> Value:
+    """The larger of two exponents is taken out of their sum, so that it does not overflow."""
+
+    def both(a: Value, b: Value) -> Value:
+        less = g.unary("EXP", g.unary("NEG", g.unary("ABS", g.sub(a, b))))
+        added = g.where(g.compare("EQUAL", a, b), math.log(2), log1p(g, less))
+        return g.add(g.binary("MAXIMUM", a, b), added)
+
+    wide = g.cast(x, "float32")
+    return g.cast(_running(g, wide, axis % x.rank, both), g.dtype) if x.rank else x

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from edgegen.graph import Value
 from edgegen.lowering.context import LoweringContext
@@ -79,10 +80,25 @@ def _as_strided(
     g: LoweringContext, x: Value, size: Sequence[int], stride: Sequence[int], start: int | None = None
 ) -> Value:
     """Of a contiguous tensor, which is what functional graphs have."""
+    places = _strided_places(size, stride, start)
+    return _elements(g, x, lambda _: places)
+
+
+def _strided_places(size: Sequence[int], stride: Sequence[int], start: int | None) -> np.ndarray[Any, Any]:
     places = np.asarray(start or 0)
     for n, step in zip(size, stride, strict=True):
         places = places[..., None] + np.arange(n) * step
-    return _elements(g, x, lambda _: places)
+    return places
+
+
+@lowers("aten.unfold.default", "aten.unfold_copy.default")
+def _unfold(g: LoweringContext, x: Value, axis: int, size: int, step: int) -> Value:
+    """Windows along an axis; what they hold becomes the last axis."""
+    if x.rank == 0:
+        return g.reshape(x, g.shape)
+    axis %= x.rank
+    every = tuple(slice(None, None, step if i == axis else None) for i in range(x.rank))
+    return _elements(g, x, lambda places: sliding_window_view(places, size, axis)[every])
 
 
 def _elements(g: LoweringContext, x: Value, choose: Any) -> Value:
@@ -134,6 +150,18 @@ def _diagonal_scatter(
     g: LoweringContext, x: Value, source: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Value:
     return _elements_replaced(g, x, source, lambda places: np.diagonal(places, offset, dim1, dim2))
+
+
+@lowers("aten.as_strided_scatter.default")
+def _as_strided_scatter(
+    g: LoweringContext,
+    x: Value,
+    source: Value,
+    size: Sequence[int],
+    stride: Sequence[int],
+    start: int | None = None,
+) -> Value:
+    return _elements_replaced(g, x, source, lambda _: _strided_places(size, stride, start))
 
 
 def _elements_replaced(g: LoweringContext, x: Value, source: Value, choose: Any) -> Value:

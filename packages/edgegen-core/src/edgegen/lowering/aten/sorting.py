@@ -74,3 +74,34 @@ def _median_dim(g: LoweringContext, x: Value, axis: int, keepdim: bool = False) 
 @lowers("aten.median.default")
 def _median(g: LoweringContext, x: Value) -> Value:
     return _median_dim(g, g.flat(x), 0)[0]
+
+
+# -- places in what is sorted ---------------------------------------------------------------------------------------
+
+
+@lowers("aten.searchsorted.Tensor")
+def _searchsorted(
+    g: LoweringContext,
+    boundaries: Value,
+    x: Value,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Value | None = None,
+) -> Value:
+    """How many of ``boundaries [..., N]`` come before each of ``x [..., M]``, found by comparing with all of them."""
+    if sorter is not None:
+        boundaries = along(g, boundaries, boundaries.rank - 1, sorter)
+    lead = boundaries.shape[:-1] if boundaries.rank > 1 else (1,) * (x.rank - 1)
+    columns = g.reshape(boundaries, (*lead, *((1,) if x.rank else ()), boundaries.shape[-1]))
+    kind = "LESS_EQUAL" if right or side == "right" else "LESS"
+    before = g.compare(kind, columns, g.reshape(x, (*x.shape, 1)))
+    return g.cast(g.reduce("SUM", g.cast(before, "int32"), [before.rank - 1], keep=False), g.dtype)
+
+
+@lowers("aten.bucketize.Tensor")
+def _bucketize(
+    g: LoweringContext, x: Value, boundaries: Value, *, out_int32: bool = False, right: bool = False
+) -> Value:
+    return _searchsorted(g, boundaries, x, right=right)
