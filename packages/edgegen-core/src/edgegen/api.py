@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from edgegen.errors import UsageError
 from edgegen.graph import Program
 from edgegen.plugins import load, registry
 from edgegen.storage import Scheme
+from edgegen.tflite.resizing import ResizingSession
 from edgegen.tflite.session import Session
 from edgegen.tflite.writer import Parameter, write_model
-from edgegen.tracing import Composites, Signature
+from edgegen.tracing import Composites, Dynamic, Signature
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -36,9 +38,37 @@ class Converter:
         module: nn.Module,
         sample_args: tuple[Any, ...],
         sample_kwargs: Mapping[str, Any] | None = None,
+        *,
+        dynamic: Dynamic | None = None,
     ) -> Converter:
-        """Add an entry point; returns a new converter."""
-        return Converter([*self._signatures, Signature(name, module, sample_args, sample_kwargs or {})])
+        """Add an entry point; returns a new converter. See :func:`signature`."""
+        return Converter([*self._signatures, Signature(name, module, sample_args, sample_kwargs or {}, dynamic or {})])
+
+    def buckets(
+        self,
+        name: str,
+        module: nn.Module,
+        sample_args: tuple[Any, ...],
+        sample_kwargs: Mapping[str, Any] | None = None,
+        *,
+        dynamic: Dynamic,
+        sizes: Sequence[int],
+    ) -> Converter:
+        """Add an entry point for each of ``sizes``, ``<name>_<size>``, where a size cannot be left open.
+
+        Args:
+            name: of all of them, without the size.
+            module: as for :meth:`signature`, like the sample arguments.
+            sample_args: their lengths along the axes in ``dynamic`` are replaced.
+            sample_kwargs: likewise.
+            dynamic: the axes, which all have the one size; see :func:`signature`.
+            sizes: texts are filled up to the next of them by the caller.
+        """
+        one = Signature(name, module, sample_args, sample_kwargs or {}, dynamic)
+        names = one.sizes
+        resized = (one.resized(dict.fromkeys(names, size)) for size in sizes)
+        added = (replace(each, name=f"{name}_{size}", dynamic={}) for each, size in zip(resized, sizes, strict=True))
+        return Converter([*self._signatures, *added])
 
     def convert(
         self,
@@ -92,6 +122,7 @@ class ConvertedModel:
         self._scheme = scheme
         self._signatures = signatures
         self._session: Session | None = None
+        self._resizing_session: ResizingSession | None = None
 
     def export(self, path: Path | str) -> Path:
         """Write the ``.tflite`` file; it appears only when it is whole."""
@@ -118,7 +149,7 @@ class ConvertedModel:
         called = Signature(signature, declared.module, args, {**declared.kwargs, **kwargs})
         arrays = [leaf for leaf in pytree.tree_leaves((args, called.kwargs)) if isinstance(leaf, torch.Tensor)]
         inputs = {name: array.numpy(force=True) for name, array in zip(called.input_names, arrays, strict=True)}
-        outputs = self._loaded().run(signature, inputs)
+        outputs = (self._resizing() if declared.dynamic else self._loaded()).run(signature, inputs)
         return {name: torch.from_numpy(outputs[name]) for name in self.program.signatures[signature].outputs}
 
     def _loaded(self) -> Session:
@@ -128,9 +159,20 @@ class ConvertedModel:
                 self._session = Session(self.export(Path(folder) / "model.tflite"))
         return self._session
 
+    def _resizing(self) -> ResizingSession:
+        if self._resizing_session is None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._resizing_session = ResizingSession(self.export(Path(folder) / "model.tflite"))
+        return self._resizing_session
+
 
 def signature(
-    name: str, module: nn.Module, sample_args: tuple[Any, ...], sample_kwargs: Mapping[str, Any] | None = None
+    name: str,
+    module: nn.Module,
+    sample_args: tuple[Any, ...],
+    sample_kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic: Dynamic | None = None,
 ) -> Converter:
     """Begin a conversion with one entry point of the file to be.
 
@@ -139,6 +181,9 @@ def signature(
         module: with real weights, or on the ``meta`` device.
         sample_args: arguments whose shapes and dtypes the signature takes.
         sample_kwargs: further ones; what is no tensor is fixed.
+        dynamic: which sizes are left open: input -> axis -> a name for the size, ``{"tokens": {1: "length"}}``. The
+            file then runs in LiteRT's Interpreter; its CompiledModel keeps to the sample's size. Converting fails where
+            an operator cannot do without a fixed size; see :meth:`Converter.buckets`.
 
     Example::
 
@@ -150,9 +195,11 @@ def signature(
         edge.export("model.tflite")
         edge(token, position, signature="decode")
     """
-    return Converter().signature(name, module, sample_args, sample_kwargs)
+    return Converter().signature(name, module, sample_args, sample_kwargs, dynamic=dynamic)
 
 
-def convert(module: nn.Module, sample_args: tuple[Any, ...], *, scheme: str = "fp32") -> ConvertedModel:
+def convert(
+    module: nn.Module, sample_args: tuple[Any, ...], *, scheme: str = "fp32", dynamic: Dynamic | None = None
+) -> ConvertedModel:
     """Convert a module with one signature, ``serving_default``; see :func:`signature`."""
-    return signature(DEFAULT_SIGNATURE, module, sample_args).convert(scheme=scheme)
+    return signature(DEFAULT_SIGNATURE, module, sample_args, dynamic=dynamic).convert(scheme=scheme)

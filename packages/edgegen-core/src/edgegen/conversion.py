@@ -14,7 +14,7 @@ from torch import nn
 from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.deriving import source_of
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen.graph import Program, optimize
+from edgegen.graph import FixedSizeError, Graph, Program, generalize, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
 from edgegen.storage import ParameterInfo, Scheme, Storage
@@ -43,6 +43,8 @@ def build_program(
     if len(set(names)) != len(names):
         raise UsageError(f"signature names must differ; got {', '.join(names)}")
     rules = lowering_rules() if rules is None else rules
+    if any(signature.dynamic for signature in signatures):
+        composites = Composites.parse("none")  # their bodies have sizes of their own
     try:
         return _build(signatures, Tracer(rules, composites, places=False), rules)
     except UnsupportedError:
@@ -51,7 +53,24 @@ def build_program(
 
 
 def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) -> Program:
-    return Program({s.name: optimize(lower(s, tracer.trace(s), rules)) for s in signatures})
+    return Program({s.name: _graph(s, tracer, rules) for s in signatures})
+
+
+def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:
+    def of(sized: Signature) -> Graph:
+        return optimize(lower(sized, tracer.trace(sized), rules))
+
+    if not signature.dynamic:
+        return of(signature)
+    twice = {name: 2 * n for name, n in signature.sizes.items()}
+    try:
+        return generalize(of(signature), of(signature.resized(twice)))
+    except FixedSizeError as error:
+        raise UnsupportedError(
+            f"signature {signature.name!r} cannot leave {', '.join(twice)} open: {error}",
+            code="EG303",
+            hint="make one signature for each of some sizes: Converter.buckets, with the same arguments",
+        ) from error
 
 
 def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:

@@ -5,6 +5,7 @@ Imports neither torch nor LiteRT.
 
 from edgegen.graph.builder import GraphBuilder
 from edgegen.graph.derived import Derivation
+from edgegen.graph.dynamic import FixedSizeError, generalize
 from edgegen.graph.ir import DTYPES, Graph, Op, Program, Value, dtype_of, numpy_dtype
 from edgegen.graph.rewrites import REWRITES, Rewrite, optimize
 from edgegen.graph.validate import validate
@@ -13,6 +14,7 @@ __all__ = [
     "DTYPES",
     "REWRITES",
     "Derivation",
+    "FixedSizeError",
     "Graph",
     "GraphBuilder",
     "Op",
@@ -20,6 +22,7 @@ __all__ = [
     "Rewrite",
     "Value",
     "dtype_of",
+    "generalize",
     "numpy_dtype",
     "optimize",
     "validate",

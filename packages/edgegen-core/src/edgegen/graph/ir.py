@@ -44,6 +44,7 @@ class Value:
         constant: the contents of a small constant, kept inside the flatbuffer.
         parameter: name of the model's parameter, whose contents are streamed when the file is written.
         derivation: how the parameter is made, if it is none of the model's own.
+        dynamic: axes whose length is open; ``shape`` has that of the sample.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Value:
     constant: Array | None = None
     parameter: str | None = None
     derivation: Derivation | None = None
+    dynamic: frozenset[int] = frozenset()
 
     @property
     def rank(self) -> int:

@@ -27,7 +27,7 @@ _OPERATORS = _names(schema.BuiltinOperator)
 
 @dataclass(frozen=True)
 class TensorSummary:
-    """A signature's tensor."""
+    """A signature's tensor; an axis of open length is -1."""
 
     name: str
     shape: tuple[int, ...]
@@ -143,7 +143,10 @@ def _signature(model: Any, definition: Any) -> SignatureSummary:
 
 
 def _tensor(name: str, tensor: Any) -> TensorSummary:
-    shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
+    length, axis = tensor.ShapeLength(), tensor.Shape
+    if tensor.ShapeSignatureLength():
+        length, axis = tensor.ShapeSignatureLength(), tensor.ShapeSignature
+    shape = tuple(int(axis(i)) for i in range(length))
     return TensorSummary(name, shape, _TYPES[tensor.Type()].lower())
 
 

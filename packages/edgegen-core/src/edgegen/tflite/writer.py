@@ -292,6 +292,8 @@ class _Head:
                 dtype = storage.offsets or dtype
         tensor.name = value.name
         tensor.shape = _int32(value.shape)
+        if value.dynamic:
+            tensor.shapeSignature = _int32(-1 if axis in value.dynamic else n for axis, n in enumerate(value.shape))
         tensor.hasRank = True
         tensor.type = getattr(schema.TensorType, dtype.upper())
         if place is not None:

@@ -2,6 +2,6 @@
 
 from edgegen.tracing.operators import dynamic_update_slice
 from edgegen.tracing.regions import Composites, Repeated, composite
-from edgegen.tracing.trace import Signature, Trace, Tracer
+from edgegen.tracing.trace import Dynamic, Signature, Trace, Tracer
 
-__all__ = ["Composites", "Repeated", "Signature", "Trace", "Tracer", "composite", "dynamic_update_slice"]
+__all__ = ["Composites", "Dynamic", "Repeated", "Signature", "Trace", "Tracer", "composite", "dynamic_update_slice"]

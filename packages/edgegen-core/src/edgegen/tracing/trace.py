@@ -7,7 +7,7 @@ import inspect
 import operator
 from collections.abc import Container, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ from torch.utils import _pytree as pytree
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen.tracing.regions import Call, Composites, Recorder, recording
 
+Dynamic = Mapping[str, Mapping[int, str]]
+"""Input -> axis -> name of a size that is open."""
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -29,12 +32,15 @@ class Signature:
         module: usually the same for all signatures of a file; weights are shared by identity.
         args: sample arguments; their shapes and dtypes become the signature's. ``meta`` tensors will do.
         kwargs: further arguments. What is no tensor is fixed at its value.
+        dynamic: input -> axis -> name of a size that is open, e.g. ``{"tokens": {1: "length"}}``; the sample's, of 2 or
+            more, is an example.
     """
 
     name: str
     module: nn.Module
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    dynamic: Dynamic = field(default_factory=dict)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -51,6 +57,43 @@ class Signature:
             return inspect.signature(self.module.forward).bind(*self.args, **self.kwargs).arguments
         except TypeError as error:
             raise UsageError(f"sample arguments of signature {self.name!r} do not fit: {error}") from error
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sample's, of what is open.
+
+        Raises:
+            UsageError: there is no such input or axis; inputs disagree on a size; or the sample's is below 2.
+        """
+        shapes = {name: leaf.shape for name, leaf in _named_leaves(self.bind()) if isinstance(leaf, torch.Tensor)}
+        sizes: dict[str, int] = {}
+        for name, axes in self.dynamic.items():
+            if name not in shapes:
+                raise UsageError(f"signature {self.name!r} has no input {name!r}; there are {', '.join(shapes)}")
+            for axis, size in axes.items():
+                if not 0 <= axis < len(shapes[name]):
+                    raise UsageError(f"input {name!r} has no axis {axis}; its shape is {list(shapes[name])}")
+                length = shapes[name][axis]
+                if sizes.setdefault(size, length) != length:
+                    raise UsageError(f"size {size!r} is {sizes[size]} of one input and {length} of {name!r}")
+                if length < 2:
+                    raise UsageError(
+                        f"the sample of {name!r} has length {length} along axis {axis}, which is to be open",
+                        hint="give a sample of 2 or more: 1 broadcasts, and other code runs",
+                    )
+        return sizes
+
+    def resized(self, sizes: Mapping[str, int]) -> Signature:
+        """The same entry point for samples of zeros, with these sizes in place of what is open."""
+        names = iter(self.input_names)
+
+        def change(leaf: torch.Tensor) -> torch.Tensor:
+            open_axes = self.dynamic.get(next(names), {})
+            shape = [sizes[open_axes[axis]] if axis in open_axes else n for axis, n in enumerate(leaf.shape)]
+            return leaf.new_zeros(shape) if open_axes else leaf
+
+        args, kwargs = pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
+        return replace(self, args=args, kwargs=kwargs)
 
 
 @dataclass(frozen=True)
