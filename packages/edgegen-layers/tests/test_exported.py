@@ -23,7 +23,7 @@ CHUNK = 4
 LENGTH = len(TOKENS)
 """Also the slots of the cache: the last token goes to the last one."""
 
-NORM, ATTENTION = "odml.rms_norm", "odml.scaled_dot_product_attention"
+NORM, ATTENTION, SWIGLU = "odml.rms_norm", "odml.scaled_dot_product_attention", "odml.swiglu"
 
 
 def convert(model: DecoderLM, *, composites: str = "all", scheme: str = "fp32") -> ConvertedModel:
@@ -103,10 +103,10 @@ def test_composites_are_in_the_file_when_on_and_not_when_off(exported: Exported)
     layers = exported.model.config.num_layers
     # Prefill ends where the last layer's keys and values are in the cache: nobody asks for what comes after.
     full = {
-        "decode": {NORM: 2 * layers + 1, ATTENTION: layers},
-        f"prefill_{CHUNK}": {NORM: 2 * layers - 1, ATTENTION: layers - 1},
+        "decode": {NORM: 2 * layers + 1, ATTENTION: layers, SWIGLU: layers},
+        f"prefill_{CHUNK}": {NORM: 2 * layers - 1, ATTENTION: layers - 1, SWIGLU: layers - 1},
     }
-    kept = {"all": {NORM, ATTENTION}, "none": set(), NORM: {NORM}}[exported.composites]
+    kept = {"all": {NORM, ATTENTION, SWIGLU}, "none": set(), NORM: {NORM}}[exported.composites]
     if exported.kernel != "sdpa":
         kept = kept - {ATTENTION}
     expected = {key: {name: n for name, n in counts.items() if name in kept} for key, counts in full.items()}
@@ -118,6 +118,7 @@ def test_composites_state_scale_and_epsilon(exported: Exported):
     attributes = {
         NORM: {"epsilon": pytest.approx(config.pre_attention_norm_config.epsilon)},
         ATTENTION: {"scale": pytest.approx(config.attn_config.head_dim**-0.5)},
+        SWIGLU: {"gate_size": config.ff_config.intermediate_size},
     }
     for graph in exported.edge.program.signatures.values():
         for op in graph.ops:

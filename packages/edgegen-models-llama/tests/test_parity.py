@@ -13,6 +13,7 @@ from llama_checkpoints import SAVERS, SIZES, TIED, TOKENS, expected_logits, load
 from edgegen.api import Converter
 from edgegen.checkpoints import open_checkpoint
 from edgegen.tflite.session import Session
+from edgegen.tracing import Composites
 from edgegen_layers.llama_like import build
 
 LENGTH = len(TOKENS)
@@ -33,17 +34,23 @@ def test_logits_are_those_of_transformers(size: str, saver: str, kernel: str, tm
         torch.testing.assert_close(logits[0], expected[position], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("scheme", "tolerance"), [("fp32", 1e-5), ("int8-channel", 0.15)])
+@pytest.mark.parametrize(
+    ("scheme", "composites", "tolerance"),
+    [("fp32", "none", 1e-5), ("fp32", "all", 1e-5), ("int8-channel", "none", 0.15)],
+)
 @pytest.mark.parametrize("saver", ["shards", "gguf"])
 @pytest.mark.parametrize("size", ["tied", "untied"])
-def test_the_exported_file_gives_them_too(size: str, saver: str, scheme: str, tolerance: float, tmp_path: Path):
+def test_the_exported_file_gives_them_too(
+    size: str, saver: str, scheme: str, composites: str, tolerance: float, tmp_path: Path
+):
     theirs = reference(SIZES[size])
     config = SIZES[size].config()
     sources = resolve(SAVERS[saver](theirs, tmp_path), config)
     with torch.device("meta"):
         model = build(config, layers={})
     converter = Converter(model.signatures([5], LENGTH))
-    session = Session(converter.convert(scheme=scheme, parameters=sources).export(tmp_path / "model.tflite"), threads=2)
+    edge = converter.convert(scheme=scheme, parameters=sources, composites=Composites.parse(composites))
+    session = Session(edge.export(tmp_path / "model.tflite"), threads=2)
     state = session.new_state()
 
     def run(signature: str, start: int, stop: int) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ class Activation(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self.name = name
         function, self.options = ACTIVATIONS[name]
         self.function = _OWN.get(function) or getattr(nn.functional, function)
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgegen.tracing import composite
 from edgegen_layers.activations import Activation
 from edgegen_layers.config import FeedForwardConfig
 from edgegen_layers.moe import MixtureOfExperts
+
+
+@composite("odml.swiglu", attributes=lambda gate_up: {"gate_size": gate_up.shape[-1] // 2})
+def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
+    """``silu(gate) * up``, ``[..., 2 * F] -> [..., F]``, gate's channels first."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return nn.functional.silu(gate) * up
 
 
 class GatedFeedForward(nn.Module):
@@ -23,7 +31,10 @@ class GatedFeedForward(nn.Module):
         self.down = nn.Linear(config.intermediate_size, dim, bias=config.use_bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)  # [B, T, F] each
+        gate_up = self.gate_up(x)  # [B, T, 2 * F]
+        if self.activation.name == "silu":
+            return self.down(swiglu(gate_up))  # type: ignore[no-any-return]
+        gate, up = gate_up.chunk(2, dim=-1)
         return self.down(self.activation(gate) * up)  # type: ignore[no-any-return]
 
 

@@ -20,6 +20,7 @@ from edgegen.api import Converter
 from edgegen.checkpoints import LazyTensor, open_checkpoint
 from edgegen.conversion import parameter_shapes
 from edgegen.plugins import load, registry
+from edgegen.tracing import Composites
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import ModelConfig
 from edgegen_layers.decoder import DecoderLM
@@ -69,7 +70,7 @@ def check_parity(model: DecoderLM, tokens: Sequence[int], expected: torch.Tensor
     """Compare a model's logits with a reference's, eagerly and exported.
 
     The prompt at once; in two pieces; token by token, to the last slot of the cache; the same in LiteRT with float32
-    weights, and with 8-bit weights within that scheme's tolerance.
+    weights, with composites and without them, and with 8-bit weights within that scheme's tolerance.
 
     Args:
         model: with weights.
@@ -89,9 +90,12 @@ def check_parity(model: DecoderLM, tokens: Sequence[int], expected: torch.Tensor
 
     for pieces in ([length], [length // 2, length - length // 2], [1] * length):
         torch.testing.assert_close(_logits(eager, model, tokens, pieces), expected, atol=tolerance, rtol=tolerance)
-    exact = _logits(_exported(model, length, "fp32"), model, tokens, [4, *[1] * (length - 4)])
+    steps = [4, *[1] * (length - 4)]
+    exact = _logits(_exported(model, length, "fp32", "none"), model, tokens, steps)
     torch.testing.assert_close(exact, expected[-len(exact) :], atol=tolerance, rtol=tolerance)
-    rounded = _logits(_exported(model, length, "int8-channel"), model, tokens, [4, *[1] * (length - 4)])
+    composed = _logits(_exported(model, length, "fp32", "all"), model, tokens, steps)
+    torch.testing.assert_close(composed, exact, atol=1e-4, rtol=1e-4)
+    rounded = _logits(_exported(model, length, "int8-channel", "none"), model, tokens, steps)
     error = (rounded - exact).norm() / (exact - exact.mean(-1, keepdim=True)).norm()
     assert error < 0.15, f"8-bit logits are off by {error:.2f}"
 
@@ -106,11 +110,11 @@ def _logits(run: Run, model: DecoderLM, tokens: list[int], pieces: list[int]) ->
     return torch.cat(rows)
 
 
-def _exported(model: DecoderLM, length: int, scheme: str) -> Run:
+def _exported(model: DecoderLM, length: int, scheme: str, composites: str) -> Run:
     converter = Converter()
     for signature in model.signatures([4], length):
         converter = converter.signature(signature.name, model, signature.args, signature.kwargs)
-    edge = converter.convert(scheme=scheme)
+    edge = converter.convert(scheme=scheme, composites=Composites.parse(composites))
 
     def run(piece: list[int], start: int, cache: KVCache) -> tuple[KVCache, torch.Tensor]:
         positions = torch.arange(start, start + len(piece), dtype=torch.int32)
