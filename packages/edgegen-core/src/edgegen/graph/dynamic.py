@@ -40,6 +40,7 @@ def generalize(graph: Graph, other: Graph) -> Graph:
             outputs = tuple(opened.get(value, value) for value in told.outputs)
             result.ops.append(replace(told, inputs=inputs, outputs=outputs))
     result.outputs = {name: opened.get(value, value) for name, value in graph.outputs.items()}
+    result.marks = {path: opened.get(value, value) for path, value in graph.marks.items()}
     return result
 
 

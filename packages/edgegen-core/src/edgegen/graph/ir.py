@@ -100,12 +100,17 @@ class Op:
 
 @dataclass(eq=False, slots=True)
 class Graph:
-    """A straight line of operators with named inputs and outputs."""
+    """A straight line of operators with named inputs and outputs.
+
+    Attributes:
+        marks: path of a repeated module -> what comes out of it (the first, of several), for people and debuggers.
+    """
 
     name: str
     inputs: dict[str, Value] = field(default_factory=dict)
     outputs: dict[str, Value] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
+    marks: dict[str, Value] = field(default_factory=dict)
 
     def values(self) -> Iterator[Value]:
         """Every value, each once, in order of first appearance."""

@@ -35,22 +35,23 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
 
 @dataclass
 class Names:
-    """Canonical parameter names: tied parameters are one object and go by their first name."""
+    """Canonical names of parameters and modules: what is one object under several goes by the first."""
 
     model: nn.Module
     by_identity: dict[int, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.by_identity = {}
-        tensors = [
+        named: list[tuple[str, torch.Tensor | nn.Module]] = [
             *self.model.named_parameters(remove_duplicate=False),
             *self.model.named_buffers(remove_duplicate=False),
+            *self.model.named_modules(remove_duplicate=False),
         ]
-        for name, tensor in tensors:
-            self.by_identity.setdefault(id(tensor), name)
+        for name, each in named:
+            self.by_identity.setdefault(id(each), name)
 
-    def of(self, tensor: torch.Tensor) -> str:
-        return self.by_identity[id(tensor)]
+    def of(self, each: torch.Tensor | nn.Module) -> str:
+        return self.by_identity[id(each)]
 
 
 def lower(signature: Signature, trace: Trace, rules: RuleTable) -> Graph:
@@ -175,7 +176,9 @@ class _Lowering:
             path = next(name for name, module in trace.root.named_modules() if module is region.module)
             inside = root.get_submodule(path)
         if region.composite is None:
-            return self.run(traced.body, inside, inputs)
+            outputs = self.run(traced.body, inside, inputs)
+            self.g.graph.marks[self.names.of(inside)] = outputs[0]
+            return outputs
         body = Graph(f"{region.composite}.impl")
         inner = _Lowering(LoweringContext(body), self.rules, self.names, self.unsupported)
         parameters = [inner.g.input(f"input_{i}", v.shape, v.dtype) for i, v in enumerate(inputs)]

@@ -35,6 +35,9 @@ from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
 ALIGNMENT = 64
 """Where weights may begin, in bytes. LiteRT refuses host memory that is aligned to less."""
 
+MARK = ":out"
+"""After the path of a repeated module: the tensor that it gives."""
+
 SLICE_BYTES = 2 << 20
 """How much of a parameter, as float32, is read, quantized and written at once."""
 
@@ -273,6 +276,8 @@ class _Head:
         subgraph = schema.SubGraphT()
         subgraph.name = graph.name
         subgraph.tensors = [self._tensor(value) for value in indices]
+        for path, value in graph.marks.items():
+            subgraph.tensors[indices[value]].name = path + MARK
         self._add_block_scales(subgraph, indices)
         subgraph.inputs = _int32(indices[value] for value in graph.inputs.values())
         subgraph.outputs = _int32(indices[value] for value in graph.outputs.values())

@@ -1,0 +1,95 @@
+"""A copy of a file that gives out more: what is inside a signature, for looking at it block by block.
+
+Tensors that repeated modules give bear the module's path in the file (``blocks.3:out``). In the copy they are outputs
+of the signature besides; everything else, weights included, is as in the original, so the numbers are those that the
+original computes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import shutil
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgegen.errors import UsageError
+from edgegen.tflite.writer import ALIGNMENT, MARK
+
+
+def blocks_of(path: Path, signature: str) -> list[str]:
+    """Paths of the repeated modules in a signature, in the order in which they run."""
+    model = _open(path)
+    subgraph = model.Subgraphs(_definition(model, signature).SubgraphIndex())
+    return [name.removesuffix(MARK) for name in _names(subgraph) if name.endswith(MARK)]
+
+
+def write_probe(path: Path, signature: str, target: Path) -> list[str]:
+    """Write a copy of ``path`` to ``target`` whose ``signature`` also gives the outputs of its blocks, by their paths.
+
+    Returns:
+        The paths, in order.
+
+    Raises:
+        UsageError: there is no such signature, or no tensor in it bears the path of a module.
+    """
+    packed = _open(path)
+    index = _definition(packed, signature).SubgraphIndex()
+    places = {name: i for i, name in enumerate(_names(packed.Subgraphs(index))) if name.endswith(MARK)}
+    if not places:
+        raise UsageError(
+            f"signature {signature} of {path} does not say where its blocks end",
+            code="EG106",
+            hint="export the model again; blocks are known to models of edgegen_layers and subclasses of Repeated",
+        )
+    model = schema.ModelT.InitFromObj(packed)
+    entry = next(each for each in model.signatureDefs if each.signatureKey.decode() == signature)
+    subgraph = model.subgraphs[index]
+    subgraph.outputs = np.array([*subgraph.outputs, *places.values()], np.int32)
+    for name, place in places.items():
+        tensor = schema.TensorMapT()
+        tensor.name, tensor.tensorIndex = name.removesuffix(MARK), place
+        entry.outputs.append(tensor)
+    _write(model, path, target)
+    return [name.removesuffix(MARK) for name in places]
+
+
+def _open(path: Path) -> Any:
+    with path.open("rb") as file:
+        return schema.Model.GetRootAs(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), 0)
+
+
+def _names(subgraph: Any) -> list[str]:
+    return [subgraph.Tensors(i).Name().decode() for i in range(subgraph.TensorsLength())]
+
+
+def _definition(model: Any, signature: str) -> Any:
+    definitions = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+    found = [each for each in definitions if each.SignatureKey().decode() == signature]
+    if not found:
+        names = ", ".join(each.SignatureKey().decode() for each in definitions)
+        raise UsageError(f"no signature {signature!r}; the file has {names}", code="EG104")
+    return found[0]
+
+
+def _write(model: Any, source: Path, target: Path) -> None:
+    """The head anew, then the weights of ``source``, moved as far as the head has grown."""
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1]
+    old = min((buffer.offset for buffer in outside), default=source.stat().st_size)
+    new = -(-len(_packed(model)) // ALIGNMENT) * ALIGNMENT
+    for buffer in outside:
+        buffer.offset += new - old
+    with source.open("rb") as before, target.open("wb") as after:
+        after.write(_packed(model))
+        before.seek(old)
+        after.seek(new)
+        shutil.copyfileobj(before, after, 1 << 20)
+
+
+def _packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
