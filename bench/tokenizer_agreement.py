@@ -29,7 +29,8 @@ from pathlib import Path
 from measuring import BUILD, note, report, run
 from sentencepiece import sentencepiece_model_pb2
 
-from edgegen_bundles.conversion import Comparison, Conversion, compare, convert, default_text, percent
+from edgegen.prose import sample_text
+from edgegen_bundles.conversion import Comparison, Conversion, compare, convert, percent
 from edgegen_bundles.conversion.alphabet import BYTE_OF
 from edgegen_bundles.tokenizer_source import find_tokenizer
 from edgegen_gguf.tokenizer import PRE_TOKENIZERS
@@ -135,7 +136,7 @@ def _member(published: Published) -> bytes:
 
 def texts() -> dict[str, str]:
     topics = list(pydoc_data.topics.topics.values())[:30]
-    return {"prose": default_text(), "code": inspect.getsource(difflib), "manual": "".join(topics)}
+    return {"prose": sample_text(), "code": inspect.getsource(difflib), "manual": "".join(topics)}
 
 
 def by_reference(conversion: Conversion, contents: bytes, eos: str) -> Conversion:

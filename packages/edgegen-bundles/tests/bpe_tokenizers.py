@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from edgegen_bundles.conversion import default_text
+from edgegen.prose import sample_text
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _TAIL = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -60,7 +60,7 @@ def trained(family: str, *, vocabulary: int = 2500) -> bytes:
     )
     numbers = " ".join(map(str, range(0, 3000, 3)))
     code = "\n".join(f"    x.get({i}):\n\t\treturn--({i})...\n\n\n    self.x['key'].get(y)" for i in range(50))
-    tokenizer.train_from_iterator([default_text() + numbers, code, "don't I'll 'so' (so) \"so\" " * 20], trainer)
+    tokenizer.train_from_iterator([sample_text() + numbers, code, "don't I'll 'so' (so) \"so\" " * 20], trainer)
     return str(tokenizer.to_str()).encode()
 
 
@@ -71,7 +71,7 @@ def metaspace() -> bytes:
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=1200, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(default_text().splitlines()[:400], trainer)
+    tokenizer.train_from_iterator(sample_text().splitlines()[:400], trainer)
     document = json.loads(tokenizer.to_str())
     document["added_tokens"] = document["added_tokens"][:3]
     return json.dumps(document).encode()

@@ -9,7 +9,8 @@ from bpe_tokenizers import SPLITS, TRICKY, metaspace, trained
 from sentencepiece import sentencepiece_model_pb2
 
 from edgegen.errors import CheckpointError, UnsupportedError
-from edgegen_bundles.conversion import Conversion, compare, convert, default_text
+from edgegen.prose import sample_text
+from edgegen_bundles.conversion import Conversion, compare, convert
 from edgegen_bundles.conversion.constructs import Construct
 
 
@@ -23,7 +24,7 @@ def conversion(request) -> Conversion:
 
 
 def test_a_text_gets_the_ids_that_the_tokenizer_gives_it(conversion):
-    result = compare(conversion, default_text(), pairs=300)
+    result = compare(conversion, sample_text(), pairs=300)
     assert result.tokens > 10_000
     assert (result.tokens_differing, result.passages_decoded_differently, result.loosely) == (0, 0, 0)
     assert result.strictly <= 3
@@ -49,7 +50,7 @@ def test_without_the_order_of_phases_it_would_not(monkeypatch):
 
     monkeypatch.setattr(Phases, "of", lambda self, text: Phase.WORD)
     monkeypatch.setattr("edgegen_bundles.conversion.building.held_spaces", lambda *_: ())
-    result = compare(convert(trained("gpt2")), TRICKY + default_text()[:5000], pairs=1)
+    result = compare(convert(trained("gpt2")), TRICKY + sample_text()[:5000], pairs=1)
     found = {one.construct for one in result.mismatches}
     assert {Construct.LINE_BREAKS, Construct.SPACES} <= found
     for one in result.mismatches:
@@ -77,7 +78,7 @@ def test_special_tokens_are_found_and_ids_stay(conversion):
 def test_what_steers_is_never_the_result(conversion):
     assert conversion.steering > 0
     assert conversion.processor.vocab_size() > conversion.source.size
-    ids = conversion.processor.encode(default_text() + TRICKY)
+    ids = conversion.processor.encode(sample_text() + TRICKY)
     assert max(ids) < conversion.source.size
 
 
@@ -113,7 +114,7 @@ def test_decomposed_letters_are_composed_where_the_tokenizer_does():
 
 def test_a_vocabulary_that_came_from_sentencepiece_goes_back():
     conversion = convert(metaspace())
-    result = compare(conversion, default_text() + "世界 <s>", pairs=200)
+    result = compare(conversion, sample_text() + "世界 <s>", pairs=200)
     assert (result.tokens_differing, result.passages_decoded_differently) == (0, 0)
     assert conversion.steering == 0
 

@@ -12,9 +12,10 @@ from edgegen.export.folder import write_json
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.model_card import model_card
 from edgegen.export.recipe import recipe
+from edgegen.prose import sample_text
 from edgegen_bundles import litertlm, task_file
 from edgegen_bundles.control_pieces import findable
-from edgegen_bundles.conversion import Conversion, compare, convert, default_text, sentence
+from edgegen_bundles.conversion import Conversion, compare, convert, sentence
 from edgegen_bundles.task_reader import read_task
 from edgegen_bundles.templates import affixes, example_chats
 from edgegen_bundles.vocabulary import HF_FILE, SENTENCEPIECE_FILE
@@ -40,7 +41,7 @@ def check(job: Job, report: Reporter) -> None:
     conversion = _conversion(job)
     if conversion is not None:
         with report.stage("tokenizer") as stage:
-            stage.detail(f"{HF_FILE} as SentencePiece: {sentence(compare(conversion, default_text()))}")
+            stage.detail(f"{HF_FILE} as SentencePiece: {sentence(compare(conversion, sample_text()))}")
     for warning in litertlm.prompts_of(job).warnings:
         report.warn(warning)
 

@@ -30,12 +30,13 @@ def tokenizer(source: Path, output_file: Path | None, text: Path | None, pairs: 
     SOURCE is a tokenizer.json, a folder with one, or a checkpoint that has a tokenizer. A SentencePiece model is shown
     and written as it is.
     """
-    from edgegen_bundles.conversion import compare, convert, default_text
+    from edgegen.prose import sample_text
+    from edgegen_bundles.conversion import compare, convert
     from edgegen_bundles.tokenizer_source import find_tokenizer
     from edgegen_bundles.vocabulary import HF_FILE, SENTENCEPIECE_FILE
 
     files = find_tokenizer(source)
-    sample = default_text() if text is None else _read(text)
+    sample = sample_text() if text is None else _read(text)
     if SENTENCEPIECE_FILE in files:
         model = files[SENTENCEPIECE_FILE]
         facts = _facts(model, str(source))

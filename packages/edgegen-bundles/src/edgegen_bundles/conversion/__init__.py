@@ -2,6 +2,5 @@
 
 from edgegen_bundles.conversion.building import Conversion, convert
 from edgegen_bundles.conversion.comparing import Comparison, compare, percent, sentence
-from edgegen_bundles.conversion.sample import default_text
 
-__all__ = ["Comparison", "Conversion", "compare", "convert", "default_text", "percent", "sentence"]
+__all__ = ["Comparison", "Conversion", "compare", "convert", "percent", "sentence"]
