@@ -13,4 +13,9 @@ def edgegen_commands() -> Iterable[Command]:
     return (
         Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run"),
         Command(name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli:bench"),
+        Command(
+            name="evaluate",
+            summary="Compare exported models with the float one: perplexity, divergence, size, speed",
+            command="edgegen_runtime.evaluate_command:evaluate",
+        ),
     )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LogProbabilities = npt.NDArray[np.float32]
 
+READ_AT_ONCE = 64
+"""Tokens whose logits are in memory together."""
+
 
 def score(context: Context, token_ids: Sequence[int]) -> LogProbabilities:
     """Natural logarithms of the probabilities of ``token_ids[1:]``, each after all tokens before it.
@@ -42,17 +45,27 @@ def score(context: Context, token_ids: Sequence[int]) -> LogProbabilities:
         )
     context.rewind(0)
     scores: list[npt.NDArray[Any]] = []
-    while (start := len(context.tokens)) < count - 1:
-        length = context.verify_length(count - 1 - start)
-        chunk = token_ids[start : start + max(length, 1)]
-        logits = context.verify(chunk) if length > 1 else context.step(chunk[0])[None]
-        scores.append(_log_softmax(logits, token_ids[start + 1 : start + 1 + len(chunk)]))
+    for start in range(0, count - 1, READ_AT_ONCE):
+        chunk = token_ids[start : min(start + READ_AT_ONCE, count - 1)]
+        following = list(token_ids[start + 1 : start + 1 + len(chunk)])
+        scores.append(log_softmax(read(context, chunk))[np.arange(len(chunk)), following])
     return np.concatenate(scores).astype(np.float32)
 
 
-def _log_softmax(logits: npt.NDArray[Any], chosen: Sequence[int]) -> npt.NDArray[Any]:
-    """Of ``logits [N, V]``, the log-probability of one token a row."""
+def read(context: Context, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    """The logits after each of ``token_ids``, ``[N, V]``, which follow what the context has read; it goes on."""
+    rows: list[npt.NDArray[np.float32]] = []
+    start = 0
+    while start < len(token_ids):
+        length = context.verify_length(len(token_ids) - start)
+        chunk = token_ids[start : start + max(length, 1)]
+        rows.append(context.verify(chunk) if length > 1 else context.step(chunk[0])[None])
+        start += len(chunk)
+    return np.concatenate(rows)
+
+
+def log_softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Log-probabilities of ``logits [N, V]``."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    picked: npt.NDArray[Any] = shifted[np.arange(len(chosen)), list(chosen)]
-    scores: npt.NDArray[Any] = picked - np.log(np.exp(shifted).sum(axis=-1))
-    return scores
+    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
