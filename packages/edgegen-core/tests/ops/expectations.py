@@ -28,17 +28,18 @@ ROWS: list[tuple[str, str, str]] = [
     (
         "float64, for which LiteRT has no kernels",
         "*",
-        "double float_power linspace.tensor_overload logspace.tensor_overload log_softmax.with_dtype",
+        "double float_power linspace.tensor_overload logspace.tensor_overload log_softmax.with_dtype "
+        "nn.functional.softmin.with_dtype softmax.with_dtype to",
     ),
-    ("the result is float64 in PyTorch", "int32", "full_like new_full new_ones new_zeros"),
+    ("the result is float64 in PyTorch", "int32", "*_like new_full new_ones new_zeros"),
     ("complex numbers, for which LiteRT has no kernels", "*", "cdouble cfloat chalf"),
     ("bfloat16, int16 or uint64, for which LiteRT has no kernels", "*", "bfloat16 short hash_tensor"),
     (
         "training: model.eval() comes first",
         "*",
-        "_native_batch_norm_legit native_batch_norm nn.functional.batch_norm nn.functional.instance_norm "
-        "nn.functional.feature_alpha_dropout.with_train",
+        "_native_batch_norm_legit native_batch_norm nn.functional.batch_norm nn.functional.instance_norm",
     ),
+    ("training: model.eval() comes first", "float32", "nn.functional.feature_alpha_dropout.with_train"),
     ("a shape that depends on contents, in one of the samples", "*", "tensor_split nn.functional.gaussian_nll_loss"),
     ("a shape that depends on contents, in one of the samples", "float32", "index_put narrow repeat_interleave"),
     ("a number of classes that depends on contents, in one of the samples", "int64", "nn.functional.one_hot"),
