@@ -104,8 +104,9 @@ def test_a_prefix_on_disk(models, tmp_path):
     assert generation.timings.reused_tokens == 170
 
 
-def test_a_client_that_keeps_everything(export):
-    folder, result = export("ring", "--target", "litertlm")
+@pytest.mark.parametrize("target", ["litertlm", "task"])
+def test_a_client_that_keeps_everything(export, target):
+    folder, result = export("ring", "--target", target)
     assert result.code == 3
     assert "leave out --layer attention=ring" in result.err
     assert not folder.exists()

@@ -94,7 +94,7 @@ def test_inspect_lists_the_parts(export, edgegen, tmp_path):
 @pytest.mark.parametrize(
     ("files", "options", "code", "said"),
     [
-        ({"tokenizer": lambda d: d.update(normalizer={"type": "Lowercase"})}, (), "EG821", "Lowercase"),
+        ({"tokenizer": lambda d: d.update(normalizer={"type": "Lowercase"})}, (), "EG841", "Lowercase"),
         ({}, ("--lora-rank", "16"), "EG834", "no adapters"),
     ],
 )
@@ -120,6 +120,7 @@ def test_the_tokenizer_command_converts_and_compares(edgegen, checkpoint, tmp_pa
         document = result.json
         assert (document["schema_version"], document["converted"]) == (1, True)
         assert document["comparison"]["pairs"] == 50
+        assert "<|user|>" in document["special"]
         assert document["comparison"]["tokens"] > 1000
         assert document["comparison"]["tokens_differing"] == sum(
             len(one["example"]["tokenizer"]) for one in document["constructs"]
@@ -157,10 +158,10 @@ def test_another_text_can_be_given_and_constructs_are_named_with_an_example(edge
     [
         (("nowhere.json",), 2, "EG101"),
         (("nowhere",), 2, "EG"),
-        (("bad.json",), 4, "EG820"),
+        (("bad.json",), 4, "EG840"),
         (("bad.model",), 2, "EG833"),
         (("{checkpoint}", "--text", "nowhere.txt"), 2, "EG101"),
-        (("{checkpoint}", "--text", "binary"), 2, "EG823"),
+        (("{checkpoint}", "--text", "binary"), 2, "EG843"),
         (("{checkpoint}", "-o", "nowhere/x.model"), 6, "EG601"),
     ],
 )

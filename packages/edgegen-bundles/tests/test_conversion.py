@@ -149,11 +149,11 @@ def test_what_has_no_counterpart_is_refused(change, reason):
     document = {**json.loads(trained("gpt2")), **change}
     with pytest.raises(UnsupportedError, match=reason) as caught:
         convert(json.dumps(document).encode())
-    assert caught.value.code == "EG821"
+    assert caught.value.code == "EG841"
 
 
 @pytest.mark.parametrize("contents", [b"", b"{}", b"[]", b'{"model": {}}', trained("gpt2")[:-40]])
 def test_what_is_no_tokenizer_is_refused(contents):
     with pytest.raises(CheckpointError) as caught:
         convert(contents)
-    assert caught.value.code == "EG820"
+    assert caught.value.code == "EG840"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 from small_models import CACHES, GOOD, sentencepiece, tflite
 
 from edgegen.errors import UsageError
 from edgegen_bundles.task_file import METADATA, MODEL, TOKENIZER, BundleConfig, create_bundle
 from edgegen_bundles.task_reader import contents, read_task
+from edgegen_bundles.tokenizer_command import tokenizer as tokenizer_command
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,14 @@ def test_tokens_that_are_no_pieces_are_refused(config, tmp_path, change, code, s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.tflite", "tokenizer.model"]
 
 
+def test_the_command_that_the_refusal_names_lists_the_pieces(config):
+    with pytest.raises(UsageError) as caught:
+        create_bundle(replace(config, start_token="<bos>"))
+    assert caught.value.hint == "edgegen tokenizer FILE --json lists special pieces"
+    result = CliRunner().invoke(tokenizer_command, [str(config.tokenizer_model), "--json"])
+    assert json.loads(result.stdout)["special"] == ["<unk>", "<s>", "</s>"]
+
+
 @pytest.mark.parametrize("name", ["tflite_model", "tokenizer_model"])
 def test_files_that_are_missing_or_others_leave_nothing_behind(config, tmp_path, name):
     for path in (tmp_path / "nowhere", tmp_path / "other"):
@@ -127,6 +138,16 @@ def test_compressed_members_are_refused(tmp_path, metadata, tokenizer):
     path = pack(tmp_path / "x.task", metadata, tokenizer, tflite(), compression=zipfile.ZIP_DEFLATED)
     code, said = refused(path)
     assert (code, said.count("is compressed")) == ("EG831", 3)
+
+
+def test_encrypted_members_are_refused(config):
+    file = create_bundle(config)
+    data = bytearray(file.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")  # the model's in the directory
+    data[entry + 8] |= 1
+    file.write_bytes(data)
+    code, said = refused(file)
+    assert (code, f"{MODEL}: is encrypted" in said) == ("EG831", True)
 
 
 def test_a_model_that_cannot_be_mapped_is_refused(tmp_path, metadata, tokenizer):

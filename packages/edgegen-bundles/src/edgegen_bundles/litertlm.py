@@ -31,19 +31,28 @@ def check(job: Job, report: Reporter) -> None:
     """Refuse a model without a tokenizer; say what the bundle will lack.
 
     Raises:
-        UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads, or adapters would have a rank that it
-            does not take.
+        UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads, caches are rings, or adapters would have
+            a rank that it does not take.
     """
-    if job.rewindable is not None:
-        raise UnsupportedError(
-            "LiteRT-LM keeps the whole text in every block's cache",
-            code="EG821",
-            hint="leave out --layer attention=ring",
-        )
+    refuse_rings(job)
     if job.lora is not None:
         check_rank(job.lora.rank)
     for warning in prompts_of(job).warnings:
         report.warn(warning)
+
+
+def refuse_rings(job: Job) -> None:
+    """Refuse caches that LiteRT-LM, which is also what MediaPipe runs, does not know.
+
+    Raises:
+        UnsupportedError: the caches of some blocks keep the end of a text only.
+    """
+    if job.rewindable is not None:
+        raise UnsupportedError(
+            "LiteRT-LM keeps the whole text in every block's cache",
+            code="EG803",
+            hint="leave out --layer attention=ring",
+        )
 
 
 def files(job: Job, model: int) -> dict[str, int]:

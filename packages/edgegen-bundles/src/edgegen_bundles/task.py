@@ -26,8 +26,9 @@ def check(job: Job, report: Reporter) -> None:
 
     Raises:
         UnsupportedError: there is no tokenizer, none that can become a SentencePiece model, or no token that ends a
-            text; or adapters are to be given at run time.
+            text; caches are rings; or adapters are to be given at run time.
     """
+    litertlm.refuse_rings(job)
     if job.lora is not None:
         raise UnsupportedError(
             "a .task bundle takes no adapters at run time", code="EG834", hint="use --target litertlm, or merge: --lora"

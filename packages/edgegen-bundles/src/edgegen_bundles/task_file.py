@@ -116,7 +116,9 @@ def _piece_id(pieces: Any, name: str) -> int:
     token = int(pieces.piece_to_id(name))
     if pieces.id_to_piece(token) != name:
         raise UsageError(
-            f"the tokenizer has no piece {name!r}", code="EG832", hint="edgegen tokenizer FILE lists special pieces"
+            f"the tokenizer has no piece {name!r}",
+            code="EG832",
+            hint="edgegen tokenizer FILE --json lists special pieces",
         )
     return token
 

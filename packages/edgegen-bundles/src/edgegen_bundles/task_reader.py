@@ -24,6 +24,7 @@ from edgegen_bundles.task_file import METADATA, MODEL, NO_TOKEN, TOKENIZER
 _NAMES = (METADATA, TOKENIZER, MODEL)
 _LEAST_ALIGNMENT = {METADATA: 1, TOKENIZER: 1, MODEL: 4096}
 _CHUNK = 1 << 20
+_ENCRYPTED = 1
 _CACHE_PREFIXES = (("kv_cache_k_", "kv_cache_v_"), ("k_cache_", "v_cache_"))
 
 
@@ -134,6 +135,9 @@ def _members(archive: zipfile.ZipFile, stream: Any) -> tuple[dict[str, int], lis
         return {}, problems
     for info in archive.infolist():
         name = info.filename
+        if info.flag_bits & _ENCRYPTED:
+            problems.append(f"{name}: is encrypted; clients have no key")
+            continue
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             problems.append(f"{name}: is compressed; members are stored as they are (zip -0)")
             continue

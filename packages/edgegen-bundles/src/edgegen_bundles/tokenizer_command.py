@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from edgegen_bundles.conversion import Comparison, Conversion
 
 
+_SPECIAL = ("CONTROL", "USER_DEFINED", "UNKNOWN")
+"""Types of pieces that may begin or end a text."""
+
+
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output-file", type=click.Path(dir_okay=False, path_type=Path), help="Model to write.")
@@ -50,7 +54,7 @@ def tokenizer(source: Path, output_file: Path | None, text: Path | None, pairs: 
         stage.detail(f"{conversion.source.size:,} tokens")
     with output.stage("compare"):
         comparison = compare(conversion, sample, pairs=pairs, seed=seed)
-    facts = _facts(conversion.model, str(source))
+    facts = {**_facts(conversion.model, str(source)), "special": list(conversion.source.added.values())}
     written = _write(output_file, conversion.model)
     document = {
         "source": source,
@@ -70,7 +74,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", code="EG101") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8 text: {error}", code="EG823", hint="save it as UTF-8") from error
+        raise UsageError(f"{path} is no UTF-8 text: {error}", code="EG843", hint="save it as UTF-8") from error
 
 
 def _write(path: Path | None, model: bytes) -> str:
@@ -101,7 +105,7 @@ def _facts(model: bytes, name: str) -> dict[str, Any]:
     proto = pb.ModelProto.FromString(model)
     kinds = pb.ModelProto.SentencePiece.Type
     counts = Counter(kinds.Name(piece.type).lower() for piece in proto.pieces)
-    special = [piece.piece for piece in proto.pieces if kinds.Name(piece.type) in ("USER_DEFINED", "UNKNOWN")]
+    special = [piece.piece for piece in proto.pieces if kinds.Name(piece.type) in _SPECIAL]
     kind = pb.TrainerSpec.ModelType.Name(proto.trainer_spec.model_type).lower()
     return {"model_type": kind, "pieces": len(proto.pieces), "kinds": dict(counts.most_common()), "special": special}
 

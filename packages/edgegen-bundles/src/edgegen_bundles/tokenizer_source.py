@@ -37,7 +37,7 @@ def find_tokenizer(source: Path) -> Mapping[str, bytes]:
     if found is None:
         raise UsageError(
             f"{source} has no tokenizer",
-            code="EG822",
+            code="EG842",
             hint=f"name a {HF_FILE}, a SentencePiece .model, or a checkpoint that comes with one",
         )
     return found.files

@@ -7,17 +7,16 @@ demands and never needs, as anything can be spelled in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from edgegen.errors import UnsupportedError
 from edgegen_bundles.conversion.alphabet import bytes_of
-from edgegen_bundles.conversion.charsmap import composing
 from edgegen_bundles.conversion.holding import held_punctuation, held_spaces
 from edgegen_bundles.conversion.phases import Phase, Phases
-from edgegen_bundles.conversion.source import SPACE, Source, read
+from edgegen_bundles.conversion.source import Source, read
+from edgegen_bundles.conversion.writing import Kind, opened, serialized
 
 _FOLLOWING = ("s", "S", "ll", "LL", "re", "ve", "VE", "M", "d", "t", "a", " a", "1", ".", "\n", "\na")
 _STEPS = 2
@@ -47,9 +46,7 @@ class Conversion:
     @cached_property
     def processor(self) -> Any:
         """The model, run by the ``sentencepiece`` library."""
-        from sentencepiece import SentencePieceProcessor
-
-        return SentencePieceProcessor(model_proto=self.model)
+        return opened(self.model)
 
 
 def convert(contents: bytes) -> Conversion:
@@ -64,15 +61,11 @@ def convert(contents: bytes) -> Conversion:
 
 class _Converter:
     def __init__(self, source: Source) -> None:
-        from sentencepiece import sentencepiece_model_pb2
-
-        self.pb: Any = sentencepiece_model_pb2  # its classes are made when it is imported, unseen by type checkers
-        self.kinds = self.pb.ModelProto.SentencePiece
         self.source = source
         self.phases = Phases(source)
         self.span = _STEPS * (len(source.merges) + 2)
         self.unspellable = 0
-        self.pieces: dict[str, tuple[int, float]] = {}
+        self.pieces: dict[str, tuple[Kind, float]] = {}
         """Piece -> type and score; the first are in the order of ids."""
 
     def convert(self) -> Conversion:
@@ -83,16 +76,15 @@ class _Converter:
         size = len(self.pieces)
         if self.source.is_byte_level:
             self._reach(made)
-            plain = {text for text in self.pieces if self.pieces[text][0] == self.kinds.NORMAL}
+            plain = {text for text in self.pieces if self.pieces[text][0] == Kind.NORMAL}
             self._hold(held_punctuation(plain, self.phases), Phase.HELD_PUNCTUATION)
             self._hold(held_spaces(plain, self.phases), Phase.HELD_SPACE)
         steering = len(self.pieces) - size
-        content = self._serialized()
-        processor = self._processor(content)
-        encoded = processor.encode(list(made.values()))
+        model = serialized(self.pieces, self.source)
+        encoded = opened(model).encode(list(made.values()))
         return Conversion(
             source=self.source,
-            model=content,
+            model=model,
             steering=steering,
             unspellable=self.unspellable,
             unused=unused,
@@ -110,19 +102,19 @@ class _Converter:
             if content is not None:
                 self._add(content, self._added_kind(content))
             elif name is None:
-                self._add(_unique(f"<gap {index}>", self.pieces), self.kinds.CONTROL)
+                self._add(_unique(f"<gap {index}>", self.pieces), Kind.CONTROL)
             else:
                 text = self._text(name)
                 if text is None or text in added or text in self.pieces:
                     self._add_unspellable(index, name)
                 else:
-                    self._add(text, self.kinds.NORMAL, self._score(text, name))
+                    self._add(text, Kind.NORMAL, self._score(text, name))
                     texts[index] = text
         return texts
 
-    def _added_kind(self, content: str) -> int:
+    def _added_kind(self, content: str) -> Kind:
         unknown = self.source.model.get("unk_token")
-        return int(self.kinds.UNKNOWN if content == unknown else self.kinds.USER_DEFINED)
+        return Kind.UNKNOWN if content == unknown else Kind.USER_DEFINED
 
     def _text(self, name: str) -> str | None:
         """What a token stands for, as SentencePiece writes it; None where that is no text."""
@@ -137,13 +129,13 @@ class _Converter:
     def _add_unspellable(self, index: int, name: str) -> None:
         """A token that is a byte; or one that can be decoded only, and then to a name."""
         if _is_byte(name) and not self.source.is_byte_level:
-            return self._add(name, self.kinds.BYTE)
+            return self._add(name, Kind.BYTE)
         data = bytes_of(name) if self.source.is_byte_level else None
         if data is not None and len(data) == 1 and _byte(data[0]) not in self.pieces:
-            return self._add(_byte(data[0]), self.kinds.BYTE)
+            return self._add(_byte(data[0]), Kind.BYTE)
         self.unspellable += 1
         spelled = "".join(map(_byte, data)) if data else f"<token {index}>"
-        return self._add(_unique(spelled, self.pieces), self.kinds.CONTROL)
+        return self._add(_unique(spelled, self.pieces), Kind.CONTROL)
 
     def _score(self, text: str, name: str) -> float:
         if len(text) == 1 or name not in self.source.ranks:
@@ -166,7 +158,7 @@ class _Converter:
             for index in self._are_made(never, following):
                 never.pop(index)
         for text in never.values():
-            self.pieces[text] = (self.kinds.CONTROL, 0.0)
+            self.pieces[text] = (Kind.CONTROL, 0.0)
         return made, len(never)
 
     def _are_made(self, texts: Mapping[int, str], following: str) -> list[int]:
@@ -181,7 +173,7 @@ class _Converter:
 
     def _reach(self, made: Mapping[int, str]) -> None:
         """Give tokens a way where there is none: merges of half characters, and words that no merges lead to."""
-        processor = self._processor(self._serialized())
+        processor = opened(serialized(self.pieces, self.source))
         by_merges = self.source.by_merges.encode_batch(list(made.values()), add_special_tokens=False)
         encoded = processor.encode(list(made.values()), out_type=str)
         for (index, text), own, ours in zip(made.items(), by_merges, encoded, strict=True):
@@ -192,91 +184,42 @@ class _Converter:
                 score = self.pieces[text][1] + 1.0
             else:
                 score = self._at(Phase.WHOLE_WORD, 0)
-                self.pieces[text] = (self.kinds.NORMAL, score)
+                self.pieces[text] = (Kind.NORMAL, score)
             way = parts[0]
             for part in parts[1:-1]:
                 way += part
                 if way not in self.pieces:
-                    self._add(way, self.kinds.UNUSED, score)
+                    self._add(way, Kind.UNUSED, score)
 
     def _surfaces(self, pieces: list[str]) -> list[str]:
         """What the pieces of a text stand for; bytes are put together to characters."""
         parts: list[str] = []
         pending = bytearray()
         for piece in pieces:
-            if self.pieces.get(piece, (None,))[0] == self.kinds.BYTE:
+            if self.pieces.get(piece, (None,))[0] == Kind.BYTE:
                 pending.append(int(piece[3:5], 16))
             else:
                 parts += [*pending.decode(), piece]
                 pending.clear()
         return [*parts, *pending.decode()]
 
-    def _hold(self, texts: Any, phase: Phase) -> None:
-        for text in list(texts):
+    def _hold(self, texts: Iterable[str], phase: Phase) -> None:
+        for text in texts:
             if text not in self.pieces:
-                self._add(text, self.kinds.UNUSED, self._at(phase, 0))
+                self._add(text, Kind.UNUSED, self._at(phase, 0))
 
     def _bytes(self) -> None:
         """All 256 or none: SentencePiece demands it."""
         for byte in range(256):
             if _byte(byte) not in self.pieces:
-                self._add(_byte(byte), self.kinds.BYTE)
+                self._add(_byte(byte), Kind.BYTE)
 
     def _unknown(self) -> None:
-        if not any(kind == self.kinds.UNKNOWN for kind, _ in self.pieces.values()):
-            self._add(_unique("<unk>", self.pieces), self.kinds.UNKNOWN)
+        if not any(kind == Kind.UNKNOWN for kind, _ in self.pieces.values()):
+            self._add(_unique("<unk>", self.pieces), Kind.UNKNOWN)
 
-    # --- the model ------------------------------------------------------------------------------------------
-
-    def _add(self, piece: str, kind: int, score: float = 0.0) -> None:
+    def _add(self, piece: str, kind: Kind, score: float = 0.0) -> None:
         self.pieces[piece] = (kind, score)
-
-    def _serialized(self) -> bytes:
-        model = self.pb.ModelProto()
-        for piece, (kind, score) in self.pieces.items():
-            model.pieces.add(piece=piece, score=score, type=kind)
-        names = list(self.pieces)
-        trainer = model.trainer_spec
-        trainer.model_type = self.pb.TrainerSpec.BPE
-        trainer.vocab_size = len(names)
-        trainer.byte_fallback = True
-        trainer.unk_id = next(i for i, (kind, _) in enumerate(self.pieces.values()) if kind == self.kinds.UNKNOWN)
-        trainer.unk_piece = names[trainer.unk_id]
-        # Start and end tokens have to be found in a text, and SentencePiece knows as such only what it does not find.
-        trainer.bos_id = trainer.eos_id = trainer.pad_id = -1
-        self._normalizer(model.normalizer_spec)
-        content: bytes = model.SerializeToString(deterministic=True)
-        return content
-
-    def _normalizer(self, spec: Any) -> None:
-        spec.name = "identity"
-        spec.add_dummy_prefix = self._adds_space()
-        spec.remove_extra_whitespaces = False
-        spec.escape_whitespaces = not self.source.is_byte_level
-        if any(step["type"] == "NFC" for step in self.source.steps("normalizer")):
-            spec.name, spec.precompiled_charsmap = "nfc", composing()
-
-    def _adds_space(self) -> bool:
-        for step in (*self.source.steps("pre_tokenizer"), *self.source.steps("normalizer")):
-            if step["type"] == "ByteLevel" and step.get("add_prefix_space"):
-                return True
-            if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
-                return True
-            if step["type"] == "Prepend" and step.get("prepend") == SPACE:
-                return True
-        return False
-
-    def _processor(self, content: bytes) -> Any:
-        from sentencepiece import SentencePieceProcessor
-
-        try:
-            return SentencePieceProcessor(model_proto=content)
-        except (RuntimeError, ValueError) as error:
-            raise UnsupportedError(
-                f"this tokenizer cannot become a SentencePiece model: {error}",
-                code="EG821",
-                hint="use a target that takes tokenizer.json: --target litertlm",
-            ) from error
 
 
 def _byte(value: int) -> str:

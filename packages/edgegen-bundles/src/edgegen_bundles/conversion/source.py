@@ -119,7 +119,7 @@ def read(contents: bytes) -> Source:
         kind = document["model"]["type"]
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(
-            f"tokenizer.json cannot be read: {error}", code="EG820", hint="download it again"
+            f"tokenizer.json cannot be read: {error}", code="EG840", hint="download it again"
         ) from error
     if kind != "BPE":
         raise _refusal(f"its model is {kind}, and only BPE is converted")
@@ -147,7 +147,7 @@ def _check(source: Source) -> None:
 def _refusal(reason: str) -> UnsupportedError:
     return UnsupportedError(
         f"this tokenizer cannot become a SentencePiece model: {reason}",
-        code="EG821",
+        code="EG841",
         hint="use a checkpoint with a tokenizer.model, or a target that takes tokenizer.json: --target litertlm",
     )
 
