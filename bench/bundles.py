@@ -1,10 +1,10 @@
-"""Exports bundles and puts them to LiteRT-LM: does its command say what ``edgegen run`` says, and how fast?
+"""Exports bundles and puts them to LiteRT-LM and MediaPipe: do they say what ``edgegen run`` says, and how fast?
 
 Texts: SmolLM2 and Gemma 3 270M continue texts and answer a question (Gemma, a base model, says something at least);
-greedy, and each text has to be that of ``edgegen run`` on the same weights as far as both go; out of ``.task`` files
-too, SmolLM2's with its tokenizer converted to SentencePiece. Chat templates built as
-those of well-known families are, adapted by ``edgegen_bundles``, are rendered by LiteRT-LM and by Jinja. Exits with 1
-where anything differs.
+greedy, and each text has to be that of ``edgegen run`` on the same weights as far as both go. Both clients get
+``.task`` files too, SmolLM2's with its tokenizer converted to SentencePiece. Chat templates built as those of
+well-known families are, adapted by ``edgegen_bundles``, are rendered by LiteRT-LM and by Jinja. Exits with 1 where
+anything differs.
 
 Speed, with ``--reference MODEL.tflite``: LiteRT-LM's own benchmark on SmolLM2's bundle and on the same bundle with
 the reference's graph and weights in it, in turn.
@@ -28,6 +28,7 @@ from typing import Any
 from measuring import ROOT, environment, machine, median, note, report, run
 
 LITERT_LM = ("litert-lm==0.18.1", "litert-lm-builder==0.18.1")
+MEDIAPIPE = ("mediapipe==1.2.3",)
 TEMPLATES = ROOT / "packages" / "edgegen-bundles" / "tests"
 TESTS = ROOT / "tests"
 QUESTION = "What is the capital of France?"
@@ -90,6 +91,15 @@ def compare_texts(name: str, exported: Exported, tools: Path, answer: str) -> li
     verdict, text = _verdict(ours, litert_lm_says(tools, exported, QUESTION))
     rows.append([name, QUESTION, verdict if answer in text else f"no {answer} in it", text])
     return rows
+
+
+def compare_in_mediapipe(name: str, task: Exported, tools: Path) -> list[list[str]]:
+    """A row for each question, as above; the beginnings of texts are questions too here."""
+    questions = (*BEGINNINGS, QUESTION)
+    script = [tools / "python", Path(__file__).with_name("bundles_mediapipe.py"), task.bundle, str(3 * TOKENS)]
+    answers = json.loads(run([*script, *questions]).stdout.splitlines()[-1])
+    rows = zip(questions, answers, strict=True)
+    return [[name, question, *_verdict(edgegen_says(task, question), answer)] for question, answer in rows]
 
 
 def compare_adapters(checkpoint: str, work: Path, tools: Path) -> list[list[str]]:
@@ -174,7 +184,8 @@ def speeds(tools: Path, bundle: Path, threads: int) -> dict[str, float]:
 def compare_speeds(ours: Path, reference: Path, tools: Path, rounds: int, threads: int) -> tuple[Any, list[list[str]]]:
     turns: dict[str, list[dict[str, float]]] = {"ours": [], "reference": []}
     for index in range(rounds):
-        for name, bundle in (("ours", ours), ("reference", reference)):
+        pair = [("ours", ours), ("reference", reference)]
+        for name, bundle in pair if index % 2 == 0 else reversed(pair):  # neither is always the first
             note(f"round {index + 1} of {rounds}: {name}")
             turns[name].append(speeds(tools, bundle, threads))
     results, rows = {}, []
@@ -200,26 +211,36 @@ def main() -> int:
     arguments = parser.parse_args()
     tools = environment("litert-lm-env", LITERT_LM)
     with tempfile.TemporaryDirectory(dir=_work_folder()) as folder:
-        work = Path(folder)
-        smollm2 = export("smollm2-135m-instruct", arguments.smollm2, work)
         if arguments.reference:
-            other = with_other_model(smollm2.bundle, arguments.reference, work / "reference.litertlm")
-            results, rows = compare_speeds(smollm2.bundle, other, tools, arguments.rounds, arguments.threads)
-            document = {"benchmark": "bundles", **machine(), "threads": arguments.threads, "results": results}
-            report(document, ["median", "ours", "reference", "ratio", "of bests"], rows, as_json=arguments.json)
-            return 0
-        rows = compare_texts("smollm2", smollm2, tools, "Paris")
-        task = as_task(smollm2, "smollm2-135m-instruct", arguments.smollm2, work)
-        rows += compare_texts("smollm2, task", task, tools, "Paris")
-        if arguments.gemma3:
-            # Weights of the base model, which was not taught to answer, with the chat template of the one that was.
-            gemma3 = export("gemma3-270m-it", arguments.gemma3, work)
-            rows += compare_texts("gemma3", gemma3, tools, "")
-            task = as_task(gemma3, "gemma3-270m-it", arguments.gemma3, work)
-            rows += compare_texts("gemma3, task", task, tools, "")
-        rows += compare_templates(smollm2, tools)
-        rows += compare_adapters(arguments.smollm2, work / "adapters", tools)
-    header = ["model", "prompt", "LiteRT-LM says", "text"]
+            return compare_with_reference(arguments, tools, Path(folder))
+        return compare_with_edgegen_run(arguments, tools, Path(folder))
+
+
+def compare_with_reference(arguments: argparse.Namespace, tools: Path, work: Path) -> int:
+    ours = export("smollm2-135m-instruct", arguments.smollm2, work).bundle
+    other = with_other_model(ours, arguments.reference, work / "reference.litertlm")
+    results, rows = compare_speeds(ours, other, tools, arguments.rounds, arguments.threads)
+    document = {"benchmark": "bundles", **machine(), "threads": arguments.threads, "results": results}
+    report(document, ["median", "ours", "reference", "ratio", "of bests"], rows, as_json=arguments.json)
+    return 0
+
+
+def compare_with_edgegen_run(arguments: argparse.Namespace, tools: Path, work: Path) -> int:
+    mediapipe = environment("mediapipe-env", MEDIAPIPE)
+    models = [("smollm2-135m-instruct", arguments.smollm2, "Paris")]
+    if arguments.gemma3:
+        # Weights of the base model, which was not taught to answer, with the chat template of the one that was.
+        models.append(("gemma3-270m-it", arguments.gemma3, ""))
+    exports = [export(variant, checkpoint, work) for variant, checkpoint, _ in models]
+    rows = []
+    for exported, (variant, checkpoint, answer) in zip(exports, models, strict=True):
+        rows += compare_texts(variant, exported, tools, answer)
+        task = as_task(exported, variant, checkpoint, work)
+        rows += compare_texts(f"{variant}, task", task, tools, answer)
+        rows += compare_in_mediapipe(f"{variant}, task in MediaPipe", task, mediapipe)
+    rows += compare_templates(exports[0], tools)
+    rows += compare_adapters(arguments.smollm2, work / "adapters", tools)
+    header = ["model", "prompt", "says the same", "text"]
     shown = [[*row[:3], " ".join(row[3].split())[:SHOWN]] for row in rows]
     report({"check": "bundles", "rows": rows}, header, shown, as_json=arguments.json)
     return 0 if all(row[2] == "same" for row in rows) else 1

@@ -27,6 +27,7 @@ from measuring import machine, median, megabytes, note, report, run
 
 MEASURES: dict[str, tuple[str, bool]] = {
     "prefill": ("tok/s", True),
+    "prefill_cpu": ("ms", False),
     "decode": ("tok/s", True),
     "decode_cpu": ("ms/token", False),
     "load": ("s", False),

@@ -108,22 +108,25 @@ def measure(path: Path, threads: int, repeats: int, whole_cache: bool) -> tuple[
     model.step(*steps[0])
     answered = time.perf_counter()
     prefill_speeds: list[float] = []
+    prefill_cpu: list[float] = []
     decode_speeds: list[float] = []
     decode_cpu: list[float] = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin, cpu_start = time.perf_counter(), time.process_time()
         model.run(*prefill)
         prefilled, cpu_begin = time.perf_counter(), time.process_time()
         for signature, inputs in steps:
             model.step(signature, inputs)
         cpu_end, end = time.process_time(), time.perf_counter()
         prefill_speeds.append(PROMPT_TOKENS / (prefilled - begin))
+        prefill_cpu.append((cpu_begin - cpu_start) * 1000)
         decode_speeds.append(DECODE_TOKENS / (end - prefilled))
         decode_cpu.append((cpu_end - cpu_begin) * 1000 / DECODE_TOKENS)
     return model, {
         "load": [loaded - began],
         "first_answer": [loaded - began + answered - warming],
         "prefill": prefill_speeds,
+        "prefill_cpu": prefill_cpu,
         "decode": decode_speeds,
         "decode_cpu": decode_cpu,
     }
