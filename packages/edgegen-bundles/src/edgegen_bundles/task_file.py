@@ -2,7 +2,8 @@
 
 A zip file with three members, all stored as they are:
 
-- ``METADATA``: LiteRT-LM's ``LlmMetadata``, with a start token, which both clients demand;
+- ``METADATA``: LiteRT-LM's ``LlmMetadata``, with a start token: without one, LiteRT-LM refuses it and MediaPipe takes
+  it for ``LlmParameters``, its earlier message;
 - ``TOKENIZER_MODEL``: a SentencePiece model;
 - ``TF_LITE_PREFILL_DECODE``: a LiteRT model with a signature ``decode`` and some that begin with ``prefill``.
 """
@@ -30,8 +31,8 @@ NO_TOKEN = -1
 class BundleConfig:
     """A bundle of files that are at hand, whoever made them.
 
-    The fields are those of MediaPipe's ``llm_bundler.BundleConfig``. Its ``enable_bytes_to_unicode_mapping`` has no
-    counterpart: it is for vocabularies in GPT-2's alphabet, and pieces here are text (``edgegen tokenizer`` makes
+    Fields have their names from MediaPipe's ``llm_bundler.BundleConfig``. Its ``enable_bytes_to_unicode_mapping`` has
+    no counterpart: it is for vocabularies in GPT-2's alphabet, and pieces here are text (``edgegen tokenizer`` makes
     such).
 
     Attributes:
