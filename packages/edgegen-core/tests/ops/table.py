@@ -47,8 +47,8 @@ INTRODUCTION = """\
 as far as it goes; what remains is reported before anything is written, with module path, source line and, where there
 is one, the form to use instead (EG301).
 
-`yes`: agrees with eager PyTorch in LiteRT, on samples of PyTorch's own operator database (`parts`: as the operators that
-PyTorch makes of it); `-`: PyTorch does not define it, or converts first. The dtype is that of the first tensor.
+`yes`: agrees with eager PyTorch in LiteRT, on samples of PyTorch's own operator database; `parts`: so do the operators
+that PyTorch makes of it; `-`: PyTorch does not define it, or converts first. The dtype is that of the first tensor.
 
 - `relu`, `clamp` with numbers, `hardtanh` and pooling pass NaN on as the kernel at hand does; everything else treats
   NaN and infinities as PyTorch does.
