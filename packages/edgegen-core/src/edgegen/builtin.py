@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgegen.descriptors import CheckpointFormat, Command, ExportTarget, LoweringRules
+from edgegen.descriptors import KINDS, CheckpointFormat, Command, ExportTarget, LoweringRules
 from edgegen.hookspecs import hookimpl
 
 
@@ -69,6 +69,7 @@ def edgegen_export_targets() -> Iterable[ExportTarget]:
         name="tflite",
         summary="LiteRT flatbuffer, tokenizer, recipe and model card in a folder",
         package="edgegen.export.folder:package",
+        kinds=KINDS,
     )
 
 

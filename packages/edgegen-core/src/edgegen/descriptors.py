@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+KINDS = ("decoder", "encoder", "encoder-decoder")
+"""What a model can be: one that continues a text, one that makes vectors of it, one that answers it with another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerImpl:
@@ -77,13 +80,16 @@ class ModelFamily:
     builder: str
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
     device; ``layers`` maps a building block to the implementation chosen for it. The module offers
-    ``signatures(prefill_lengths, cache_length, short_caches) -> list[edgegen.tracing.Signature]``."""
+    ``signatures(prefill_lengths, cache_length, short_caches) -> list[edgegen.tracing.Signature]``; other kinds than
+    ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
     read_config: str | None = None
     """``module:attr`` of ``(checkpoint: edgegen.checkpoints.Checkpoint) -> config | None``: what the checkpoint says of
     itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a
     variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.checkpoints.WeightMap``."""
+    kind: str = "decoder"
+    """One of :data:`KINDS`: what the models are, and with it how they are exported, verified and run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +161,8 @@ class ExportTarget:
     contents: Mapping[str, str] = field(default_factory=dict)
     """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.contents.Contents``: what ``edgegen inspect`` says
     of files that end so; imports no torch."""
+    kinds: tuple[str, ...] = ("decoder",)
+    """Which of :data:`KINDS` it can package."""
 
 
 @dataclass(frozen=True, kw_only=True)

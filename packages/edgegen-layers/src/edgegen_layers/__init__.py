@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from edgegen_layers.cache import KVCache
     from edgegen_layers.config import (
         AttentionConfig,
+        EmbedderConfig,
         EncoderConfig,
+        EncoderDecoderConfig,
         FeedForwardConfig,
         FrequencyScaling,
         LinearScaling,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         TransformerBlockConfig,
     )
     from edgegen_layers.decoder import DecoderLM, Memory, TransformerBlock
+    from edgegen_layers.embedder import TextEmbedder
     from edgegen_layers.encoder import Encoder, EncoderBlock
     from edgegen_layers.encoder_decoder import EncoderDecoderLM
     from edgegen_layers.feed_forward import FeedForward, GatedFeedForward
@@ -45,9 +48,11 @@ __all__ = [
     "CrossAttention",
     "DecoderLM",
     "Downsample2D",
+    "EmbedderConfig",
     "Encoder",
     "EncoderBlock",
     "EncoderConfig",
+    "EncoderDecoderConfig",
     "EncoderDecoderLM",
     "FeedForward",
     "FeedForwardConfig",
@@ -72,6 +77,7 @@ __all__ = [
     "RingAttention",
     "SdpaAttention",
     "SelfAttention",
+    "TextEmbedder",
     "TimestepEmbedding",
     "TransformerBlock",
     "TransformerBlockConfig",
@@ -99,7 +105,9 @@ _MODULES = {
     "cache": ("KVCache",),
     "config": (
         "AttentionConfig",
+        "EmbedderConfig",
         "EncoderConfig",
+        "EncoderDecoderConfig",
         "FeedForwardConfig",
         "FrequencyScaling",
         "LinearScaling",
@@ -113,6 +121,7 @@ _MODULES = {
         "Memory",
         "TransformerBlock",
     ),
+    "embedder": ("TextEmbedder",),
     "encoder": (
         "Encoder",
         "EncoderBlock",

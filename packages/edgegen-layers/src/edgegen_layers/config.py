@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from edgegen.checkpoints.settings import MAY_BE_UNSTATED
 
 ACTIVATIONS = {
     "elu": ("elu", {}),
@@ -243,6 +245,32 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbedderConfig:
+    """An encoder, and how one vector is made of those of a text's tokens.
+
+    Attributes:
+        encoder: the encoder.
+        pooling: ``mean`` of the tokens' vectors, or ``cls``: the first one. None where a checkpoint does not state it,
+            which makes ``mean``.
+        normalize: whether the vector is brought to length 1. None where a checkpoint does not state it: no.
+    """
+
+    encoder: EncoderConfig
+    pooling: str | None = field(default=None, metadata=MAY_BE_UNSTATED)
+    normalize: bool | None = field(default=None, metadata=MAY_BE_UNSTATED)
+
+    @property
+    def max_seq_len(self) -> int:
+        """Longest text, in tokens."""
+        return self.encoder.max_seq_len
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.encoder.vocab_size
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """A decoder-only language model.
 
@@ -286,3 +314,28 @@ class ModelConfig:
     def blocks(self) -> tuple[TransformerBlockConfig, ...]:
         """One configuration for each block."""
         return self.block_config if isinstance(self.block_config, tuple) else (self.block_config,) * self.num_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig:
+    """An encoder-decoder language model, whose halves share the table of tokens.
+
+    Attributes:
+        encoder: of the text to answer.
+        decoder: of the answer; its blocks have cross attention, and both halves one width.
+        start_token_id: what every answer begins with, unseen.
+    """
+
+    encoder: EncoderConfig
+    decoder: ModelConfig
+    start_token_id: int = 0
+
+    @property
+    def max_seq_len(self) -> int:
+        """Longest text that either half was trained for, in tokens."""
+        return self.decoder.max_seq_len
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.decoder.vocab_size

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from edgegen.tflite.naming import decode_name, prefill_name
+from edgegen.tflite.naming import encode_name
 from edgegen.tracing import Signature
 from edgegen_layers.cache import KVCache
-from edgegen_layers.config import EncoderConfig, ModelConfig
+from edgegen_layers.config import EncoderDecoderConfig
 from edgegen_layers.decoder import DecoderLM, Memory
 from edgegen_layers.encoder import Encoder, hidden_padding
 from edgegen_layers.kernels import AttentionKernel
 
-ENCODE = "encode"
-"""Name of the signature that reads the text to answer."""
-
 
 class EncoderDecoderLM(nn.Module):
-    """An encoder-decoder language model, configured by its two halves, which share the table of tokens.
+    """An encoder-decoder language model, configured by :class:`EncoderDecoderConfig`.
 
     Args:
-        encoder: its configuration.
-        decoder: its configuration; the blocks have cross attention, and both halves one width.
+        config: of both halves, which share the table of tokens.
         kernel: how the decoder attends to its own text.
     """
 
-    def __init__(self, encoder: EncoderConfig, decoder: ModelConfig, kernel: AttentionKernel | None = None) -> None:
+    def __init__(self, config: EncoderDecoderConfig, kernel: AttentionKernel | None = None) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(decoder.vocab_size, decoder.embedding_dim)
-        self.encoder = Encoder(encoder, self.embedding)
-        self.decoder = DecoderLM(decoder, kernel, self.embedding)
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.decoder.embedding_dim)
+        self.encoder = Encoder(config.encoder, self.embedding)
+        self.decoder = DecoderLM(config.decoder, kernel, self.embedding)
+
+    @property
+    def kernel(self) -> AttentionKernel:
+        """How the decoder attends to its own text."""
+        return self.decoder.kernel
 
     def forward(
         self,
@@ -42,6 +45,7 @@ class EncoderDecoderLM(nn.Module):
         kv_cache: KVCache | None = None,
         memory: Memory | None = None,
         *,
+        memory_length: int | None = None,
         logits: bool = True,
     ) -> dict[str, torch.Tensor | KVCache | Memory]:
         """Read the text to answer (with ``attention_mask``), or go on with the answer (with all the others).
@@ -52,20 +56,26 @@ class EncoderDecoderLM(nn.Module):
             input_pos: see :meth:`DecoderLM.forward`, like all that follows.
             kv_cache: of the answer.
             memory: what reading the text gave.
+            memory_length: slots of the memory that reading gives, T or more; default: T.
             logits: whether to compute them.
 
         Returns:
             ``memory``; or ``kv_cache``, and ``logits [1, T, V]`` if asked for.
         """
         if attention_mask is not None:
-            return {"memory": self.remember(self.encoder(tokens, attention_mask), attention_mask)}
+            encoded = self.encoder(tokens, attention_mask)
+            return {"memory": self.remember(encoded, attention_mask, memory_length or tokens.shape[1])}
         assert input_pos is not None
         assert kv_cache is not None
         return self.decoder(tokens, input_pos, kv_cache, memory=memory, logits=logits)  # type: ignore[no-any-return]
 
-    def remember(self, encoded: torch.Tensor, attention_mask: torch.Tensor) -> Memory:
-        """What the decoder's blocks need of the encoder's output ``[1, S, D]``."""
+    def remember(self, encoded: torch.Tensor, attention_mask: torch.Tensor, length: int) -> Memory:
+        """What the decoder's blocks need of the encoder's output ``[1, T, D]``, in ``length`` slots."""
+        empty = length - encoded.shape[1]
         pairs = [block.cross_attention.remember(encoded) for block in self.decoder.blocks]  # type: ignore[union-attr, operator]
+        if empty:
+            pairs = [tuple(nn.functional.pad(part, (0, 0, 0, 0, 0, empty)) for part in pair) for pair in pairs]
+            attention_mask = nn.functional.pad(attention_mask.float(), (0, empty))
         keys, values = zip(*pairs, strict=True)
         return Memory(list(keys), list(values), hidden_padding(attention_mask))
 
@@ -73,32 +83,41 @@ class EncoderDecoderLM(nn.Module):
         """See :meth:`DecoderLM.new_cache`."""
         return self.decoder.new_cache(length, device)
 
-    def signatures(self, encode_length: int, prefill_lengths: Sequence[int], cache_length: int) -> list[Signature]:
-        """``encode``, and the decoder's ``prefill_<N>`` and ``decode``, which take what ``encode`` gives.
+    def rewindable(self, cache_length: int) -> int | None:
+        """See :meth:`DecoderLM.rewindable`."""
+        return self.decoder.rewindable(cache_length)
+
+    def signatures(
+        self,
+        encode_lengths: Sequence[int],
+        prefill_lengths: Sequence[int],
+        cache_length: int,
+        short_caches: Sequence[int] = (),
+    ) -> list[Signature]:
+        """``encode_<N>`` for each length, and the decoder's, which take what any of those gives.
 
         Args:
-            encode_length: of the text to answer, padding included.
-            prefill_lengths: see :meth:`DecoderLM.signatures`.
+            encode_lengths: of the text to answer, padding included; the memory has slots for the longest.
+            prefill_lengths: see :meth:`DecoderLM.signatures`, like all that follows.
             cache_length: tokens of the answer.
+            short_caches: of the answer.
         """
+        device, slots = self.embedding.weight.device, max(encode_lengths)
+        result = []
+        for length in encode_lengths:
+            text = torch.zeros(1, length, dtype=torch.int32, device=device)
+            result.append(Signature(encode_name(length), self, (text, torch.ones_like(text)), {"memory_length": slots}))
+        memory = self.empty_memory(slots)
+        for signature in self.decoder.signatures(prefill_lengths, cache_length, short_caches):
+            tokens, input_pos, kv_cache = signature.args
+            arguments: dict[str, Any] = {"input_pos": input_pos, "kv_cache": kv_cache, "memory": memory}
+            result.append(Signature(signature.name, self, (tokens,), {**arguments, **signature.kwargs}))
+        return result
+
+    def empty_memory(self, slots: int) -> Memory:
+        """Zeros of the shapes that a memory of ``slots`` has."""
         device = self.embedding.weight.device
         attentions = [block.cross_attn_config for block in self.decoder.config.blocks]
-        shapes = [(1, encode_length, config.num_query_groups, config.head_dim) for config in attentions if config]
-        memory = Memory(
-            [torch.zeros(shape, device=device) for shape in shapes],
-            [torch.zeros(shape, device=device) for shape in shapes],
-            torch.zeros(1, 1, 1, encode_length, device=device),
-        )
-        text = torch.zeros(1, encode_length, dtype=torch.int32, device=device)
-        result = [Signature(ENCODE, self, (text, torch.ones_like(text)))]
-        lengths = [(prefill_name(n), n, False) for n in prefill_lengths] + [(decode_name(), 1, True)]
-        for name, n, logits in lengths:
-            arguments = {
-                "tokens": torch.zeros(1, n, dtype=torch.int32, device=device),
-                "input_pos": torch.arange(n, dtype=torch.int32, device=device),
-                "kv_cache": self.new_cache(cache_length),
-                "memory": memory,
-                "logits": logits,
-            }
-            result.append(Signature(name, self, (), arguments))
-        return result
+        shapes = [(1, slots, config.num_query_groups, config.head_dim) for config in attentions if config]
+        keys, values = ([torch.zeros(shape, device=device) for shape in shapes] for _ in "kv")
+        return Memory(keys, values, torch.zeros(1, 1, 1, slots, device=device))

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from edgegen_runtime.constraints import Form
     from edgegen_runtime.context import Context
     from edgegen_runtime.conversation import Conversation
+    from edgegen_runtime.embedding import Embedder, similarity
     from edgegen_runtime.engine import LanguageModel
     from edgegen_runtime.folder import Bundle
     from edgegen_runtime.generation import Generation, Timings
     from edgegen_runtime.prefix import PrefixCache
     from edgegen_runtime.sampling import SamplingOptions
+    from edgegen_runtime.seq2seq import TextToTextModel
     from edgegen_runtime.speculation import DraftModel, PromptLookup
     from edgegen_runtime.tokenizer import Tokenizer, open_tokenizer
 
@@ -41,18 +43,22 @@ __all__ = [
     "Context",
     "Conversation",
     "DraftModel",
+    "Embedder",
     "Form",
     "Generation",
     "LanguageModel",
     "PrefixCache",
     "PromptLookup",
     "SamplingOptions",
+    "TextToTextModel",
     "Timings",
     "Tokenizer",
     "__version__",
     "load",
+    "load_embedder",
     "measure",
     "open_tokenizer",
+    "similarity",
 ]
 
 _HOME = {
@@ -62,24 +68,40 @@ _HOME = {
     "Context": "context",
     "Conversation": "conversation",
     "DraftModel": "speculation",
+    "Embedder": "embedding",
     "Form": "constraints",
     "Generation": "generation",
     "LanguageModel": "engine",
     "PrefixCache": "prefix",
     "PromptLookup": "speculation",
     "SamplingOptions": "sampling",
+    "TextToTextModel": "seq2seq",
     "Timings": "generation",
     "Tokenizer": "tokenizer",
     "measure": "benchmark",
     "open_tokenizer": "tokenizer",
+    "similarity": "embedding",
 }
 
 
 def load(path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> LanguageModel:
-    """Load an exported folder; see :meth:`LanguageModel.load`."""
-    from edgegen_runtime.engine import LanguageModel
+    """Load the exported folder of a model that makes text; see :meth:`LanguageModel.load`.
 
-    return LanguageModel.load(path, threads=threads, weight_cache=weight_cache)
+    An encoder-decoder is a :class:`TextToTextModel`.
+    """
+    from edgegen_runtime.engine import LanguageModel
+    from edgegen_runtime.folder import Bundle
+    from edgegen_runtime.seq2seq import TextToTextModel
+
+    kind = TextToTextModel if Bundle.open(path).kind == TextToTextModel.KIND else LanguageModel
+    return kind.load(path, threads=threads, weight_cache=weight_cache)
+
+
+def load_embedder(path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Embedder:
+    """Load the exported folder of an encoder; see :meth:`Embedder.load`."""
+    from edgegen_runtime.embedding import Embedder
+
+    return Embedder.load(path, threads=threads, weight_cache=weight_cache)
 
 
 def __getattr__(name: str) -> Any:

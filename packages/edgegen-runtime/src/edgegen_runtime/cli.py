@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from edgegen_runtime.sampling import SamplingOptions
     from edgegen_runtime.speculation import Drafter
 
-_MODEL = click.argument("model", metavar="DIR_OR_FILE", type=click.Path(path_type=Path))
-_THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-_WEIGHT_CACHE = click.option(
+MODEL = click.argument("model", metavar="DIR_OR_FILE", type=click.Path(path_type=Path))
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+WEIGHT_CACHE = click.option(
     "--weight-cache",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that keeps packed weights, so that the next start is faster.",
@@ -46,7 +46,7 @@ def _biases(context: click.Context, option: click.Parameter, values: tuple[str, 
 
 
 @click.command()
-@_MODEL
+@MODEL
 @click.option("-p", "--prompt", help="The text to answer or continue.  [default: stdin, or a chat on a terminal]")
 @click.option("--chat/--raw", default=None, help="Use the chat template, or none.  [default: if there is one]")
 @click.option("--system", help="System message of the chat.")
@@ -88,8 +88,8 @@ def _biases(context: click.Context, option: click.Parameter, values: tuple[str, 
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that keeps what was read, so that a prompt that begins alike starts faster.",
 )
-@_THREADS
-@_WEIGHT_CACHE
+@THREADS
+@WEIGHT_CACHE
 @click.option("--ignore-eos", is_flag=True, help="Go on after stop tokens.")
 @output_options
 def run(
@@ -129,6 +129,7 @@ def run(
     from edgegen_runtime.conversation import Conversation
     from edgegen_runtime.prefix import PrefixCache
     from edgegen_runtime.sampling import SamplingOptions
+    from edgegen_runtime.seq2seq import TextToTextModel
 
     options = SamplingOptions(
         temperature=temperature,
@@ -150,7 +151,7 @@ def run(
             hint="give --prompt or pipe text in",
         )
     if prompt is None and not interactive:
-        prompt = _read_stdin()
+        prompt = read_stdin()
     with output.stage("load"):
         loaded = _load(model, threads, weight_cache)
         if adapter is not None:
@@ -170,6 +171,8 @@ def run(
         "form": form,
         "speculation": drafter,
     }
+    # What an encoder-decoder says depends on the whole text: it has no use for a beginning, and says so if given one.
+    reuses = prefix_cache is not None or not isinstance(loaded, TextToTextModel)
     cache = PrefixCache(loaded, entries=1)
     if prefix_cache is not None and prefix_cache.exists():
         cache.load(prefix_cache)
@@ -185,7 +188,7 @@ def run(
         answer = conversation.ask(prompt, options, **limits)
         text, generation = _stream(answer, output), answer.generation
     else:
-        limits["overflow"], limits["context"] = overflow, cache
+        limits["overflow"], limits["context"] = overflow, cache if reuses else None
         generation = loaded.generate(prompt, options, **limits)
         text = _stream(generation.text(), output)
     if prefix_cache is not None and cache.texts:
@@ -199,9 +202,9 @@ def run(
 
 
 @click.command()
-@_MODEL
-@_THREADS
-@_WEIGHT_CACHE
+@MODEL
+@THREADS
+@WEIGHT_CACHE
 @click.option("--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens to prefill.")
 @click.option("--decode-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens to decode.")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs to take medians of.")
@@ -248,20 +251,21 @@ def bench(
 
 
 def _load(path: Path, threads: int | None, weight_cache: Path | None) -> LanguageModel:
-    from edgegen_runtime.engine import LanguageModel
+    import edgegen_runtime
 
-    return LanguageModel.load(path, threads=threads, weight_cache=weight_cache)
+    return edgegen_runtime.load(path, threads=threads, weight_cache=weight_cache)
 
 
 def _drafter(speculate: str | None, threads: int | None) -> Drafter | None:
     """Who guesses, by what ``--speculate`` says."""
+    from edgegen_runtime.engine import LanguageModel
     from edgegen_runtime.speculation import DraftModel, PromptLookup
 
     if speculate is None:
         return None
     if speculate == "prompt-lookup":
         return PromptLookup()
-    return DraftModel(_load(Path(speculate), threads, None))
+    return DraftModel(LanguageModel.load(Path(speculate), threads=threads))
 
 
 def _form(json_schema: str | None, regex: str | None, grammar: str | None) -> Form | None:
@@ -291,7 +295,8 @@ def _contents(file_or_text: str) -> str:
         return file_or_text
 
 
-def _read_stdin() -> str:
+def read_stdin() -> str:
+    """All of it, without the newline at its end."""
     try:
         return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:

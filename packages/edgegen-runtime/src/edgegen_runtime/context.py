@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgegen.errors import UsageError
 from edgegen.lora import is_lora_input
-from edgegen.tflite.naming import SignatureGroup, signature_groups
+from edgegen.tflite.naming import SignatureGroup, is_memory_input, signature_groups
 from edgegen_runtime import prefill
 from edgegen_runtime.sampling import Logits
 
@@ -65,9 +65,9 @@ class LanguageSignatures:
 
 
 def _takes_tokens(info: SignatureInfo) -> bool:
-    """Whether the signature needs nothing but tokens, their positions, the state and an adapter."""
-    others = {name for name in info.inputs if not is_lora_input(name)} - set(info.state)
-    return others == _OWN_INPUTS
+    """Whether the signature needs nothing but tokens, their positions, the state, and what is held for a whole text."""
+    held = {name for name in info.inputs if is_lora_input(name) or is_memory_input(name)}
+    return info.inputs.keys() - held - set(info.state) == _OWN_INPUTS
 
 
 class Context:
@@ -81,14 +81,15 @@ class Context:
         session: the loaded file.
         signatures: those of its signatures that are of use.
         cache_length: tokens that the longest cache holds.
-        adapter: inputs of an adapter, which the rows of the cache then depend on; see :mod:`edgegen.lora`.
+        held: inputs that stay as they are, which the rows of the cache then depend on: an adapter's, see
+            :mod:`edgegen.lora`, or the text to answer.
     """
 
     def __init__(
-        self, session: Session, signatures: LanguageSignatures, cache_length: int, adapter: Held = MappingProxyType({})
+        self, session: Session, signatures: LanguageSignatures, cache_length: int, held: Held = MappingProxyType({})
     ) -> None:
         self._session = session
-        self._adapter = adapter
+        self._held = held
         self._signatures = signatures
         self._groups = signatures.groups
         self._states: dict[int, State] = {}
@@ -110,7 +111,7 @@ class Context:
     @property
     def _state(self) -> State:
         if self._level not in self._states:
-            self._states[self._level] = self._session.new_state(self._group.names, self._adapter)
+            self._states[self._level] = self._session.new_state(self._group.names, self._held)
         return self._states[self._level]
 
     def _make_room(self, length: int) -> None:
@@ -219,7 +220,7 @@ class Context:
 
     def fork(self) -> Context:
         """A copy that goes its own way."""
-        copy = Context(self._session, self._signatures, self.cache_length, self._adapter)
+        copy = Context(self._session, self._signatures, self.cache_length, self._held)
         copy._level, copy._tokens, copy._written = self._level, list(self._tokens), self._written
         copy._state.copy_from(self._state)
         return copy

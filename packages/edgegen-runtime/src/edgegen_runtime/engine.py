@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class Limits(TypedDict, total=False):
 
 
 class LanguageModel:
-    """An exported language model. :meth:`load` makes one.
+    """An exported language model, a decoder. :meth:`load` makes one.
 
     Use it from one thread at a time; several generations may be under way in that thread, each with its own
     cache.
@@ -74,7 +74,10 @@ class LanguageModel:
         stop_ids: tokens that end an answer.
         load_seconds: how long loading took.
         adapter: the folder of the adapter that it runs with; None for none.
+        KIND: what :attr:`Bundle.kind` must be.
     """
+
+    KIND: ClassVar[str] = "decoder"
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class LanguageModel:
     @classmethod
     def load(
         cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
-    ) -> LanguageModel:
+    ) -> Self:
         """Load an exported folder, or the ``.tflite`` file in one.
 
         Args:
@@ -110,20 +113,21 @@ class LanguageModel:
             weight_cache: a file that keeps packed weights from one run to the next; default: none.
 
         Raises:
-            UsageError: the folder or a file in it is missing or damaged.
+            UsageError: the folder or a file in it is missing or damaged, or holds a model of another kind.
             UnsupportedError: it was written by a later version, or its tokenizer is of an unknown kind.
         """
         started = time.perf_counter()
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads asked for; at least 1 is needed", code="EG732")
         bundle = Bundle.open(path)
+        bundle.expect(cls.KIND)
         tokenizer = open_tokenizer(bundle.tokenizer.file) if bundle.tokenizer else None
         template = _open_template(bundle, tokenizer)
         model = cls(Session(bundle.model, threads=threads, weight_cache=weight_cache), bundle, tokenizer, template)
         model.load_seconds = time.perf_counter() - started
         return model
 
-    def with_adapter(self, folder: Path | str | None) -> LanguageModel:
+    def with_adapter(self, folder: Path | str | None) -> Self:
         """This model with another adapter, or with none; weights are shared, so that switching costs next to nothing.
 
         Args:
@@ -151,9 +155,14 @@ class LanguageModel:
         Raises:
             UsageError: the model has no tokenizer.
         """
-        if self.tokenizer is None or self.bundle.tokenizer is None:
+        if self.bundle.tokenizer is None:
             raise no_tokenizer()
-        return encode_prompt(self.tokenizer, prompt, self.bundle.tokenizer)
+        return encode_prompt(self._tokenizer(), prompt, self.bundle.tokenizer)
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise no_tokenizer()
+        return self.tokenizer
 
     def decode(self, token_ids: Sequence[int], *, continuation: bool = False) -> str:
         """Text of ``token_ids``; a space at its beginning is kept if it is the continuation of other text.
@@ -161,9 +170,7 @@ class LanguageModel:
         Raises:
             UsageError: the model has no tokenizer.
         """
-        if self.tokenizer is None:
-            raise no_tokenizer()
-        return decode(self.tokenizer, token_ids, continuation=continuation)
+        return decode(self._tokenizer(), token_ids, continuation=continuation)
 
     def render(self, messages: Sequence[Message]) -> str:
         """The text of a conversation up to the opening of the assistant's turn, special tokens spelled out.
@@ -238,7 +245,7 @@ class LanguageModel:
         speculation: Drafter | None = None,
         overflow: Overflow = "error",
         keep: int = KEEP,
-        context: Context | PrefixCache | None = None,
+        context: Context | ContextSource | None = None,
     ) -> Generation:
         cache_length = self.bundle.cache_length
         self._check_prompt(prompt_ids, overflow)
@@ -365,7 +372,7 @@ class _Given:
         pass
 
 
-def _source(context: Context | PrefixCache | None, pool: _Pool) -> ContextSource:
+def _source(context: Context | ContextSource | None, pool: _Pool) -> ContextSource:
     if context is None:
         return pool
     return _Given(context) if isinstance(context, Context) else context

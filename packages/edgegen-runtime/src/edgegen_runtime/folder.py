@@ -35,16 +35,29 @@ class TokenizerSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbeddingSpec:
+    """What an encoder makes of a text."""
+
+    dimensions: int
+    pooling: str
+    """``mean`` or ``cls``."""
+    normalized: bool
+    """Whether its length is 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """What :meth:`open` found; all paths exist."""
 
     folder: Path
     model: Path
+    kind: str
+    """``decoder``, ``encoder`` or ``encoder-decoder``."""
     name: str
     family: str
     scheme: str
     cache_length: int
-    """Tokens (prompt and answer) that the KV cache holds."""
+    """Tokens (prompt and answer; of an encoder-decoder the answer) that the KV cache holds; 0 for an encoder."""
     context_length: int
     """Tokens that the model was trained for."""
     rewindable_tokens: int | None
@@ -56,6 +69,10 @@ class Bundle:
     """Further ones, by name."""
     tokenizer: TokenizerSpec | None
     chat_template: Path | None
+    start_token_id: int | None = None
+    """What each answer of an encoder-decoder begins with."""
+    embedding: EmbeddingSpec | None = None
+    """Of an encoder."""
 
     @classmethod
     def open(cls, path: Path | str) -> Bundle:
@@ -78,22 +95,50 @@ class Bundle:
                 code="EG704",
                 hint="update edgegen-runtime, or " + _EXPORT_AGAIN,
             )
+        kind = reader.optional("kind", str) or "decoder"
+        if kind not in _COMMANDS:
+            raise reader.damaged(f"kind should be one of {', '.join(_COMMANDS)}, but is {kind!r}")
+        generates = kind != "encoder"
         return cls(
             folder=folder,
             model=model or reader.file("model"),
+            kind=kind,
             name=reader.field("name", str),
             family=reader.field("family", str),
             scheme=reader.field("scheme", str),
-            cache_length=reader.positive("cache_length"),
+            cache_length=reader.positive("cache_length") if generates else 0,
             context_length=reader.positive("context_length"),
             rewindable_tokens=reader.optional("rewindable_tokens", int),
             parameters=reader.positive("parameters"),
-            prefill_lengths=reader.integers("prefill_lengths"),
-            stop_token_ids=reader.integers("stop_token_ids"),
+            prefill_lengths=reader.integers("prefill_lengths") if generates else (),
+            stop_token_ids=reader.integers("stop_token_ids") if generates else (),
             stop_tokens=reader.strings("stop_tokens"),
             tokenizer=_tokenizer(folder, reader.optional("tokenizer", dict)),
             chat_template=None if reader.optional("chat_template", str) is None else reader.file("chat_template"),
+            start_token_id=reader.field("start_token_id", int) if kind == "encoder-decoder" else None,
+            embedding=None if generates else _embedding(folder, reader.field("embedding", dict)),
         )
+
+    def expect(self, kind: str) -> None:
+        """Make sure that it is a model of this kind.
+
+        Raises:
+            UsageError: it is another one, with the command for those.
+        """
+        if self.kind != kind:
+            raise UsageError(
+                f"{self.name} is of kind {self.kind}; this takes a model of kind {kind}",
+                code="EG708",
+                hint=_COMMANDS[self.kind].format(self.folder),
+            )
+
+
+_COMMANDS = {
+    "decoder": 'edgegen run {} --prompt "Hello"',
+    "encoder": 'edgegen embed {} "Hello"',
+    "encoder-decoder": 'edgegen run {} --prompt "Hello"',
+}
+"""Kind -> what runs such a folder."""
 
 
 def _locate(path: Path) -> tuple[Path, Path | None]:
@@ -160,6 +205,15 @@ def _tokenizer(folder: Path, section: Mapping[str, Any] | None) -> TokenizerSpec
     if spec.add_bos and spec.bos_token_id is None:
         raise reader.damaged("tokenizer.add_bos is true, but tokenizer.bos_token_id is missing")
     return spec
+
+
+def _embedding(folder: Path, section: Mapping[str, Any]) -> EmbeddingSpec:
+    reader = _Reader(folder, section, prefix="embedding.")
+    return EmbeddingSpec(
+        dimensions=reader.positive("dimensions"),
+        pooling=reader.field("pooling", str),
+        normalized=reader.field("normalized", bool),
+    )
 
 
 class _Reader:

@@ -18,4 +18,5 @@ def edgegen_commands() -> Iterable[Command]:
             summary="Compare exported models with the float one: perplexity, divergence, size, speed",
             command="edgegen_runtime.evaluate_command:evaluate",
         ),
+        Command(name="embed", summary="Make vectors of texts", command="edgegen_runtime.embed_command:embed"),
     )

@@ -40,6 +40,9 @@ class Tokenizer(Protocol):
                 they are spelled out like any other text.
         """
 
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a whole text for an encoder: spelled out, with what the tokenizer itself puts around it."""
+
     def token_bytes(self, token_id: int) -> bytes:
         """UTF-8 bytes that the token stands for, possibly part of a character; empty for a special token."""
 
@@ -50,15 +53,19 @@ class Tokenizer(Protocol):
         """Name of a token in the vocabulary, None beyond its end."""
 
 
-def open_tokenizer(path: Path) -> Tokenizer:
+def open_tokenizer(path: Path, *, decodes: bool = True) -> Tokenizer:
     """Load ``tokenizer.json`` (Hugging Face) or ``*.model`` (SentencePiece).
+
+    Args:
+        path: the file.
+        decodes: whether tokens are to become text again; encoders do without.
 
     Raises:
         UsageError: the file is damaged.
         UnsupportedError: another kind of file, or a decoder that does not work byte by byte.
     """
     if path.suffix == ".json":
-        return _HuggingFaceTokenizer(path)
+        return _HuggingFaceTokenizer(path, decodes=decodes)
     if path.suffix == ".model":
         return _SentencePieceTokenizer(path)
     raise UnsupportedError(
@@ -105,7 +112,7 @@ def drop_leading_spaces(data: bytes, limit: int) -> bytes:
 class _HuggingFaceTokenizer:
     """A ``tokenizer.json`` file, run by the ``tokenizers`` library."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, decodes: bool) -> None:
         import tokenizers
 
         try:
@@ -118,7 +125,7 @@ class _HuggingFaceTokenizer:
         self._special = frozenset(
             token_id for token_id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
         )
-        self._spell, self.leading_spaces = _byte_decoder(self._tokenizer.decoder)
+        self._spell, self.leading_spaces = _byte_decoder(self._tokenizer.decoder) if decodes else (str.encode, 0)
         self._bytes: dict[int, bytes] = {}
 
     @property
@@ -130,6 +137,10 @@ class _HuggingFaceTokenizer:
         # add_special_tokens means the post-processor, which may add a BOS of its own: the manifest decides
         # that.
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_text(self, text: str) -> list[int]:
+        self._tokenizer.encode_special_tokens = True
+        return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
 
     def token_bytes(self, token_id: int) -> bytes:
         data = self._bytes.get(token_id)
@@ -179,6 +190,11 @@ class _SentencePieceTokenizer:
             elif part:
                 ids += self._model.encode(part)
         return ids
+
+    def encode_text(self, text: str) -> list[int]:
+        # The library puts nothing around a text; the encoders that come with such a file end it with this.
+        end = self._model.eos_id()
+        return [*self._model.encode(text), *([end] if end >= 0 else [])]
 
     def token_bytes(self, token_id: int) -> bytes:
         if not 0 <= token_id < self._size or self._model.is_control(token_id):

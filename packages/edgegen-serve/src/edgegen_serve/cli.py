@@ -57,7 +57,7 @@ def serve(
 
     DIR is a folder that `edgegen export` wrote. Ends with Ctrl-C or SIGTERM, after the answer under way.
     """
-    import edgegen_runtime
+    from edgegen_runtime import LanguageModel
     from edgegen_serve.app import create_app
     from edgegen_serve.server import Server, bind, url_of
     from edgegen_serve.settings import Settings
@@ -72,7 +72,7 @@ def serve(
         )
     with bind(host, port, guarded=api_key is not None) as listener:
         with output.stage("load"):
-            loaded = edgegen_runtime.load(model, threads=threads)
+            loaded = LanguageModel.load(model, threads=threads)
         app = create_app(loaded, Settings(api_key=api_key, queue=queue, timeout=timeout, max_body=max_body))
         url = url_of(listener)
 

@@ -103,6 +103,25 @@ def read_json_object(path: Path, largest: int = _LARGEST_JSON) -> dict[str, Any]
     Raises:
         CheckpointError: not JSON, not an object, or implausibly large.
     """
+    content = _read_json(path, largest)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path.name} does not hold a JSON object", hint=DOWNLOAD_AGAIN)
+    return content
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """The JSON list in a file.
+
+    Raises:
+        CheckpointError: not JSON, not a list, or implausibly large.
+    """
+    content = _read_json(path, _LARGEST_JSON)
+    if not isinstance(content, list):
+        raise CheckpointError(f"{path.name} does not hold a JSON list", hint=DOWNLOAD_AGAIN)
+    return content
+
+
+def _read_json(path: Path, largest: int) -> Any:
     if regular_file_size(path) > largest:
         raise CheckpointError(f"{path.name} is too large to be what its name says", hint=DOWNLOAD_AGAIN)
     try:
@@ -112,8 +131,6 @@ def read_json_object(path: Path, largest: int = _LARGEST_JSON) -> dict[str, Any]
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.name} is not valid JSON: {error}", hint=DOWNLOAD_AGAIN) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path.name} does not hold a JSON object", hint=DOWNLOAD_AGAIN)
     return content
 
 

@@ -7,17 +7,28 @@ folder.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgegen.checkpoints.files import DOWNLOAD_AGAIN, LARGEST_TOKENIZER, read_json_object, regular_file_size
+from edgegen.checkpoints.files import (
+    DOWNLOAD_AGAIN,
+    LARGEST_TOKENIZER,
+    read_json_list,
+    read_json_object,
+    regular_file_size,
+)
 from edgegen.checkpoints.tensors import TokenizerAssets
 from edgegen.errors import CheckpointError
 
 CONFIG = "config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
+MODULES = "modules.json"
+"""What sentence-transformers lists the parts of a model in, each with a folder for its settings."""
+
+_POOLING = "1_Pooling/config.json"
 SIDECARS = (
     CONFIG,
     *TOKENIZER_FILES,
@@ -25,7 +36,11 @@ SIDECARS = (
     "generation_config.json",
     "chat_template.jinja",
     "chat_template.json",
+    MODULES,
+    _POOLING,
 )
+
+_PLAIN = re.compile(r"[\w-]*", re.ASCII)
 
 _ADDS_BOS_BY_DEFAULT = ("Llama", "CodeLlama", "Gemma")
 """Tokenizer classes that put the start token first when nothing says otherwise."""
@@ -43,6 +58,29 @@ def read_config(folder: Path) -> dict[str, Any]:
         CheckpointError: the file is not a JSON object, or no file.
     """
     return _optional_json(folder / CONFIG)
+
+
+def read_modules(folder: Path) -> list[tuple[str, dict[str, Any]]] | None:
+    """The parts of a model of sentence-transformers in their order, as kind and settings; None where it is none.
+
+    A kind is the last word of the class's name, ``Pooling``. The first part is the model that lies beside the file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = folder / MODULES
+    if not _is_there(path):
+        return None
+    parts = read_json_list(path)
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
+    places = [part.get("path") if isinstance(part, dict) else None for part in parts]
+    # A place is joined to the folder, so anything but a plain name could reach outside the checkpoint.
+    if not all(isinstance(kind, str) for kind in kinds) or not all(
+        isinstance(place, str) and _PLAIN.fullmatch(place) for place in places
+    ):
+        raise CheckpointError(f"{MODULES} does not list the parts of a model", hint=DOWNLOAD_AGAIN)
+    named = zip(map(str, kinds), map(str, places), strict=True)
+    return [(kind.rpartition(".")[2], _optional_json(folder / place / CONFIG) if place else {}) for kind, place in named]
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets | None:

@@ -67,6 +67,10 @@ HARMLESS = (
 """Patterns of keys that do not change what a model computes."""
 
 
+MAY_BE_UNSTATED: Mapping[str, bool] = {"may be unstated": True}
+"""``metadata`` of a configuration's field that is None where a checkpoint does not state it: no difference then."""
+
+
 class Settings:
     """A checkpoint's configuration, with a record of what has been read.
 
@@ -161,6 +165,7 @@ def differences(expected: Any, found: Any, *, ignore: Collection[str] = (), path
             line
             for field in dataclasses.fields(expected)
             if field.name not in ignore
+            and not (field.metadata.keys() & MAY_BE_UNSTATED and getattr(found, field.name) is None)
             for line in differences(
                 getattr(expected, field.name), getattr(found, field.name), path=f"{path}.{field.name}".lstrip(".")
             )

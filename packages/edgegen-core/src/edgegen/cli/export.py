@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from edgegen.export import Job
 
 
-def _lengths(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+def _lengths(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     """Whole numbers separated by commas, or ``none``."""
+    if value is None:
+        return None
     if value == "none":
         return ()
     try:
@@ -41,6 +43,9 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 )
 @click.option("-o", "--output-dir", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option("--scheme", help="Quantization scheme; default: the variant's own.")
+@click.option(
+    "--encode-lengths", callback=_lengths, help="In tokens, of an encoder's text.  [default: 32,128,512, or less]"
+)
 @click.option("--prefill-lengths", callback=_lengths, default="8,64,128", show_default=True, help="In tokens.")
 @click.option("--cache-length", type=click.IntRange(1), default=1280, show_default=True, help="In tokens.")
 @click.option("--short-caches", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")

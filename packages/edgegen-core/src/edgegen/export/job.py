@@ -13,14 +13,15 @@ from torch import nn
 from edgegen.checkpoints import Checkpoint, LazyTensor, TokenizerAssets
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.transfers import Transfer, transfers
-from edgegen.export.verify import Verification
 from edgegen.graph import Program
 from edgegen.lora import LoraLayout
 from edgegen.storage import Scheme
 from edgegen.tflite.writer import Parameter
 
 if TYPE_CHECKING:
+    from edgegen.export.kinds import Kind
     from edgegen.export.preflight import Forecast
+    from edgegen.export.verify import Verified
 
 MODEL_FILE = "model.tflite"
 
@@ -35,6 +36,8 @@ class ExportOptions:
         checkpoint: file or folder, or the name of what is no file: an installed package, a repository.
         output: folder to make.
         scheme: quantization scheme or alias; None for the variant's own.
+        encode_lengths: one ``encode_<N>`` signature each, in tokens, of a model that reads a text at once; None for
+            its kind's own.
         prefill_lengths: one ``prefill_<N>`` signature each, in tokens.
         cache_length: slots of the key/value cache, in tokens.
         short_caches: shorter caches to begin a text on, see :mod:`edgegen.tflite.naming`; those that are not
@@ -53,6 +56,7 @@ class ExportOptions:
     checkpoint: Path
     output: Path
     scheme: str | None = None
+    encode_lengths: tuple[int, ...] | None = None
     prefill_lengths: tuple[int, ...] = (8, 64, 128)
     cache_length: int = 1280
     short_caches: tuple[int, ...] = (256,)
@@ -71,6 +75,7 @@ class Job:
     """A planned export: everything is resolved, nothing is written yet.
 
     Attributes:
+        kind: how models of the family's kind are exported.
         model: on the ``meta`` device.
         sources: parameter name -> where its rows come from.
         lora: how adapters fit; None where the file takes none.
@@ -81,6 +86,7 @@ class Job:
 
     options: ExportOptions
     family: ModelFamily
+    kind: Kind
     variant: Variant
     scheme_name: str
     scheme: Scheme
@@ -92,12 +98,17 @@ class Job:
     lora: LoraLayout | None = None
     forecast: Forecast | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
-    verification: Verification | None = None
+    verification: Verified | None = None
 
     @functools.cached_property
     def tokenizer(self) -> TokenizerAssets | None:
         """The checkpoint's tokenizer files, converted if need be."""
         return self.checkpoint.tokenizer()
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source: the checkpoint's, or the variant's where that has none."""
+        return self.tokenizer and (self.tokenizer.chat_template or self.variant.chat_template)
 
     @property
     def rewindable(self) -> int | None:

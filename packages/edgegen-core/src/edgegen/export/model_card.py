@@ -10,16 +10,15 @@ if TYPE_CHECKING:
     from edgegen.export.job import Job
 
 
-RUN = 'edgegen run . --prompt "Hello"'
 
-
-def model_card(job: Job, command: str = RUN) -> str:
+def model_card(job: Job, command: str | None = None) -> str:
     """Markdown with the metadata block that model hubs read.
 
     Args:
-        command: what runs the model, typed in its folder.
+        command: what runs the model, typed in its folder; default: that of its kind.
     """
-    variant, options = job.variant, job.options
+    variant = job.variant
+    rows = "\n".join(f"| {title} | {text} |" for title, text in job.kind.card(job).items())
     weights = "\n".join(
         f"| `{row.kind}` | {row.count} | {row.source} | {row.storage} | {row.nbytes / 1e6:,.1f} | {row.how} |"
         for row in job.transfers
@@ -32,7 +31,7 @@ def model_card(job: Job, command: str = RUN) -> str:
 license: {variant.license}
 base_model: {variant.source}
 library_name: litert
-pipeline_tag: text-generation
+pipeline_tag: {job.kind.pipeline}
 ---
 
 # {variant.name} for LiteRT
@@ -43,8 +42,7 @@ pipeline_tag: text-generation
 | --- | --- |
 | parameters | {variant.parameters:,} |
 | quantization | {job.scheme_name} |
-| prefill signatures | {", ".join(f"`prefill_{n}`" for n in options.prefill_lengths)} |
-| cache | {options.cache_length} tokens |
+{rows}
 | trained context | {variant.context_length} tokens |
 | licence | {variant.license} |
 | against the float model | {verified} |
@@ -62,6 +60,6 @@ pipeline_tag: text-generation
 `recipe.json` says what this was made from and how to make it again.
 
 ```sh
-{command}
+{command or job.kind.command}
 ```
 """

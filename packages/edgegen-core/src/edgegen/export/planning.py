@@ -13,9 +13,10 @@ from edgegen.checkpoints import Checkpoint, LazyTensor, open_checkpoint, progres
 from edgegen.checkpoints.lora import with_adapter
 from edgegen.checkpoints.settings import differences
 from edgegen.conversion import build_program, parameter_shapes, plan_parameters
-from edgegen.descriptors import ModelFamily, Variant
-from edgegen.errors import CheckpointError, UsageError
+from edgegen.descriptors import ExportTarget, ModelFamily, Variant
+from edgegen.errors import CheckpointError, UnsupportedError, UsageError
 from edgegen.export.job import ExportOptions, Job, Reporter
+from edgegen.export.kinds import KINDS, Kind
 from edgegen.export.lora import lora_layout
 from edgegen.export.preflight import forecast
 from edgegen.plugins import load, registry
@@ -39,8 +40,11 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     _check_lengths(options)
     registered = registry()
     family, variant = _named(options.variant)
+    kind = KINDS[family.kind]
+    kind.check(options)
     scheme = registered.scheme(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
     target = registered.target(options.target)
+    _check_target(target, kind, options.variant)
     for block, implementation in options.layers.items():
         registered.layer(block, implementation)
     _check_output(options.output)
@@ -55,23 +59,16 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         sources = _match(checkpoint, family, variant, config, model)
         lora = options.lora_rank and lora_layout(checkpoint, family, config, model, options.lora_rank)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
-    if options.cache_length > variant.context_length:
-        report.warn(
-            f"a cache of {options.cache_length} tokens is longer than {variant.name} was trained for "
-            f"({variant.context_length}); text beyond that may make no sense"
-        )
+    options = kind.settled(options, variant.context_length)
+    _warn_of_lengths(options, kind, variant, report)
     with report.stage("trace") as stage:
-        shorter = [slots for slots in options.short_caches if slots < options.cache_length]
-        # Named only where it is asked for, so that a family's own model need not know of it.
-        asked = {"verify_lengths": options.speculate, "lora_rank": options.lora_rank}
-        extra = {name: value for name, value in asked.items() if value}
-        signatures = model.signatures(options.prefill_lengths, options.cache_length, shorter, **extra)
-        program = build_program(signatures, Composites.parse(options.composites))
+        program = build_program(kind.signatures(model, options), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     loaded: Scheme = load(scheme.scheme)
     job = Job(
         options=options,
         family=family,
+        kind=kind,
         variant=variant,
         scheme_name=scheme.name,
         scheme=loaded,
@@ -167,6 +164,26 @@ def _check_lengths(options: ExportOptions) -> None:
             f"--speculate takes distinct lengths from 2 to the cache's {options.cache_length}, not {list(guesses)}",
             hint="--speculate 4,8",
         )
+
+
+def _check_target(target: ExportTarget, kind: Kind, name: str) -> None:
+    if kind.name not in target.kinds:
+        able = [known.descriptor.name for known in registry().targets.values() if kind.name in known.descriptor.kinds]
+        raise UnsupportedError(
+            f"--target {target.name} cannot package {name}, which is {kind.title}",
+            hint=f"--target {able[0]}" if able else None,
+        )
+
+
+def _warn_of_lengths(options: ExportOptions, kind: Kind, variant: Variant, report: Reporter) -> None:
+    lengths = {"a cache": 0 if "cache_length" in kind.without else options.cache_length,
+               "a text": max(options.encode_lengths or (0,))}  # fmt: skip
+    for what, length in lengths.items():
+        if length > variant.context_length:
+            report.warn(
+                f"{what} of {length} tokens is longer than {variant.name} was trained for "
+                f"({variant.context_length}); text beyond that may make no sense"
+            )
 
 
 def _check_output(output: Path) -> None:

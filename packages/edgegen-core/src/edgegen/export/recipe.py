@@ -39,6 +39,7 @@ def recipe(job: Job) -> dict[str, Any]:
         "options": {
             "variant": options.variant,
             "scheme": job.scheme_name,
+            "encode_lengths": None if options.encode_lengths is None else list(options.encode_lengths),
             "prefill_lengths": list(options.prefill_lengths),
             "cache_length": options.cache_length,
             "short_caches": list(options.short_caches),

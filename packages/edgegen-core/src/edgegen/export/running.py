@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ import psutil
 from edgegen.errors import ResourceError
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.recipe import sha256
-from edgegen.export.verify import PACKED_FILE, verify
+from edgegen.export.verify import PACKED_FILE
 from edgegen.plugins import load, registry
 from edgegen.tflite.writer import write_model
 
@@ -32,13 +32,13 @@ def run(job: Job, report: Reporter) -> Path:
     output = job.options.output
     package = load(registry().target(job.options.target).package)
     with _work_folder(output) as folder, _background() as background:
-        hashes = {path.name: background.submit(sha256, path) for path in job.checkpoint.files}
+        hashes = {name: background.submit(sha256, path) for name, path in _named(job.checkpoint.files).items()}
         with report.stage("weights", job.weight_bytes) as stage:
             write_model(job.program, job.parameters, job.scheme, folder / MODEL_FILE, stage.advance)
             stage.detail(job.scheme_name)
         if job.options.verify:
             with report.stage("verify") as stage:
-                job.verification = verify(job, folder / MODEL_FILE)
+                job.verification = job.kind.verify(job, folder / MODEL_FILE)
                 (folder / PACKED_FILE).unlink(missing_ok=True)
                 stage.detail(str(job.verification))
             job.verification.check(job.scheme_name, job.scheme.tolerance)
@@ -48,6 +48,14 @@ def run(job: Job, report: Reporter) -> Path:
             stage.detail(str(output))
         _put_in_place(folder, output)
     return output
+
+
+def _named(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names; those whose name an earlier one has, with the folder that they lie in."""
+    named: dict[str, Path] = {}
+    for path in files:
+        named[path.name if path.name not in named else f"{path.parent.name}/{path.name}"] = path
+    return named
 
 
 @contextmanager

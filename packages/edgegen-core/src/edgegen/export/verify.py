@@ -1,6 +1,7 @@
 """Runs an exported file against the eager model: same weights, in float, on a short text.
 
-The text is the file's own: it continues the start-of-text token, sampling from its logits with a fixed seed, so no
+What is run differs by the kind of model, see :mod:`edgegen.export.kinds`; here is what they share, and decoders. The
+text is the file's own: it continues the start-of-text token, sampling from its logits with a fixed seed, so no
 tokenizer is needed and the text is like what the model was trained on. The eager model then reads the text once,
 and both must agree on what comes after every token. The file's prefill signatures are checked by reading the first
 half of the text through each of them.
@@ -8,9 +9,10 @@ half of the text through each of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ from edgegen.tflite.session import Held, Session, State
 if TYPE_CHECKING:
     from edgegen.export.job import Job
 
+Array = npt.NDArray[Any]
 Logits = npt.NDArray[np.float32]
 
 LENGTH = 32
@@ -38,6 +41,16 @@ _PACKED_IN_MEMORY = 512 << 20
 
 _CANDIDATES = 40
 _SEED = 0
+
+
+class Verified(Protocol):
+    """How an exported file compares with the eager float model: figures, a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def check(self, scheme: str, tolerance: Tolerance) -> None:
+        """Raise VerificationError where a figure is beyond ``tolerance``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,28 +75,35 @@ class Verification:
 
     def check(self, scheme: str, tolerance: Tolerance) -> None:
         """Raise VerificationError where a figure is beyond ``tolerance``."""
-        limits = (
-            (
-                "logits error",
-                self.logits_error,
-                self.logits_error <= tolerance.logits,
-                f"at most {tolerance.logits}",
-            ),
-            ("top-1 agreement", self.top1, self.top1 >= tolerance.top1, f"at least {tolerance.top1}"),
-            (
-                "prefill error",
-                self.prefill_error,
-                self.prefill_error <= tolerance.logits,
-                f"at most {tolerance.logits}",
-            ),
+        most = f"at most {tolerance.logits}"
+        judge(
+            scheme,
+            {
+                "logits error": (self.logits_error, self.logits_error <= tolerance.logits, most),
+                "top-1 agreement": (self.top1, self.top1 >= tolerance.top1, f"at least {tolerance.top1}"),
+                "prefill error": (self.prefill_error, self.prefill_error <= tolerance.logits, most),
+            },
         )
-        failed = [f"{name:<16} {value:.3g}, allowed {limit}" for name, value, ok, limit in limits if not ok]
-        if failed:
-            raise VerificationError(
-                f"the exported file disagrees with the model beyond the tolerance of {scheme}",
-                details=failed,
-                hint="--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
-            )
+
+    def with_errors(self, others: Sequence[float]) -> Verification:
+        """The same, with the errors of further signatures."""
+        return replace(self, prefill_error=max([self.prefill_error, *others]))
+
+
+def judge(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -> None:
+    """Raise VerificationError unless all is well.
+
+    Args:
+        scheme: name, for the message.
+        figures: name -> value, whether it will do, and what is allowed.
+    """
+    failed = [f"{name:<16} {value:.3g}, allowed {limit}" for name, (value, ok, limit) in figures.items() if not ok]
+    if failed:
+        raise VerificationError(
+            f"the exported file disagrees with the model beyond the tolerance of {scheme}",
+            details=failed,
+            hint="--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
+        )
 
 
 def keeps_packed_weights_on_disk(job: Job) -> bool:
@@ -91,21 +111,47 @@ def keeps_packed_weights_on_disk(job: Job) -> bool:
     return job.weight_bytes > _PACKED_IN_MEMORY
 
 
-def verify(job: Job, path: Path) -> Verification:
-    """Compare the file at ``path`` with ``job``'s model. May leave a file beside it.
+def open_session(job: Job, path: Path) -> Session:
+    """The file at ``path``, loaded. May leave a file beside it."""
+    on_disk = keeps_packed_weights_on_disk(job)
+    return Session(path, weight_cache=path.with_name(PACKED_FILE) if on_disk else None)
+
+
+def some_tokens(vocab_size: int, count: int) -> list[int]:
+    """A text of random tokens, the same every time."""
+    chosen: list[int] = np.random.default_rng(_SEED).integers(0, vocab_size, count).tolist()
+    return chosen
+
+
+def verify_decoder(job: Job, path: Path) -> Verification:
+    """Compare the file at ``path`` with ``job``'s model, a decoder. May leave a file beside it.
 
     Returns the figures; :meth:`Verification.check` judges them.
     """
-    on_disk = keeps_packed_weights_on_disk(job)
-    session = Session(path, weight_cache=path.with_name(PACKED_FILE) if on_disk else None)
+    session = open_session(job, path)
     start = job.tokenizer.bos_token_id if job.tokenizer else None
+    adapter = {} if job.lora is None else _some_adapter(job.lora)
+    held = session.hold(signature_groups(session.signatures)[-1].decode, adapter)
+    return compare(job, session, start or 0, held, lambda tokens: _eager_logits(job.model, tokens, adapter))
+
+
+def compare(
+    job: Job, session: Session, start: int, held: Held, eager_logits: Callable[[list[int]], Logits]
+) -> Verification:
+    """The file's logits for a text that it writes itself, against the eager model's for the same.
+
+    Args:
+        job: of the export.
+        session: the file.
+        start: first token of the text.
+        held: inputs that the text depends on besides.
+        eager_logits: ``(tokens) -> [T, V]``, called while the model's weights can be read.
+    """
     length = min(LENGTH, job.options.cache_length)
     *shorter, whole = signature_groups(session.signatures)
-    adapter = {} if job.lora is None else _some_adapter(job.lora)
-    held = session.hold(whole.decode, adapter)
-    tokens, decoded = _write_text(session, whole, start or 0, length, held)
+    tokens, decoded = _write_text(session, whole, start, length, held)
     with streamed_weights(job.model, job.sources):
-        expected = _eager_logits(job.model, tokens, adapter)
+        expected = eager_logits(tokens)
     return Verification(
         positions=length,
         logits_error=_error(decoded, expected),
@@ -116,6 +162,12 @@ def verify(job: Job, path: Path) -> Verification:
             for read, name in (*group.prefill.items(), *group.verify.items())
         ),
     )
+
+
+def first_logits_error(session: Session, group: SignatureGroup, token: int, expected: Held, got: Held) -> float:
+    """How far the logits after one token are from those with other held inputs, which should make no difference."""
+    after = (_decode(session, group, session.new_state(group.names, held), [token], 0) for held in (got, expected))
+    return _error(*after)
 
 
 def _some_adapter(layout: LoraLayout) -> dict[str, Logits]:

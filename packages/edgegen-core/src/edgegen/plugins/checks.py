@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from edgegen.descriptors import (
+    KINDS,
     CheckpointFormat,
     Command,
     ErrorHint,
@@ -59,7 +60,7 @@ def flaw(item: object, kind: type) -> str | None:
     """
     if not isinstance(item, kind):
         return f"is {_named(type(item))}, expected {_named(kind)}"
-    return _field_flaw(item, kind) or _reference_flaw(item, kind) or _variants_flaw(item)
+    return _field_flaw(item, kind) or _reference_flaw(item, kind) or _kinds_flaw(item) or _variants_flaw(item)
 
 
 def references(item: object) -> tuple[str, ...]:
@@ -90,6 +91,12 @@ def _reference_flaw(item: object, kind: type) -> str | None:
         if not _REFERENCE.fullmatch(reference):
             return f"refers to {reference!r}, expected 'module:attr'"
     return None
+
+
+def _kinds_flaw(item: object) -> str | None:
+    stated = item.kinds if isinstance(item, ExportTarget) else [item.kind] if isinstance(item, ModelFamily) else []
+    unknown = [kind for kind in stated if kind not in KINDS]
+    return f"is of kind {unknown[0]!r}, expected one of {', '.join(KINDS)}" if unknown else None
 
 
 def _variants_flaw(item: object) -> str | None:

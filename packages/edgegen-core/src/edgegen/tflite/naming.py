@@ -7,6 +7,9 @@ the text outgrows it. (LiteRT-LM takes any name that begins with ``prefill`` for
 
 ``verify_<N>`` is a ``prefill_<N>`` that also gives the logits after each of its tokens, ``[1, N, V]``: what checks
 guesses at several next tokens in one call, and scores a text. ``cache_<S>_verify_<N>`` is the same on a shorter cache.
+
+``encode_<N>`` reads a text of up to N tokens at once, padded and with a mask. An encoder's gives ``embedding`` and
+``token_vectors``; an encoder-decoder's gives ``memory_*``, as long whatever N is, which the signatures above then take.
 """
 
 from __future__ import annotations
@@ -31,6 +34,25 @@ def prefill_name(length: int, cache: int | None = None) -> str:
 def verify_name(length: int, cache: int | None = None) -> str:
     """Name of the signature that reads ``length`` tokens and gives the logits after each; ``cache`` likewise."""
     return f"verify_{length}" if cache is None else f"cache_{cache}_verify_{length}"
+
+
+_ENCODE = re.compile(r"encode_(\d+)")
+
+
+def encode_name(length: int) -> str:
+    """Name of the signature that reads a text of up to ``length`` tokens at once."""
+    return f"encode_{length}"
+
+
+def encode_signatures(names: Iterable[str]) -> dict[int, str]:
+    """Those among a file's signatures: length -> name, ascending."""
+    found = {int(match[1]): match[0] for match in map(_ENCODE.fullmatch, names) if match}
+    return dict(sorted(found.items()))
+
+
+def is_memory_input(name: str) -> bool:
+    """Whether a tensor is what a decoder knows of the text that an encoder has read."""
+    return name.startswith("memory_")
 
 
 @dataclass(frozen=True)

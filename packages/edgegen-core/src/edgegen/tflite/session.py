@@ -180,9 +180,14 @@ class Session:
         if wrong:
             raise _misfit(signature, info, {name: inputs[name] for name in wrong}, dict.fromkeys(info.inputs))
         held = {name: self._model.create_input_buffer_by_name(signature, name) for name in inputs}
+        self.refill(signature, held, inputs)
+        return held
+
+    def refill(self, signature: str, held: Held, inputs: Mapping[str, Array]) -> None:
+        """Write other contents of the same shapes to what :meth:`hold` gave."""
+        info = self._signature(signature)
         for name, array in inputs.items():
             held[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
-        return held
 
     def new_state(self, signatures: Collection[str] | None = None, held: Held = MappingProxyType({})) -> State:
         """Zeroed buffers for the state of ``signatures`` (default: all), which share what has one name.

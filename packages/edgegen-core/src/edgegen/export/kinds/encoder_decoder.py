@@ -1,0 +1,95 @@
+"""Encoder-decoders: they read one text and answer with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgegen.export.job import ExportOptions, Job
+from edgegen.export.kinds import decoder
+from edgegen.export.kinds.encoder import padded
+from edgegen.export.kinds.kind import Kind, listed
+from edgegen.export.verify import (
+    Array,
+    Verification,
+    compare,
+    first_logits_error,
+    open_session,
+    some_tokens,
+)
+from edgegen.tflite.naming import encode_signatures, signature_groups
+from edgegen.tracing import Signature
+
+
+def _signatures(model: Any, options: ExportOptions) -> list[Signature]:
+    signatures: list[Signature] = model.signatures(
+        options.encode_lengths, options.prefill_lengths, options.cache_length, decoder.shorter_caches(options)
+    )
+    return signatures
+
+
+def _verify(job: Job, path: Path) -> Verification:
+    """A text of random tokens is read by each ``encode_<N>``, padded in each; the file answers, the eager model reads
+    both."""
+    session, model = open_session(job, path), _model(job)
+    encoders = encode_signatures(session.signatures)
+    text = some_tokens(model.config.vocab_size, -(-min(encoders) // 2))
+    whole = signature_groups(session.signatures)[-1]
+
+    def read(length: int) -> Any:
+        return session.hold(whole.decode, session.run(encoders[length], padded(text, length)))
+
+    first, *others = encoders
+    start, held = model.config.start_token_id, read(first)
+    result = compare(job, session, start, held, lambda tokens: _eager_logits(model, text, tokens))
+    errors = [first_logits_error(session, whole, start, held, read(length)) for length in others]
+    return result.with_errors(errors)
+
+
+def _eager_logits(model: Any, text: list[int], answer: list[int]) -> Array:
+    positions = torch.arange(len(answer), dtype=torch.int32)
+    with torch.no_grad(), torch.device("cpu"):
+        tokens = torch.tensor([text], dtype=torch.int32)
+        memory = model(tokens, torch.ones_like(tokens))["memory"]
+        cache = model.new_cache(len(answer), device="cpu")
+        outputs = model(
+            torch.tensor([answer], dtype=torch.int32), input_pos=positions, kv_cache=cache, memory=memory
+        )
+    logits: Array = outputs["logits"][0].numpy()
+    return logits
+
+
+def _model(job: Job) -> Any:
+    return job.model
+
+
+def _manifest(job: Job) -> dict[str, Any]:
+    return {
+        "encode_lengths": list(job.options.encode_lengths or ()),
+        "start_token_id": _model(job).config.start_token_id,
+        **decoder.generating(job),
+    }
+
+
+def _card(job: Job) -> dict[str, str]:
+    return {
+        "encode signatures": listed(job.options.encode_lengths, "encode"),
+        "prefill signatures of the answer": listed(job.options.prefill_lengths, "prefill"),
+        "cache of the answer": f"{job.options.cache_length} tokens",
+    }
+
+
+KIND = Kind(
+    name="encoder-decoder",
+    title="an encoder-decoder",
+    pipeline="text2text-generation",
+    command='edgegen run . --prompt "translate English to German: Hello"',
+    without=("speculate", "lora_rank"),
+    encode_lengths=(32, 128, 512),
+    signatures=_signatures,
+    verify=_verify,
+    manifest=_manifest,
+    card=_card,
+)
