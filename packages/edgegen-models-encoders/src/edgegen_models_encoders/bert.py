@@ -184,13 +184,13 @@ def _read_pooling(checkpoint: Checkpoint) -> tuple[str | None, bool | None]:
         return None, None
     kinds, settings = [kind for kind, _ in modules], dict(modules).get("Pooling", {})
     modes = [key.removeprefix("pooling_mode_") for key, value in settings.items() if value is True and "_mode_" in key]
-    modes = modes or [settings["pooling_mode"]] * ("pooling_mode" in settings)
-    pooling = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}.get("+".join(modes))
+    mode = "+".join(modes) or str(settings.get("pooling_mode"))
+    pooling = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}.get(mode)
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]) or pooling is None:
         raise CheckpointError(
             f"{checkpoint.path} makes its embeddings in a way that this family does not know",
             code="EG207",
-            details=[f"modules  {', '.join(kinds)}", f"pooling  {', '.join(modes) or 'none'}"],
+            details=[f"modules  {', '.join(kinds)}", f"pooling  {mode}"],
             hint="it knows Transformer, Pooling by mean or by the first token, and Normalize",
         )
     return pooling, "Normalize" in kinds

@@ -167,7 +167,7 @@ def read_config(checkpoint: Checkpoint) -> EncoderDecoderConfig | None:
         return None
     settings = Settings(
         checkpoint,
-        ignore=("dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor", "classifier_dropout",
+        ignore=("chunk_size_feed_forward", "dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor", "classifier_dropout",
                 "task_specific_params", "is_decoder", "gradient_checkpointing"),
     )  # fmt: skip
     settings.expect("model_type", "t5")
