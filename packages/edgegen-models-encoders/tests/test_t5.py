@@ -1,4 +1,4 @@
-"""T5 checkpoints as they are published, against transformers: encoder, logits and greedy answers, eager and as a file."""
+"""T5 checkpoints as they are published, against transformers: encoder, logits, greedy answers; eager and as a file."""
 
 from __future__ import annotations
 
@@ -95,7 +95,12 @@ def test_the_exported_file_gives_them_too(kind: str, scheme: str, tolerance: flo
 def test_greedy_answers_are_those_of_transformers_to_the_last_slot(kind: str, tmp_path: Path):
     theirs, session = exported(kind, "fp32", tmp_path)
     given = theirs.generate(
-        torch.tensor([TEXT]), max_new_tokens=LENGTH, min_new_tokens=LENGTH, do_sample=False, eos_token_id=None, use_cache=False
+        torch.tensor([TEXT]),
+        max_new_tokens=LENGTH,
+        min_new_tokens=LENGTH,
+        do_sample=False,
+        eos_token_id=None,
+        use_cache=False,
     )
     held = session.hold("decode", session.run("encode_24", padded(TEXT, 24)))
     state, tokens = session.new_state(["decode"], held), [0]

@@ -63,9 +63,7 @@ class Size:
         )
         blocks: dict[str, Any] = {
             "attn_config": attention,
-            "ff_config": FeedForwardConfig(
-                intermediate_size=self.hidden, activation=self.activation, gated=self.gated
-            ),
+            "ff_config": FeedForwardConfig(intermediate_size=self.hidden, activation=self.activation, gated=self.gated),
             "pre_attention_norm_config": norm,
             "pre_ff_norm_config": norm,
         }
@@ -167,9 +165,18 @@ def read_config(checkpoint: Checkpoint) -> EncoderDecoderConfig | None:
         return None
     settings = Settings(
         checkpoint,
-        ignore=("chunk_size_feed_forward", "dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor", "classifier_dropout",
-                "task_specific_params", "is_decoder", "gradient_checkpointing"),
-    )  # fmt: skip
+        ignore=(
+            "chunk_size_feed_forward",
+            "classifier_dropout",
+            "dense_act_fn",
+            "dropout_rate",
+            "gradient_checkpointing",
+            "initializer_factor",
+            "is_decoder",
+            "is_gated_act",
+            "task_specific_params",
+        ),
+    )
     settings.expect("model_type", "t5")
     settings.expect("feed_forward_proj", *FEED_FORWARDS)
     settings.expect("is_encoder_decoder", True)

@@ -31,9 +31,7 @@ class Embedder:
         self._reader = TextReader(session, bundle.name)
 
     @classmethod
-    def load(
-        cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
-    ) -> Embedder:
+    def load(cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Embedder:
         """Load an exported folder, or the ``.tflite`` file in one.
 
         Args:

@@ -102,9 +102,7 @@ class LanguageModel:
         self._vocabularies: dict[frozenset[int], Vocabulary] = {}
 
     @classmethod
-    def load(
-        cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None
-    ) -> Self:
+    def load(cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Self:
         """Load an exported folder, or the ``.tflite`` file in one.
 
         Args:

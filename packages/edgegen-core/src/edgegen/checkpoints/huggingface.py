@@ -80,7 +80,9 @@ def read_modules(folder: Path) -> list[tuple[str, dict[str, Any]]] | None:
     ):
         raise CheckpointError(f"{MODULES} does not list the parts of a model", hint=DOWNLOAD_AGAIN)
     named = zip(map(str, kinds), map(str, places), strict=True)
-    return [(kind.rpartition(".")[2], _optional_json(folder / place / CONFIG) if place else {}) for kind, place in named]
+    return [
+        (kind.rpartition(".")[2], _optional_json(folder / place / CONFIG) if place else {}) for kind, place in named
+    ]
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets | None:

@@ -108,7 +108,7 @@ class Job:
     @property
     def chat_template(self) -> str | None:
         """Jinja source: the checkpoint's, or the variant's where that has none."""
-        return self.tokenizer and (self.tokenizer.chat_template or self.variant.chat_template)
+        return None if self.tokenizer is None else self.tokenizer.chat_template or self.variant.chat_template
 
     @property
     def rewindable(self) -> int | None:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from edgegen.export.job import Job
 
 
-
 def model_card(job: Job, command: str | None = None) -> str:
     """Markdown with the metadata block that model hubs read.
 

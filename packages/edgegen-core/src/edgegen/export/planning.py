@@ -37,11 +37,11 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         UnsupportedError: the model uses operators that have no lowering.
         ResourceError: the machine lacks the disk or the memory.
     """
-    _check_lengths(options)
     registered = registry()
     family, variant = _named(options.variant)
     kind = KINDS[family.kind]
     kind.check(options)
+    _check_lengths(options)
     scheme = registered.scheme(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
     target = registered.target(options.target)
     _check_target(target, kind, options.variant)
@@ -168,7 +168,9 @@ def _check_lengths(options: ExportOptions) -> None:
 
 def _check_target(target: ExportTarget, kind: Kind, name: str) -> None:
     if kind.name not in target.kinds:
-        able = [known.descriptor.name for known in registry().targets.values() if kind.name in known.descriptor.kinds]
+        able = [
+            known.descriptor.name for known in registry().export_targets.values() if kind.name in known.descriptor.kinds
+        ]
         raise UnsupportedError(
             f"--target {target.name} cannot package {name}, which is {kind.title}",
             hint=f"--target {able[0]}" if able else None,

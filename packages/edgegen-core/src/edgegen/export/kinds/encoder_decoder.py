@@ -54,9 +54,7 @@ def _eager_logits(model: Any, text: list[int], answer: list[int]) -> Array:
         tokens = torch.tensor([text], dtype=torch.int32)
         memory = model(tokens, torch.ones_like(tokens))["memory"]
         cache = model.new_cache(len(answer), device="cpu")
-        outputs = model(
-            torch.tensor([answer], dtype=torch.int32), input_pos=positions, kv_cache=cache, memory=memory
-        )
+        outputs = model(torch.tensor([answer], dtype=torch.int32), input_pos=positions, kv_cache=cache, memory=memory)
     logits: Array = outputs["logits"][0].numpy()
     return logits
 
