@@ -86,6 +86,18 @@ def test_commands_about_deploying_run(edgegen, smollm2, tmp_path, monkeypatch):
             exec(compile(code, "deploy.md", "exec"), {})
 
 
+@pytest.mark.real_weights
+def test_commands_and_code_about_embeddings_run(edgegen, minilm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = {"export": "weights", "embed": "A kitten"}
+    for command in edgegen_commands(ROOT / "docs" / "how-to" / "embed.md"):
+        result = edgegen(*command)
+        assert result.code == 0, result.err
+        assert shown[command[0]] in result.out or "--json" in command
+    for code in blocks(ROOT / "docs" / "how-to" / "embed.md", "python"):
+        exec(compile(code, "embed.md", "exec"), {})
+
+
 def test_readme_names_every_package():
     readme = (ROOT / "README.md").read_text()
     for package in (ROOT / "packages").iterdir():

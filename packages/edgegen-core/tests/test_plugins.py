@@ -321,6 +321,14 @@ def test_an_unknown_name_is_told_what_exists_and_what_is_closest(tiny: None) -> 
     assert raised.value.hint in ("did you mean tiny-1m?", "did you mean tiny-2m?")
 
 
+def test_a_kind_of_model_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    source = family("tiny", "tiny-1m").replace('name="tiny",', 'name="tiny", kind="diffuser",', 1)
+    make_distribution(tmp_path, "edgegen-tiny", HEAD + source)
+    with installed(tmp_path, alone=True):
+        (problem,) = registry().problems
+    assert "is of kind 'diffuser', expected one of decoder, encoder, encoder-decoder" in problem.message
+
+
 @pytest.mark.parametrize("lookup", ["family", "scheme", "checkpoint_format", "target"])
 def test_every_lookup_refuses_an_unknown_name(lookup: str, tiny: None) -> None:
     with pytest.raises(UsageError, match=r"no .* named 'qqq'"):
