@@ -257,6 +257,17 @@ def test_signatures_are_those_of_both_halves(answerer, edgegen):
     assert (manifest["kind"], manifest["start_token_id"], manifest["stop_token_ids"]) == ("encoder-decoder", 0, [1])
 
 
+def test_lengths_default_to_those_of_short_answers(edgegen, t5_checkpoint, tmp_path):
+    result = edgegen("export", "t5", "--checkpoint", t5_checkpoint, "-o", tmp_path / "x", "--dry-run", "--json")
+    answers = ["prefill_8", "decode", "cache_256_prefill_8", "cache_256_decode"]
+    assert result.json["signatures"] == ["encode_32", "encode_128", "encode_512", *answers]
+    assert "warning" not in result.err
+    given = edgegen(
+        "export", "t5", "--checkpoint", t5_checkpoint, "-o", tmp_path / "x", "--dry-run", "--cache-length", 1280
+    )
+    assert "a cache of 1280 tokens is longer than" in given.err
+
+
 def test_run_answers_as_transformers_does_to_the_last_slot_of_the_cache(edgegen, answerer, t5_checkpoint):
     for text in ("the dog", QUESTION):
         result = edgegen("run", answerer, "--prompt", text, "--ignore-eos", "--json")

@@ -46,8 +46,8 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option(
     "--encode-lengths", callback=_lengths, help="In tokens, of an encoder's text.  [default: 32,128,512, or less]"
 )
-@click.option("--prefill-lengths", callback=_lengths, default="8,64,128", show_default=True, help="In tokens.")
-@click.option("--cache-length", type=click.IntRange(1), default=1280, show_default=True, help="In tokens.")
+@click.option("--prefill-lengths", callback=_lengths, help="In tokens.  [default: 8,64,128; 8 for an encoder-decoder]")
+@click.option("--cache-length", type=click.IntRange(1), help="In tokens.  [default: 1280; 512 for an encoder-decoder]")
 @click.option("--short-caches", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")
 @click.option(
     "--speculate",
@@ -71,9 +71,10 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @output_options
 def export(output_dir: Path, dry_run: bool, output: Output, **options: Any) -> None:
     """Export VARIANT (see edgegen list-models) to LiteRT."""
-    from edgegen.export import ExportOptions, plan, run
+    from edgegen.export import ExportOptions, defaults, plan, run
 
-    job = plan(ExportOptions(output=output_dir, **options), output)
+    given = {name: value for name, value in options.items() if value is not None}
+    job = plan(ExportOptions(output=output_dir, **{**defaults(options["variant"]), **given}), output)
     if dry_run:
         output.result(_summary(job), f"would write {_described(job)}\n{_needs(job)}")
         return

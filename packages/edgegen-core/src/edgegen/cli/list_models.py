@@ -31,6 +31,7 @@ def _model(known: Registry, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "family": family.name,
+        "kind": family.kind,
         "parameters": variant.parameters,
         "context_length": variant.context_length,
         "scheme": variant.scheme,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,15 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     job.forecast = forecast(job)
     job.forecast.check(options.output)
     return job
+
+
+def defaults(name: str) -> Mapping[str, Any]:
+    """Fields of :class:`ExportOptions` that differ by default for a variant, or a family, of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return KINDS[_named(name)[0].kind].defaults
 
 
 def _named(name: str) -> tuple[ModelFamily, Variant | None]:

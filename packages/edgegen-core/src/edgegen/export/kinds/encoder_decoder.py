@@ -86,6 +86,8 @@ KIND = Kind(
     command='edgegen run . --prompt "translate English to German: Hello"',
     without=("speculate", "lora_rank"),
     encode_lengths=(32, 128, 512),
+    # Answers are short, and seldom have a beginning that is given.
+    defaults={"cache_length": 512, "prefill_lengths": (8,)},
     signatures=_signatures,
     verify=_verify,
     manifest=_manifest,

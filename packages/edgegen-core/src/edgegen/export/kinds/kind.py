@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Kind:
         command: what runs an exported folder, typed in it.
         without: fields of :class:`ExportOptions` that mean nothing to such models.
         encode_lengths: default of that option; those beyond what a model was trained for are left out.
+        defaults: what ``edgegen export`` takes for other options that are not given, where not what
+            :class:`ExportOptions` has.
         signatures: ``(model, options) -> signatures`` of the file.
         verify: ``(job, file) -> figures``: the file against the eager float model.
         manifest: ``(job) -> fields`` that ``manifest.json`` has besides those that all kinds share.
@@ -36,6 +38,7 @@ class Kind:
     command: str
     without: tuple[str, ...] = ()
     encode_lengths: tuple[int, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     signatures: Callable[[Any, ExportOptions], list[Signature]]
     verify: Callable[[Job, Path], Verified]
     manifest: Callable[[Job], Mapping[str, Any]]
