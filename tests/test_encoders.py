@@ -336,10 +336,11 @@ def test_a_context_and_scores_are_refused(answerer):
 
 
 def test_a_text_that_is_too_long_to_answer_is_refused(edgegen, answerer):
-    result = edgegen("run", answerer, "--prompt", "the quick brown fox " * 30)
-    assert result.code == 2
-    assert "EG741" in result.err
-    assert "--encode-lengths" in result.err
+    for count, exportable in ((8, True), (200, False)):
+        result = edgegen("run", answerer, "--prompt", "the quick brown fox " * count)
+        assert result.code == 2
+        assert "EG741" in result.err
+        assert ("--encode-lengths" in result.err) == exportable
 
 
 def test_a_sentencepiece_model_alone_will_do(edgegen, t5_checkpoint, tmp_path):

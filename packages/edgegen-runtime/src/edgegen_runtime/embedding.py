@@ -28,7 +28,7 @@ class Embedder:
     def __init__(self, session: Session, bundle: Bundle, tokenizer: Tokenizer | None = None) -> None:
         self.bundle = bundle
         self.tokenizer = tokenizer
-        self._reader = TextReader(session, bundle.name)
+        self._reader = TextReader(session, bundle)
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Embedder:
@@ -95,7 +95,7 @@ class Embedder:
         ids = self.encode(text) if isinstance(text, str) else list(text)
         if truncate and len(ids) > self.longest:
             ids = [*ids[: self.longest - 1], ids[-1]]
-        self._reader.check(ids, "truncate it (--truncate), split it")
+        self._reader.check(ids, "truncate it (--truncate), or split it")
         return ids
 
 

@@ -27,7 +27,7 @@ class TextToTextModel(LanguageModel):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._reader = TextReader(self._session, self.bundle.name)
+        self._reader = TextReader(self._session, self.bundle)
         self._idle: list[tuple[Held, Context]] = []
 
     def encode(self, prompt: str) -> list[int]:
@@ -71,7 +71,9 @@ class TextToTextModel(LanguageModel):
 
     def _unsupported(self, what: str) -> UnsupportedError:
         return UnsupportedError(
-            f"{self.bundle.name} is an encoder-decoder, to which {what} does not apply", code="EG709"
+            f"{self.bundle.name} is an encoder-decoder, to which {what} does not apply",
+            code="EG709",
+            hint="leave it out; each text is answered by itself",
         )
 
     def _context_for(self, text_ids: Sequence[int]) -> tuple[Held, Context]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edgegen.errors import UsageError
 from edgegen.tflite.naming import encode_signatures
 from edgegen.tflite.session import Session
+from edgegen_runtime.folder import Bundle
 
 
 class TextReader:
@@ -18,17 +19,17 @@ class TextReader:
 
     Args:
         session: the loaded file.
-        name: of the model, for messages.
+        bundle: what the manifest says.
 
     Raises:
         UsageError: the file has no such signature.
     """
 
-    def __init__(self, session: Session, name: str) -> None:
-        self._session = session
+    def __init__(self, session: Session, bundle: Bundle) -> None:
+        self._session, self._bundle = session, bundle
         self.signatures = encode_signatures(session.signatures)
         if not self.signatures:
-            raise UsageError(f"{name} has no encode signatures", code="EG705", hint="export the model again")
+            raise UsageError(f"{bundle.name} has no encode signatures", code="EG705", hint="export the model again")
 
     @property
     def longest(self) -> int:
@@ -49,10 +50,11 @@ class TextReader:
         if not count:
             raise UsageError("the text is empty", code="EG742", hint="give a text of at least one token")
         if count > self.longest:
+            trained_for = count <= self._bundle.context_length
             raise UsageError(
-                f"the text has {count} tokens, and the model reads {self.longest} at most",
+                f"the text has {count} tokens, and the file reads {self.longest} at most",
                 code="EG741",
-                hint=f"{remedy}, or export with --encode-lengths up to {count}",
+                hint=f"{remedy}, or export with --encode-lengths up to {count}" if trained_for else remedy,
             )
 
     def read(self, token_ids: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
