@@ -21,6 +21,7 @@ from safetensors.numpy import save
 
 from edgegen.checkpoints import Checkpoint, opening, progress
 from edgegen.checkpoints import open_checkpoint as open_any
+from edgegen.checkpoints.huggingface import read_modules
 from edgegen.errors import CheckpointError, EdgegenError, ResourceError, UsageError
 from edgegen_hub import cache as cache_module
 from edgegen_hub.download import fetch
@@ -98,6 +99,17 @@ def test_only_what_is_needed_is_downloaded(hub: HubServer) -> None:
     publish(hub, SINGLE)
     open_any("org/name")
     assert hub.downloaded() == {"model.safetensors", *SIDECARS}
+
+
+def test_how_a_sentence_embedder_pools_comes_along(hub: HubServer) -> None:
+    modules = b'[{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "1_Pooling"}]'
+    publish(hub, {**SINGLE, "modules.json": modules, "1_Pooling/config.json": b'{"pooling_mode_cls_token": true}'})
+    checkpoint = open_any("org/name")
+    assert hub.downloaded() == {"model.safetensors", *SIDECARS, "modules.json", "1_Pooling/config.json"}
+    assert read_modules(checkpoint.files[0].parent) == [
+        ("Transformer", {}),
+        ("Pooling", {"pooling_mode_cls_token": True}),
+    ]
 
 
 def test_nothing_is_written_but_the_cache(hub: HubServer, cache: Path, tmp_path: Path) -> None:
