@@ -172,8 +172,8 @@ def test_a_disk_without_room(edgegen, checkpoint, out, monkeypatch):
 
 
 def test_a_file_that_computes_something_else_fails_verification(edgegen, checkpoint, out, monkeypatch):
-    honest = verification._eager_logits
-    monkeypatch.setattr(verification, "_eager_logits", lambda *a: honest(*a)[:, ::-1])
+    honest = verification.eager_logits
+    monkeypatch.setattr(verification, "eager_logits", lambda *a: honest(*a)[:, ::-1])
     expect(export(edgegen, checkpoint, out), 5, "disagrees", "top-1 agreement", "--no-verify")
 
 

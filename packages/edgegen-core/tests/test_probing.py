@@ -8,7 +8,7 @@ from torch import nn
 
 import edgegen
 from edgegen.errors import UsageError
-from edgegen.tflite.probing import blocks_of, write_probe
+from edgegen.tflite.probing import write_probe
 from edgegen.tflite.session import Session
 from edgegen.tracing import Repeated
 
@@ -53,8 +53,8 @@ def model(request, tmp_path):
 @torch.no_grad()
 def test_the_copy_gives_out_every_block_and_the_same_result(model, tmp_path):
     stack, x, path = model
-    names = write_probe(path, "one", tmp_path / "probe.tflite")
-    assert names == blocks_of(path, "one") == [f"layers.{i}" for i in range(4)]
+    names = write_probe(path, ["one"], tmp_path / "probe.tflite")["one"]
+    assert names == [f"layers.{i}" for i in range(4)]
     outputs = Session(tmp_path / "probe.tflite").run("one", {"x": x.numpy()})
     assert set(outputs) == {"output", *names}
     assert (outputs["output"] == Session(path).run("one", {"x": x.numpy()})["output"]).all()
@@ -65,7 +65,7 @@ def test_the_copy_gives_out_every_block_and_the_same_result(model, tmp_path):
 
 def test_other_signatures_stay_as_they_are(model, tmp_path):
     _, _, path = model
-    write_probe(path, "one", tmp_path / "probe.tflite")
+    write_probe(path, ["one"], tmp_path / "probe.tflite")
     session = Session(tmp_path / "probe.tflite")
     assert set(session.signatures["two"].outputs) == {"output"}
     x = torch.rand(1, 32).numpy()
@@ -75,7 +75,7 @@ def test_other_signatures_stay_as_they_are(model, tmp_path):
 def test_a_model_without_blocks_is_told(tmp_path):
     path = edgegen.convert(nn.Linear(4, 4), (torch.rand(1, 4),)).export(tmp_path / "model.tflite")
     with pytest.raises(UsageError, match="does not say where its blocks end"):
-        write_probe(path, "serving_default", tmp_path / "probe.tflite")
+        write_probe(path, ["serving_default"], tmp_path / "probe.tflite")
     with pytest.raises(UsageError, match="no signature 'other'; the file has serving_default"):
-        write_probe(path, "other", tmp_path / "probe.tflite")
+        write_probe(path, ["other"], tmp_path / "probe.tflite")
     assert not (tmp_path / "probe.tflite").exists()

@@ -17,6 +17,11 @@ def edgegen_commands() -> Iterable[Command]:
         command="edgegen.cli.export:export",
     )
     yield Command(
+        name="verify",
+        summary="Run an export against the float model again, block by block if wanted",
+        command="edgegen.cli.verify:verify",
+    )
+    yield Command(
         name="checkpoint",
         summary="List a checkpoint's tensors and the models that it may be",
         command="edgegen.cli.checkpoint:checkpoint",

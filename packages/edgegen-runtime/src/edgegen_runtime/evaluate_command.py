@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,34 +86,21 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
     folder = Path(reference)
     if (folder / "manifest.json").is_file():
         return folder
-    from edgegen.export import ExportOptions, plan, run
+    from edgegen.export import plan, run
+    from edgegen.export.repeating import options_of
 
-    recipe = _recipe(model)
-    cache_length = recipe["options"]["cache_length"]
-    options = ExportOptions(
-        variant=recipe["variant"],
-        checkpoint=folder,
+    asked = options_of(model, folder)
+    options = replace(
+        asked,
         output=scratch / "reference",
         scheme="fp32",
         prefill_lengths=(8,),
-        cache_length=cache_length,
         short_caches=(),
-        speculate=(min(_READ, cache_length),),
+        speculate=(min(_READ, asked.cache_length),),
+        target="tflite",
         verify=False,
     )
     return run(plan(options, output), output)
-
-
-def _recipe(model: Path) -> Any:
-    folder = model if model.is_dir() else model.parent
-    try:
-        return json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder} does not say what model it is: {error}",
-            code="EG746",
-            hint="name an export in float32 as the --reference",
-        ) from error
 
 
 def _text(path: Path | None) -> str:

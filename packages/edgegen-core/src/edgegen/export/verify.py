@@ -129,15 +129,18 @@ def verify_decoder(job: Job, path: Path) -> Verification:
     Returns the figures; :meth:`Verification.check` judges them.
     """
     session = open_session(job, path)
-    start = job.tokenizer.bos_token_id if job.tokenizer else None
-    adapter = {} if job.lora is None else _some_adapter(job.lora)
+    adapter = {} if job.lora is None else some_adapter(job.lora)
     held = session.hold(signature_groups(session.signatures)[-1].decode, adapter)
-    return compare(job, session, start or 0, held, lambda tokens: _eager_logits(job.model, tokens, adapter))
+    return compare(job, session, first_token(job), held, lambda tokens: eager_logits(job.model, tokens, adapter))
 
 
-def compare(
-    job: Job, session: Session, start: int, held: Held, eager_logits: Callable[[list[int]], Logits]
-) -> Verification:
+def first_token(job: Job) -> int:
+    """What a decoder's text begins with: the start token, if it has one."""
+    start = job.tokenizer.bos_token_id if job.tokenizer else None
+    return start or 0
+
+
+def compare(job: Job, session: Session, start: int, held: Held, eager: Callable[[list[int]], Logits]) -> Verification:
     """The file's logits for a text that it writes itself, against the eager model's for the same.
 
     Args:
@@ -145,13 +148,14 @@ def compare(
         session: the file.
         start: first token of the text.
         held: inputs that the text depends on besides.
-        eager_logits: ``(tokens) -> [T, V]``, called while the model's weights can be read.
+        eager: ``(tokens) -> [T, V]`` logits, called while the model's weights can be read.
     """
     length = min(LENGTH, job.options.cache_length)
     *shorter, whole = signature_groups(session.signatures)
-    tokens, decoded = _write_text(session, whole, start, length, held)
+    tokens, outputs = write_text(session, whole, start, length, held)
+    decoded = np.stack([each["logits"][0, 0] for each in outputs])
     with streamed_weights(job.model, job.sources):
-        expected = eager_logits(tokens)
+        expected = eager(tokens)
     return Verification(
         positions=length,
         logits_error=_error(decoded, expected),
@@ -170,8 +174,8 @@ def first_logits_error(session: Session, group: SignatureGroup, token: int, expe
     return _error(*after)
 
 
-def _some_adapter(layout: LoraLayout) -> dict[str, Logits]:
-    """Random factors whose products are about a tenth of what the projections themselves give."""
+def some_adapter(layout: LoraLayout) -> dict[str, Logits]:
+    """Inputs of a file: random factors whose products are about a tenth of what the projections themselves give."""
     generator = np.random.default_rng(_SEED)
     share = {"a": 1.0, "b": 0.1}
     return {
@@ -182,26 +186,35 @@ def _some_adapter(layout: LoraLayout) -> dict[str, Logits]:
     }
 
 
-def _write_text(
+def write_text(
     session: Session, group: SignatureGroup, start: int, length: int, held: Held
-) -> tuple[list[int], Logits]:
-    """``length`` tokens, and the logits after each: ``[length, V]``."""
+) -> tuple[list[int], list[dict[str, Array]]]:
+    """``length`` tokens that a file writes itself, sampled with a fixed seed, and what it gives after each."""
     generator = np.random.default_rng(_SEED)
     state = session.new_state(group.names, held)
-    tokens, logits = [start], []
+    tokens, outputs = [start], []
     while True:
-        logits.append(_decode(session, group, state, tokens, len(tokens) - 1))
+        outputs.append(_step(session, group, state, tokens, len(tokens) - 1))
         if len(tokens) == length:
-            return tokens, np.stack(logits)
-        tokens.append(_sample(logits[-1], generator))
+            return tokens, outputs
+        tokens.append(_sample(outputs[-1]["logits"][0, 0], generator))
 
 
-def _decode(session: Session, group: SignatureGroup, state: State, tokens: list[int], position: int) -> Logits:
+def joined(outputs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Outputs of one token each, ``[1, 1, ...]``, as those of a text."""
+    return {name: np.concatenate([each[name] for each in outputs], axis=1) for name in outputs[0]}
+
+
+def _step(session: Session, group: SignatureGroup, state: State, tokens: list[int], position: int) -> dict[str, Array]:
     inputs = {
         "tokens": np.array([[tokens[position]]], np.int32),
         "input_pos": np.array([position], np.int32),
     }
-    logits: Logits = session.run(group.decode, inputs, state)["logits"][0, 0]
+    return session.run(group.decode, inputs, state)
+
+
+def _decode(session: Session, group: SignatureGroup, state: State, tokens: list[int], position: int) -> Logits:
+    logits: Logits = _step(session, group, state, tokens, position)["logits"][0, 0]
     return logits
 
 
@@ -237,7 +250,8 @@ def _centred(logits: Logits) -> Logits:
     return centred
 
 
-def _eager_logits(model: Any, tokens: list[int], adapter: dict[str, Logits]) -> Logits:
+def eager_logits(model: Any, tokens: list[int], adapter: dict[str, Logits]) -> Logits:
+    """Of a decoder on CPU tensors, ``[T, V]``."""
     positions = torch.arange(len(tokens), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):
         cache = model.new_cache(len(tokens), device="cpu")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +21,42 @@ from edgegen.errors import UsageError
 from edgegen.tflite.writer import ALIGNMENT, MARK
 
 
-def blocks_of(path: Path, signature: str) -> list[str]:
-    """Paths of the repeated modules in a signature, in the order in which they run."""
-    model = _open(path)
-    subgraph = model.Subgraphs(_definition(model, signature).SubgraphIndex())
-    return [name.removesuffix(MARK) for name in _names(subgraph) if name.endswith(MARK)]
-
-
-def write_probe(path: Path, signature: str, target: Path) -> list[str]:
-    """Write a copy of ``path`` to ``target`` whose ``signature`` also gives the outputs of its blocks, by their paths.
+def write_probe(path: Path, signatures: Sequence[str], target: Path) -> dict[str, list[str]]:
+    """Write a copy of ``path`` to ``target`` whose ``signatures`` give the outputs of their blocks too, by their paths.
 
     Returns:
-        The paths, in order.
+        Signature -> the paths, in order.
 
     Raises:
         UsageError: there is no such signature, or no tensor in it bears the path of a module.
     """
     packed = _open(path)
-    index = _definition(packed, signature).SubgraphIndex()
-    places = {name: i for i, name in enumerate(_names(packed.Subgraphs(index))) if name.endswith(MARK)}
+    places = {name: _places(packed, path, name) for name in signatures}
+    model = schema.ModelT.InitFromObj(packed)
+    for entry in model.signatureDefs:
+        found = places.get(entry.signatureKey.decode(), {})
+        subgraph = model.subgraphs[entry.subgraphIndex]
+        subgraph.outputs = np.array([*subgraph.outputs, *found.values()], np.int32)
+        for block, place in found.items():
+            tensor = schema.TensorMapT()
+            tensor.name, tensor.tensorIndex = block, place
+            entry.outputs.append(tensor)
+    _write(model, path, target)
+    return {name: list(found) for name, found in places.items()}
+
+
+def _places(model: Any, path: Path, signature: str) -> dict[str, int]:
+    """Path of a block -> the number of the tensor that it gives."""
+    subgraph = model.Subgraphs(_definition(model, signature).SubgraphIndex())
+    names = enumerate(_names(subgraph))
+    places = {name.removesuffix(MARK): place for place, name in names if name.endswith(MARK)}
     if not places:
         raise UsageError(
             f"signature {signature} of {path} does not say where its blocks end",
             code="EG106",
             hint="export the model again; blocks are known to models of edgegen_layers and subclasses of Repeated",
         )
-    model = schema.ModelT.InitFromObj(packed)
-    entry = next(each for each in model.signatureDefs if each.signatureKey.decode() == signature)
-    subgraph = model.subgraphs[index]
-    subgraph.outputs = np.array([*subgraph.outputs, *places.values()], np.int32)
-    for name, place in places.items():
-        tensor = schema.TensorMapT()
-        tensor.name, tensor.tensorIndex = name.removesuffix(MARK), place
-        entry.outputs.append(tensor)
-    _write(model, path, target)
-    return [name.removesuffix(MARK) for name in places]
+    return places
 
 
 def _open(path: Path) -> Any:

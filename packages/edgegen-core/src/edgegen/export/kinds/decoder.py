@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edgegen.export.job import ExportOptions, Job
 from edgegen.export.kinds.kind import Kind, listed
-from edgegen.export.verify import verify_decoder
+from edgegen.export.verify import (
+    LENGTH,
+    Array,
+    eager_logits,
+    first_token,
+    joined,
+    some_adapter,
+    verify_decoder,
+    write_text,
+)
+from edgegen.tflite.naming import signature_groups
+from edgegen.tflite.session import Session
 from edgegen.tracing import Signature
 
 
@@ -18,6 +30,19 @@ def _signatures(model: Any, options: ExportOptions) -> list[Signature]:
         options.prefill_lengths, options.cache_length, shorter_caches(options), **extra
     )
     return signatures
+
+
+def _probed(job: Job) -> list[str]:
+    return [signature_groups(job.program.signatures)[-1].decode]
+
+
+def _read(job: Job, session: Session) -> tuple[dict[str, Array], Callable[[], Any]]:
+    """A text that the file writes itself."""
+    whole = signature_groups(session.signatures)[-1]
+    adapter = {} if job.lora is None else some_adapter(job.lora)
+    held = session.hold(whole.decode, adapter)
+    tokens, outputs = write_text(session, whole, first_token(job), min(LENGTH, job.options.cache_length), held)
+    return joined(outputs), lambda: eager_logits(job.model, tokens, adapter)
 
 
 def _manifest(job: Job) -> dict[str, Any]:
@@ -60,6 +85,8 @@ KIND = Kind(
     without=("encode_lengths",),
     signatures=_signatures,
     verify=verify_decoder,
+    probed=_probed,
+    read=_read,
     manifest=_manifest,
     card=_card,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edgegen.export.streaming import streamed_weights
 from edgegen.export.verify import Array, judge, open_session, some_tokens
 from edgegen.storage import Tolerance
 from edgegen.tflite.naming import encode_signatures
+from edgegen.tflite.session import Session
 from edgegen.tracing import Signature
 
 
@@ -65,6 +67,17 @@ def _verify(job: Job, path: Path) -> EncoderVerification:
         cosines.append(_cosine(got["embedding"], expected["embedding"]))
         vectors.append(_distance(got["token_vectors"][:, : len(text)], expected["token_vectors"]))
     return EncoderVerification(len(compared), max(errors), min(cosines), max(vectors))
+
+
+def _probed(job: Job) -> list[str]:
+    return [next(iter(encode_signatures(job.program.signatures).values()))]
+
+
+def _read(job: Job, session: Session) -> tuple[Mapping[str, Array], Callable[[], Any]]:
+    """Random tokens, as many as the shortest signature takes."""
+    length, signature = next(iter(encode_signatures(session.signatures).items()))
+    text = some_tokens(_model(job).config.vocab_size, length)
+    return session.run(signature, padded(text, length)), lambda: _eager(job.model, text)
 
 
 def padded(text: list[int], length: int) -> dict[str, Array]:
@@ -124,6 +137,8 @@ KIND = Kind(
     encode_lengths=(32, 128, 512),
     signatures=_signatures,
     verify=_verify,
+    probed=_probed,
+    read=_read,
     manifest=_manifest,
     card=_card,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from edgegen.export.kinds import decoder
 from edgegen.export.kinds.encoder import padded
 from edgegen.export.kinds.kind import Kind, listed
 from edgegen.export.verify import (
+    LENGTH,
     Array,
     Verification,
     compare,
     first_logits_error,
+    joined,
     open_session,
     some_tokens,
+    write_text,
 )
-from edgegen.tflite.naming import encode_signatures, signature_groups
+from edgegen.tflite.naming import encode_signatures, is_memory_input, signature_groups
+from edgegen.tflite.session import Session
 from edgegen.tracing import Signature
 
 
@@ -46,6 +51,23 @@ def _verify(job: Job, path: Path) -> Verification:
     result = compare(job, session, start, held, lambda tokens: _eager_logits(model, text, tokens))
     errors = [first_logits_error(session, whole, start, held, read(length)) for length in others]
     return result.with_errors(errors)
+
+
+def _probed(job: Job) -> list[str]:
+    encoders = encode_signatures(job.program.signatures).values()
+    return [next(iter(encoders)), signature_groups(job.program.signatures)[-1].decode]
+
+
+def _read(job: Job, session: Session) -> tuple[dict[str, Array], Callable[[], Any]]:
+    """Random tokens, as many as the shortest ``encode_<N>`` takes, and the file's own answer."""
+    length, signature = next(iter(encode_signatures(session.signatures).items()))
+    text = some_tokens(_model(job).config.vocab_size, length)
+    encoded = session.run(signature, padded(text, length))
+    whole = signature_groups(session.signatures)[-1]
+    held = session.hold(whole.decode, {name: array for name, array in encoded.items() if is_memory_input(name)})
+    start = _model(job).config.start_token_id
+    answer, outputs = write_text(session, whole, start, min(LENGTH, job.options.cache_length), held)
+    return {**encoded, **joined(outputs)}, lambda: _eager_logits(job.model, text, answer)
 
 
 def _eager_logits(model: Any, text: list[int], answer: list[int]) -> Array:
@@ -90,6 +112,8 @@ KIND = Kind(
     defaults={"cache_length": 512, "prefill_lengths": (8,)},
     signatures=_signatures,
     verify=_verify,
+    probed=_probed,
+    read=_read,
     manifest=_manifest,
     card=_card,
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgegen.errors import UsageError
 from edgegen.export.job import ExportOptions, Job
-from edgegen.export.verify import Verified
+from edgegen.export.verify import Array, Verified
+from edgegen.tflite.session import Session
 from edgegen.tracing import Signature
 
 
@@ -28,6 +29,9 @@ class Kind:
             :class:`ExportOptions` has.
         signatures: ``(model, options) -> signatures`` of the file.
         verify: ``(job, file) -> figures``: the file against the eager float model.
+        probed: ``(job) -> signatures`` that show all of the model's blocks.
+        read: ``(job, session) -> outputs, eager``: a text read by those signatures, what they gave, and what reads the
+            same with the eager model.
         manifest: ``(job) -> fields`` that ``manifest.json`` has besides those that all kinds share.
         card: ``(job) -> rows`` of the model card, title -> text.
     """
@@ -41,6 +45,8 @@ class Kind:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     signatures: Callable[[Any, ExportOptions], list[Signature]]
     verify: Callable[[Job, Path], Verified]
+    probed: Callable[[Job], Sequence[str]]
+    read: Callable[[Job, Session], tuple[Mapping[str, Array], Callable[[], Any]]]
     manifest: Callable[[Job], Mapping[str, Any]]
     card: Callable[[Job], Mapping[str, str]]
 
