@@ -408,3 +408,20 @@ def test_embeddings_of_the_real_minilm_are_those_of_transformers(scheme, cosine,
     similar = edgegen_runtime.similarity(got, got)
     assert similar[0, 1] > 0.5
     assert similar[0, 2] < 0.2
+
+
+# --- block by block -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folder", "blocks"),
+    [
+        ("embedder", [f"encoder.blocks.{i}" for i in range(2)]),
+        ("answerer", [f"{half}.blocks.{i}" for half in ("encoder", "decoder") for i in range(2)]),
+    ],
+)
+def test_every_block_agrees_with_the_float_model(folder, blocks, request, edgegen):
+    result = edgegen("verify", request.getfixturevalue(folder), "--layers", "--json")
+    assert result.code == 0, result.err
+    assert [block["path"] for block in result.json["blocks"]] == blocks
+    assert all(block["error"] < 1e-4 for block in result.json["blocks"])
