@@ -10,11 +10,12 @@ from torch import nn
 import edgegen
 from edgegen.tflite.weights import read_weights
 
+SCHEMES = ["fp32", "fp16", "int8-channel", "int8-weight-only", "int4-channel", "int4-block32", "int2-channel"]
 ERRORS = {"float32": 0.0, "float16": 1e-3, "int8": 0.01, "int4": 0.2, "int2": 0.8}
 """Relative, of what is rounded to so many bits."""
 
 
-@pytest.mark.parametrize("scheme", ["fp32", "fp16", "int8-channel"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_weights_are_those_of_the_module_but_for_rounding(scheme, tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(50, 128), nn.Linear(128, 24), nn.LayerNorm(24)).eval()

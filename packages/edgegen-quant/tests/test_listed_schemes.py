@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgegen.plugins import load, registry
-from edgegen.storage import BITS, ParameterInfo, Storage
+from edgegen.storage import BITS, ParameterInfo, Storage, scheme_for
 from edgegen_quant.plugin import edgegen_quant_schemes
 
 SCHEMES = list(edgegen_quant_schemes())
@@ -25,7 +25,17 @@ def test_the_names_and_aliases():
     assert {listed.name: listed.aliases for listed in SCHEMES} == {
         "fp32": ("float32",),
         "fp16": ("float16",),
-        "int8-channel": ("dynamic_wi8_afp32",),
+        "int8-channel": ("dynamic_wi8_afp32", "dynamic_wi8c_afp32"),
+        "int8-weight-only": ("weight_only_wi8_afp32",),
+        "int4-channel": ("dynamic_wi4_afp32", "dynamic_wi4c_afp32"),
+        "int4-block32": ("dynamic_wi4b32_afp32",),
+        "int4-block64": ("dynamic_wi4b64_afp32",),
+        "int4-block128": ("dynamic_wi4b128_afp32",),
+        "int2-channel": ("dynamic_wi2c_afp32",),
+        "int4-channel-int8-embed": (),
+        "int4-block32-int8-embed": (),
+        "int4-block64-int8-embed": (),
+        "int4-block128-int8-embed": (),
         "keep": (),
     }
 
@@ -33,14 +43,19 @@ def test_the_names_and_aliases():
 @pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
 def test_encodes_to_the_storage_that_it_chose(listed):
     scheme = load(listed.scheme)
-    rows = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((6, 128)).astype(np.float32)
     for role in ("linear", "embedding", "other"):
-        storage = scheme.storage(ParameterInfo("weight", rows.shape, role))
-        encoded = scheme.encode(rows, storage)
-        assert encoded.data.dtype.itemsize * 8 == BITS[storage.dtype]
-        assert encoded.data.nbytes == storage.nbytes(rows.shape)
-        assert (encoded.scales is not None) == storage.per_channel
-        assert encoded.scales is None or encoded.scales.shape == (len(rows),)
+        info = ParameterInfo("weight", rows.shape, role)
+        chosen = scheme_for(scheme, info)
+        storage = scheme.storage(info)
+        assert storage == chosen.storage(info)
+        encoded = chosen.encode(rows, storage)
+        assert encoded.data.dtype.itemsize * 8 == max(BITS[storage.dtype], 8)
+        for part, nbytes in storage.parts(rows.shape).items():
+            assert getattr(encoded, part).nbytes == nbytes
+        assert (encoded.scales is not None) == (storage.per_channel or storage.block is not None)
+        columns = () if storage.block is None else (128 // storage.block,)
+        assert encoded.scales is None or encoded.scales.shape == (len(rows), *columns)
 
 
 @pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)

@@ -15,8 +15,18 @@ from edgegen.storage import ParameterInfo
 from edgegen.tflite.reader import read_model
 from edgegen.tracing import Signature
 
-WIDTH, ROWS = 16, 24
-MATRIX = {"fp32": "float32", "fp16": "float16", "int8-channel": "int8-channel"}
+WIDTH, ROWS = 128, 24
+MATRIX = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "int8-channel": "int8-channel",
+    "int8-weight-only": "int8-channel+widened",
+    "int4-channel": "int4-channel",
+    "int4-block32": "int4-block32",
+    "int4-block64": "int4-block64",
+    "int4-block128": "int4-block128",
+    "int2-channel": "int2-channel",
+}
 
 
 class Model(nn.Module):
@@ -91,6 +101,6 @@ def test_a_weight_that_lies_column_by_column_is_written_row_by_row():
     layer.weight = nn.Parameter(torch.randn(8, 5).t())
     x = torch.randn(1, 8)
     expected = layer(x).detach()
-    for scheme in MATRIX:
+    for scheme in ("fp32", "fp16", "int8-channel"):
         got = edgegen.convert(layer, (x,), scheme=scheme)(x)["output"]
         torch.testing.assert_close(got, expected, atol=0.05, rtol=0)

@@ -16,7 +16,7 @@ from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.conversion import build_program, module_weights, plan_parameters
 from edgegen.errors import UsageError
 from edgegen.graph import Program
-from edgegen.plugins import load, registry
+from edgegen.schemes import Recipe, choose
 from edgegen.storage import Scheme
 from edgegen.tflite.resizing import ResizingSession
 from edgegen.tflite.session import Session
@@ -73,19 +73,19 @@ class Converter:
     def convert(
         self,
         *,
-        scheme: str = "fp32",
+        scheme: str | Path | Recipe = "fp32",
         parameters: Mapping[str, LazyTensor] | None = None,
         composites: Composites | None = None,
     ) -> ConvertedModel:
         """Trace and lower all signatures.
 
         Args:
-            scheme: name of a quantization scheme.
+            scheme: a quantization scheme's name, or a recipe; see :mod:`edgegen.schemes`.
             parameters: where weights come from, by parameter name; default: the module itself.
             composites: which to keep; default: all.
 
         Raises:
-            UsageError: unknown scheme, or arguments that do not fit.
+            UsageError: unknown scheme, a recipe or arguments that do not fit.
             UnsupportedError: an operator has no lowering; all of them are listed.
         """
         if not self._signatures:
@@ -95,7 +95,7 @@ class Converter:
                 "signatures must share one module, whose parameters are the file's",
                 hint="make one module of them, and pick what a signature does by a keyword argument",
             )
-        chosen: Scheme = load(registry().scheme(scheme).scheme)
+        chosen = choose(scheme).scheme
         program = build_program(self._signatures, composites)
         if parameters is None:
             parameters = module_weights(self._signatures[0].module)
@@ -199,7 +199,11 @@ def signature(
 
 
 def convert(
-    module: nn.Module, sample_args: tuple[Any, ...], *, scheme: str = "fp32", dynamic: Dynamic | None = None
+    module: nn.Module,
+    sample_args: tuple[Any, ...],
+    *,
+    scheme: str | Path | Recipe = "fp32",
+    dynamic: Dynamic | None = None,
 ) -> ConvertedModel:
     """Convert a module with one signature, ``serving_default``; see :func:`signature`."""
     return signature(DEFAULT_SIGNATURE, module, sample_args, dynamic=dynamic).convert(scheme=scheme)

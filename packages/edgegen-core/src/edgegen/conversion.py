@@ -17,7 +17,8 @@ from edgegen.errors import UnsupportedError, UsageError
 from edgegen.graph import FixedSizeError, Graph, Program, generalize, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
-from edgegen.storage import ParameterInfo, Scheme, Storage
+from edgegen.schemes import Recipe
+from edgegen.storage import ParameterInfo, Scheme, Storage, scheme_for
 from edgegen.tflite.writer import Parameter
 from edgegen.tracing import Composites, Signature, Tracer
 
@@ -74,15 +75,24 @@ def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:
 
 
 def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:
-    """What each parameter that the program uses is stored as; in the order of ``sources``, derived ones at the end."""
+    """What each parameter that the program uses is stored as; in the order of ``sources``, derived ones at the end.
+
+    Raises:
+        UsageError: a recipe does not fit the parameters.
+    """
     roles = _roles(program)
     used = {value.parameter: value for graph in program.graphs() for value in graph.values() if value.parameter}
     names = [*(name for name in sources if name in used), *(name for name in used if name not in sources)]
     tensors = {name: source_of(used[name], sources) for name in names}
-    return {
-        name: Parameter(source, scheme.storage(ParameterInfo(name, source.shape, roles[name], _packed(source))))
-        for name, source in tensors.items()
-    }
+    infos = {name: ParameterInfo(name, source.shape, roles[name], _packed(source)) for name, source in tensors.items()}
+    if isinstance(scheme, Recipe):
+        scheme.check(infos.values())
+    return {name: _planned(infos[name], source, scheme) for name, source in tensors.items()}
+
+
+def _planned(info: ParameterInfo, source: LazyTensor, scheme: Scheme) -> Parameter:
+    chosen = scheme_for(scheme, info)
+    return Parameter(source, chosen.storage(info), chosen)
 
 
 def _packed(source: LazyTensor) -> Storage | None:

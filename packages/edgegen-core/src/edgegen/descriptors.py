@@ -134,6 +134,8 @@ class QuantScheme:
     scheme: str
     """``module:attr`` of an :class:`edgegen.storage.Scheme`."""
     aliases: tuple[str, ...] = ()
+    caution: str = ""
+    """What one should know before choosing it, such as that it runs slowly; an export warns of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.float32]
 
-BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
+BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2}
 """Storage types that the writer knows, with their width in bits."""
 
 
@@ -24,16 +24,19 @@ class Storage:
     """What a parameter is stored as.
 
     Attributes:
-        dtype: a key of :data:`BITS`. Two int4 numbers share a byte, the first in its lower half.
+        dtype: a key of :data:`BITS`. Two int4 or four int2 numbers share a byte, the first in its lowest bits.
         per_channel: one float32 scale for each row (axis 0); symmetric, so the zero point is 0.
         block: so many neighbours of a row share a float16 scale; None for none.
         offsets: dtype of a number that is added to all of a block, after scaling; None for none.
+        widened: whether matrix products see float32: the numbers are turned into it when the model is loaded. Integers
+            that are not are multiplied as such, with activations that the runtime quantizes. float16 always is widened.
     """
 
     dtype: str
     per_channel: bool = False
     block: int | None = None
     offsets: str | None = None
+    widened: bool = False
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, int]:
         """The arrays that the file keeps outside its head, with their bytes: ``data``, ``scales``, ``offsets``."""
@@ -52,7 +55,8 @@ class Storage:
     def __str__(self) -> str:
         if self.block is not None:
             return f"{self.dtype}-block{self.block}" + ("+offsets" if self.offsets else "")
-        return f"{self.dtype}-channel" if self.per_channel else self.dtype
+        scaled = f"{self.dtype}-channel" if self.per_channel else self.dtype
+        return f"{scaled}+widened" if self.widened else scaled
 
 
 FLOAT32 = Storage("float32")
@@ -81,7 +85,7 @@ class Encoded:
     """Some rows of a parameter as they go into the file.
 
     Attributes:
-        data: of the storage's dtype, C-contiguous; int4 as uint8 ``[rows, columns / 2]``.
+        data: of the storage's dtype, C-contiguous; int4 as uint8 ``[rows, columns / 2]``, int2 ``[rows, columns / 4]``.
         scales: float32 ``[rows]``, or float16 ``[rows, blocks]``; positive normal numbers, or XNNPACK refuses the
             matrix. None where the storage has none.
         offsets: ``[rows, blocks]`` of the storage's ``offsets``; None where it has none.
@@ -118,3 +122,29 @@ class Scheme(Protocol):
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
         """Convert whole rows, ``[n, ...]`` of float32, to ``storage``; the result depends on no other row."""
         ...
+
+
+@runtime_checkable
+class Calibratable(Protocol):
+    """A scheme that rounds better where it knows which columns of a matrix matter."""
+
+    def with_importance(self, columns: npt.NDArray[np.float32]) -> Scheme:
+        """The scheme for one matrix, each of whose columns has a squared error that counts ``columns [K]``, >= 0.
+
+        The scheme itself, if it makes no use of that.
+        """
+        ...
+
+
+@runtime_checkable
+class Mixture(Protocol):
+    """A scheme that leaves each parameter to another one. Its own methods answer for a parameter of no name."""
+
+    def scheme_for(self, parameter: ParameterInfo) -> Scheme:
+        """The scheme in charge of ``parameter``, itself no mixture."""
+        ...
+
+
+def scheme_for(scheme: Scheme, parameter: ParameterInfo) -> Scheme:
+    """The scheme that is in charge of ``parameter`` where ``scheme`` is the file's."""
+    return scheme.scheme_for(parameter) if isinstance(scheme, Mixture) else scheme

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import FLOAT32, Encoded, ParameterInfo, Rows, Storage, Tolerance
+from edgegen.storage import BITS, FLOAT32, Encoded, ParameterInfo, Rows, Scheme, Storage, Tolerance
+from edgegen_quant.rounding import Floats, pack, to_integers
 
 Numbers = npt.NDArray[Any]
 
+_FLOAT16_MAX = 65504.0
+
 QUANTIZED_ROLES = ("linear", "embedding")
 """Matrices. Norm weights and biases stay float32: they are small, and kernels want them so."""
+
+HEADS = ("lm_head.weight",)
+"""How the names of matrices end that give the logits, where no embedding does."""
+
+_SEARCHED_BELOW = 8
+"""Bits. With 8, the search removes 2 % of the squared error."""
+
+_LEAST_IMPORTANT = 0.01
+"""Of what a column counts on average."""
+
+INT8 = Storage("int8", per_channel=True)
+BLOCKS = {block: Storage("int4", block=block) for block in (128, 64, 32)}
+"""XNNPACK takes blocks whose length is a multiple of 32; LiteRT's own kernel for others is a hundred times slower."""
+
+_WIDTHS = {"int4": 2, "int2": 4}
+"""What the columns of a matrix must be a multiple of where a byte holds several numbers."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +55,66 @@ class PlainFloat:
 
 
 @dataclass(frozen=True)
-class Int8Channel:
-    """Symmetric 8-bit weights with one float32 scale per output channel (row).
+class Integers:
+    """Matrices as integers with symmetric scales; everything else as float32.
 
-    Activations stay float32 in the file; XNNPACK quantizes them row by row as it runs ("dynamic" quantization).
+    Activations stay float32 in the file; XNNPACK quantizes them to 8 bits, row by row, as it runs ("dynamic"
+    quantization), unless the storage is widened.
+
+    Attributes:
+        storages: the first that a matrix's columns allow is taken. The last allows all.
+        tolerance: for all of a model.
+        search: whether to look for the best scales, see :mod:`edgegen_quant.rounding`. 8 bits do without.
+        importance: ``[K]``, what a column counts in that search; None for all alike.
     """
 
+    storages: tuple[Storage, ...]
     tolerance: Tolerance
+    search: bool = True
+    importance: Floats | None = None
 
     def storage(self, parameter: ParameterInfo) -> Storage:
         if parameter.role in QUANTIZED_ROLES and len(parameter.shape) == 2:
-            return Storage("int8", per_channel=True)
+            return next(storage for storage in self.storages if _fits(parameter.shape[1], storage))
         return FLOAT32
 
+    def with_importance(self, columns: Floats) -> Integers:
+        if not self.search or all(BITS[storage.dtype] >= _SEARCHED_BELOW for storage in self.storages):
+            return self
+        # A column that the text never used counts a little: another text may.
+        return replace(self, importance=np.maximum(columns, _LEAST_IMPORTANT * columns.mean()))
+
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
+        if storage.dtype == "float32":
+            return Encoded(_finite(np.ascontiguousarray(rows, np.float32)))
         if storage.dtype == "int8":
             return _int8_rows(rows)
-        return Encoded(_finite(np.ascontiguousarray(rows, np.float32)))
+        bits = BITS[storage.dtype]
+        integers, scales = to_integers(_finite(rows), bits, storage.block, self.importance, search=self.search)
+        if storage.block is None:
+            return Encoded(pack(integers, bits), scales[:, 0])
+        if (np.abs(rows) > _FLOAT16_MAX).any():
+            raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme int8-channel")
+        return Encoded(pack(integers, bits), scales.astype(np.float16))
+
+
+@dataclass(frozen=True)
+class TablesApart:
+    """One scheme for embeddings and heads, another for everything else."""
+
+    tables: Scheme
+    others: Scheme
+    tolerance: Tolerance
+
+    def scheme_for(self, parameter: ParameterInfo) -> Scheme:
+        is_table = parameter.role == "embedding" or parameter.name.endswith(HEADS)
+        return self.tables if is_table else self.others
+
+    def storage(self, parameter: ParameterInfo) -> Storage:
+        return self.scheme_for(parameter).storage(parameter)
+
+    def encode(self, rows: Rows, storage: Storage) -> Encoded:
+        return self.others.encode(rows, storage)
 
 
 @dataclass(frozen=True)
@@ -62,7 +124,7 @@ class Keep:
     Quality that was trained into a quantized checkpoint survives only so: any rounding on top of it loses some.
     """
 
-    otherwise: Int8Channel
+    otherwise: Integers
     tolerance: Tolerance
 
     def storage(self, parameter: ParameterInfo) -> Storage:
@@ -72,6 +134,10 @@ class Keep:
 
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
         return self.otherwise.encode(rows, storage)  # what is kept does not come this way
+
+
+def _fits(columns: int, storage: Storage) -> bool:
+    return columns % (storage.block or _WIDTHS.get(storage.dtype, 1)) == 0
 
 
 def _finite(numbers: Numbers) -> Numbers:
@@ -91,6 +157,18 @@ def _int8_rows(rows: Rows) -> Encoded:
 
 FP32 = PlainFloat(FLOAT32, Tolerance(logits=1e-3, top1=1.0))
 FP16 = PlainFloat(Storage("float16"), Tolerance(logits=1e-2, top1=0.95))
-INT8_CHANNEL = Int8Channel(Tolerance(logits=0.15, top1=0.75))
+# Below 8 bits: a little more than SmolLM2-135M-Instruct strays, the smallest model at hand. It gets int4-channel and
+# int2-channel refused: an error as large as the logits themselves is no rounding any more.
+INT8_CHANNEL = Integers((INT8,), Tolerance(logits=0.15, top1=0.75))
+INT8_WEIGHT_ONLY = Integers((replace(INT8, widened=True),), Tolerance(logits=0.1, top1=0.8))
+INT4_CHANNEL = Integers((Storage("int4", per_channel=True), INT8), Tolerance(logits=0.9, top1=0.1))
+INT4_BLOCK32 = Integers((BLOCKS[32], INT8), Tolerance(logits=0.6, top1=0.25))
+INT4_BLOCK64 = Integers((BLOCKS[64], BLOCKS[32], INT8), Tolerance(logits=0.75, top1=0.15))
+INT4_BLOCK128 = Integers((BLOCKS[128], BLOCKS[64], BLOCKS[32], INT8), Tolerance(logits=0.85, top1=0.1))
+INT2_CHANNEL = Integers((Storage("int2", per_channel=True), INT8), Tolerance(logits=0.99, top1=0.01))
+INT4_BLOCK32_INT8_EMBED = TablesApart(INT8_CHANNEL, INT4_BLOCK32, Tolerance(logits=0.55, top1=0.25))
+INT4_BLOCK64_INT8_EMBED = TablesApart(INT8_CHANNEL, INT4_BLOCK64, Tolerance(logits=0.7, top1=0.15))
+INT4_BLOCK128_INT8_EMBED = TablesApart(INT8_CHANNEL, INT4_BLOCK128, Tolerance(logits=0.8, top1=0.1))
+INT4_CHANNEL_INT8_EMBED = TablesApart(INT8_CHANNEL, INT4_CHANNEL, Tolerance(logits=0.9, top1=0.1))
 # The file holds 4-bit blocks exactly, but XNNPACK's kernels round their scales to bfloat16, by 0.4 % at most.
 KEEP = Keep(INT8_CHANNEL, Tolerance(logits=0.2, top1=0.75))

@@ -42,7 +42,11 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     help="File or folder with the weights; or an installed package, or a repository of the hub.",
 )
 @click.option("-o", "--output-dir", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option("--scheme", help="Quantization scheme; default: the variant's own.")
+@click.option(
+    "--scheme",
+    metavar="NAME|RECIPE|FILE.toml",
+    help="Quantization scheme, or a recipe such as 'embedding=int8-channel,*=int4-block32'; default: the variant's.",
+)
 @click.option(
     "--encode-lengths", callback=_lengths, help="In tokens, of an encoder's text.  [default: 32,128,512, or less]"
 )
@@ -65,6 +69,9 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")
 @click.option(
     "--layer", "layers", multiple=True, callback=_layers, metavar="BLOCK=NAME", help="Implementation of a layer."
+)
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), help="A text to learn from how to round; for 4 bits and fewer."
 )
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")

@@ -15,6 +15,7 @@ from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.transfers import Transfer, transfers
 from edgegen.graph import Program
 from edgegen.lora import LoraLayout
+from edgegen.schemes import Recipe
 from edgegen.storage import Scheme
 from edgegen.tflite.writer import Parameter
 
@@ -35,7 +36,7 @@ class ExportOptions:
             that states its own configuration.
         checkpoint: file or folder, or the name of what is no file: an installed package, a repository.
         output: folder to make.
-        scheme: quantization scheme or alias; None for the variant's own.
+        scheme: quantization scheme or recipe, see :mod:`edgegen.schemes`; None for the variant's own.
         encode_lengths: one ``encode_<N>`` signature each, in tokens, of a model that reads a text at once; None for
             its kind's own.
         prefill_lengths: one ``prefill_<N>`` signature each, in tokens.
@@ -49,13 +50,14 @@ class ExportOptions:
         lora: folder of an adapter to merge into the weights; None for none.
         lora_rank: highest rank of adapters to be given at run time, see :mod:`edgegen.lora`; None for no such inputs.
         layers: building block -> implementation, where not the default.
+        calibration: a text, from which the scheme may learn how to round; None for none.
         verify: whether to run the result against the eager model.
     """
 
     variant: str
     checkpoint: Path
     output: Path
-    scheme: str | None = None
+    scheme: str | Path | Recipe | None = None
     encode_lengths: tuple[int, ...] | None = None
     prefill_lengths: tuple[int, ...] = (8, 64, 128)
     cache_length: int = 1280
@@ -67,6 +69,7 @@ class ExportOptions:
     lora: Path | None = None
     lora_rank: int | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
+    calibration: Path | None = None
     verify: bool = True
 
 
@@ -80,7 +83,8 @@ class Job:
         sources: parameter name -> where its rows come from.
         lora: how adapters fit; None where the file takes none.
         forecast: what it will take; known once :func:`edgegen.export.plan` is done.
-        hashes: SHA-256 of each checkpoint file; known once :func:`run` has come to packaging.
+        hashes: SHA-256 of each checkpoint file, and of the calibration text; known once :func:`run` has come to
+            packaging.
         verification: likewise; None with ``verify=False``.
     """
 
@@ -97,7 +101,7 @@ class Job:
     parameters: Mapping[str, Parameter]
     lora: LoraLayout | None = None
     forecast: Forecast | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[Path, str] = field(default_factory=dict)
     verification: Verified | None = None
 
     @functools.cached_property

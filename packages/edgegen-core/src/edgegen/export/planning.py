@@ -16,13 +16,14 @@ from edgegen.checkpoints.settings import differences
 from edgegen.conversion import build_program, parameter_shapes, plan_parameters
 from edgegen.descriptors import ExportTarget, ModelFamily, Variant
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.export import calibration
 from edgegen.export.job import ExportOptions, Job, Reporter
 from edgegen.export.kinds import KINDS, Kind
 from edgegen.export.lora import lora_layout
 from edgegen.export.preflight import forecast
 from edgegen.plugins import load, registry
 from edgegen.recognition import CONTEXT_IS_FREE, empty_model, stated_config
-from edgegen.storage import Scheme
+from edgegen.schemes import choose
 from edgegen.tracing import Composites
 
 DEFAULT_SCHEME = "int8-channel"
@@ -43,7 +44,10 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     kind = KINDS[family.kind]
     kind.check(options)
     _check_lengths(options)
-    scheme = registered.scheme(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
+    chosen = choose(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
+    for descriptor in chosen.descriptors:
+        if descriptor.caution:
+            report.warn(f"{descriptor.name}: {descriptor.caution}")
     target = registered.target(options.target)
     _check_target(target, kind, options.variant)
     for block, implementation in options.layers.items():
@@ -65,21 +69,22 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     with report.stage("trace") as stage:
         program = build_program(kind.signatures(model, options), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
-    loaded: Scheme = load(scheme.scheme)
     job = Job(
         options=options,
         family=family,
         kind=kind,
         variant=variant,
-        scheme_name=scheme.name,
-        scheme=loaded,
+        scheme_name=chosen.name,
+        scheme=chosen.scheme,
         checkpoint=checkpoint,
         model=model,
         sources=sources,
         program=program,
-        parameters=plan_parameters(program, sources, loaded),
+        parameters=plan_parameters(program, sources, chosen.scheme),
         lora=lora or None,
     )
+    if options.calibration is not None:
+        calibration.check(job)
     if target.check is not None:
         load(target.check)(job, report)
     job.forecast = forecast(job)

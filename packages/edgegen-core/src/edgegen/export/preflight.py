@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from edgegen.errors import ResourceError
+from edgegen.export.calibration import MEMORY as CALIBRATING
 from edgegen.export.job import MODEL_FILE, Job
 from edgegen.export.verify import keeps_packed_weights_on_disk
 from edgegen.plugins import load, registry
@@ -88,12 +89,13 @@ def forecast(job: Job) -> Forecast:
     disk = shutil.disk_usage(existing(job.options.output))
     packed = job.weight_bytes if job.options.verify else 0
     on_disk = job.options.verify and keeps_packed_weights_on_disk(job)
+    calibrating = 0 if job.options.calibration is None else CALIBRATING
     own = psutil.Process().memory_info().rss
     return Forecast(
         files=files,
         disk=sum(files.values()) + _SMALL_FILES + max(beside, packed if on_disk else 0),
         disk_free=disk.free if disk.total else None,
-        memory=own + memory_needed() + (0 if on_disk else packed),
+        memory=own + memory_needed() + (0 if on_disk else packed) + calibrating,
         memory_free=_memory_free(own),
         seconds=_seconds(job),
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from edgegen.export.calibration import TOKENS
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job
@@ -26,6 +29,7 @@ def sha256(path: Path) -> str:
 def recipe(job: Job) -> dict[str, Any]:
     """What went in: inputs with hashes, options, versions; and what verification found."""
     options = job.options
+    calibration = options.calibration
     return {
         "schema_version": SCHEMA_VERSION,
         "variant": job.variant.name,
@@ -34,8 +38,9 @@ def recipe(job: Job) -> dict[str, Any]:
         "checkpoint": {
             "path": str(options.checkpoint),
             "format": job.checkpoint.format,
-            "files": {name: {"sha256": digest} for name, digest in job.hashes.items()},
+            "files": {name: {"sha256": job.hashes[path]} for name, path in _named(job.checkpoint.files).items()},
         },
+        "calibration": calibration and {"path": str(calibration), "sha256": job.hashes[calibration], "tokens": TOKENS},
         "options": {
             "variant": options.variant,
             "scheme": job.scheme_name,
@@ -49,11 +54,20 @@ def recipe(job: Job) -> dict[str, Any]:
             "lora": None if options.lora is None else str(options.lora),
             "lora_rank": options.lora_rank,
             "layers": dict(options.layers),
+            "calibration": calibration and str(calibration),
         },
         "weights": [asdict(row) for row in job.transfers],
         "versions": {"python": platform.python_version(), **_versions()},
         "verification": asdict(job.verification) if job.verification else None,
     }
+
+
+def _named(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names; those whose name an earlier one has, with the folder that they lie in."""
+    named: dict[str, Path] = {}
+    for path in files:
+        named[path.name if path.name not in named else f"{path.parent.name}/{path.name}"] = path
+    return named
 
 
 def _versions() -> dict[str, str]:

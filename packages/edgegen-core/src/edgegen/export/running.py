@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from edgegen.errors import ResourceError
+from edgegen.export.calibration import calibrated
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.recipe import sha256
 from edgegen.export.verify import PACKED_FILE
@@ -32,7 +33,11 @@ def run(job: Job, report: Reporter) -> Path:
     output = job.options.output
     package = load(registry().target(job.options.target).package)
     with _work_folder(output) as folder, _background() as background:
-        hashes = {name: background.submit(sha256, path) for name, path in _named(job.checkpoint.files).items()}
+        hashes = {path: background.submit(sha256, path) for path in _inputs(job)}
+        if job.options.calibration is not None:
+            with report.stage("calibrate") as stage:
+                job.parameters = calibrated(job)
+                stage.detail(str(job.options.calibration))
         with report.stage("weights", job.weight_bytes) as stage:
             write_model(job.program, job.parameters, job.scheme, folder / MODEL_FILE, stage.advance)
             stage.detail(job.scheme_name)
@@ -43,19 +48,16 @@ def run(job: Job, report: Reporter) -> Path:
                 stage.detail(str(job.verification))
             job.verification.check(job.scheme_name, job.scheme.tolerance)
         with report.stage("package") as stage:
-            job.hashes = {name: future.result() for name, future in hashes.items()}
+            job.hashes = {path: future.result() for path, future in hashes.items()}
             package(job, folder)
             stage.detail(str(output))
         _put_in_place(folder, output)
     return output
 
 
-def _named(files: Sequence[Path]) -> dict[str, Path]:
-    """Files by their names; those whose name an earlier one has, with the folder that they lie in."""
-    named: dict[str, Path] = {}
-    for path in files:
-        named[path.name if path.name not in named else f"{path.parent.name}/{path.name}"] = path
-    return named
+def _inputs(job: Job) -> list[Path]:
+    text = job.options.calibration
+    return [*job.checkpoint.files, *([] if text is None else [text])]
 
 
 @contextmanager

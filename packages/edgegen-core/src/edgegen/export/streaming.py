@@ -13,12 +13,16 @@ from torch import nn
 
 from edgegen.checkpoints.tensors import LazyTensor
 
+Observer = Callable[[str, torch.Tensor], None]
+
 SLICE_BYTES = 16 << 20
 """How much of a matrix is in memory at a time, as float32."""
 
 
 @contextmanager
-def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Iterator[None]:
+def streamed_weights(
+    model: nn.Module, sources: Mapping[str, LazyTensor], observe: Observer | None = None
+) -> Iterator[None]:
     """Let a model on the ``meta`` device run on CPU tensors.
 
     Matrices pass through in slices and lookups read single rows, so memory holds activations and little else, however
@@ -27,6 +31,7 @@ def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Ite
     Args:
         model: on ``meta``; tied parameters are one object.
         sources: canonical parameter name -> contents.
+        observe: told the name of each linear layer's matrix and what it is about to be multiplied with.
     """
     names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
 
@@ -37,7 +42,10 @@ def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Ite
     try:
         for module in model.modules():
             if type(module) is nn.Linear:
-                _replace_forward(module, _linear(source(module.weight), source(module.bias)), undo)
+                product = _linear(source(module.weight), source(module.bias))
+                if observe is not None:
+                    product = _observed(product, names[id(module.weight)], observe)
+                _replace_forward(module, product, undo)
             elif type(module) is nn.Embedding:
                 _replace_forward(module, _lookup(source(module.weight)), undo)
             elif module._parameters:
@@ -51,6 +59,16 @@ def streamed_weights(model: nn.Module, sources: Mapping[str, LazyTensor]) -> Ite
 def _replace_forward(module: nn.Module, forward: Callable[..., Any], undo: list[Callable[[], Any]]) -> None:
     module.forward = forward
     undo.append(lambda: delattr(module, "forward"))
+
+
+def _observed(
+    forward: Callable[[torch.Tensor], torch.Tensor], name: str, observe: Observer
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    def observed(x: torch.Tensor) -> torch.Tensor:
+        observe(name, x)
+        return forward(x)
+
+    return observed
 
 
 def _linear(weight: LazyTensor | None, bias: LazyTensor | None) -> Callable[[torch.Tensor], torch.Tensor]:

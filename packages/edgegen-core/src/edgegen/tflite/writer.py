@@ -29,8 +29,8 @@ from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.graph import Graph, Op, Program, Value
 from edgegen.storage import Encoded, Scheme, Storage
 from edgegen.tflite.blocks import expand_offsets, part_name, part_of, with_offsets
-from edgegen.tflite.float16 import expand_float16
 from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
+from edgegen.tflite.widening import expand_widened
 
 ALIGNMENT = 64
 """Where weights may begin, in bytes. LiteRT refuses host memory that is aligned to less."""
@@ -55,10 +55,17 @@ _FAR = 1 << 40
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter on its way into the file: where its rows come from, and what they are stored as."""
+    """A parameter on its way into the file.
+
+    Attributes:
+        source: where its rows come from.
+        storage: what they are stored as.
+        scheme: what encodes them; None for the file's scheme.
+    """
 
     source: LazyTensor
     storage: Storage
+    scheme: Scheme | None = None
 
     @property
     def nbytes(self) -> int:
@@ -74,7 +81,7 @@ class Parameter:
         packed = self.source.packed
         if packed is not None and self.kept:
             return packed.unpack(packed.rows.read_rows(start, stop))
-        return scheme.encode(self.source.read_rows(start, stop), self.storage)
+        return (self.scheme or scheme).encode(self.source.read_rows(start, stop), self.storage)
 
 
 @dataclass
@@ -242,7 +249,7 @@ class _Head:
         self._opcodes: dict[str, int] = {}
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 means "no data"
         storages = with_offsets(self.storages)
-        graphs = [expand_float16(expand_offsets(graph, storages), storages) for graph in self.program.graphs()]
+        graphs = [expand_widened(expand_offsets(graph, storages), storages) for graph in self.program.graphs()]
         self._subgraph_index = {id(source): i for i, source in enumerate(self.program.graphs())}
         self._model = schema.ModelT()
         self._model.version = 3
