@@ -90,6 +90,9 @@ class ModelFamily:
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.checkpoints.WeightMap``."""
     kind: str = "decoder"
     """One of :data:`KINDS`: what the models are, and with it how they are exported, verified and run."""
+    acceptable_error: float = 0.25
+    """Error of the logits (of an encoder: of the embedding), as verification measures it, beyond which ``edgegen
+    export`` warns that a scheme loses too much, and names a better one."""
 
 
 @dataclass(frozen=True, kw_only=True)

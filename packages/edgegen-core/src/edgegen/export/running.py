@@ -14,6 +14,7 @@ import psutil
 from edgegen.errors import ResourceError
 from edgegen.export.calibration import calibrated
 from edgegen.export.job import MODEL_FILE, Job, Reporter
+from edgegen.export.loss import warn_of_loss
 from edgegen.export.recipe import sha256
 from edgegen.export.verify import PACKED_FILE
 from edgegen.plugins import load, registry
@@ -47,6 +48,7 @@ def run(job: Job, report: Reporter) -> Path:
                 (folder / PACKED_FILE).unlink(missing_ok=True)
                 stage.detail(str(job.verification))
             job.verification.check(job.scheme_name, job.scheme.tolerance)
+            warn_of_loss(job, report)
         with report.stage("package") as stage:
             job.hashes = {path: future.result() for path, future in hashes.items()}
             package(job, folder)

@@ -48,6 +48,11 @@ class Verified(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
+    @property
+    def error(self) -> float:
+        """The one that says most: relative, of what the model is there for."""
+        ...
+
     def check(self, scheme: str, tolerance: Tolerance) -> None:
         """Raise VerificationError where a figure is beyond ``tolerance``."""
         ...
@@ -69,6 +74,11 @@ class Verification:
     logits_error: float
     top1: float
     prefill_error: float
+
+    @property
+    def error(self) -> float:
+        """Of the logits."""
+        return self.logits_error
 
     def __str__(self) -> str:
         return f"logits error {self.logits_error:.2e}, top-1 agreement {self.top1:.0%} of {self.positions}"

@@ -36,6 +36,11 @@ class EncoderVerification:
     cosine: float
     vectors_error: float
 
+    @property
+    def error(self) -> float:
+        """Of the embeddings."""
+        return self.embedding_error
+
     def __str__(self) -> str:
         return f"embedding error {self.embedding_error:.2e}, cosine {self.cosine:.6f} or more for {self.texts} texts"
 
