@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from edgegen.errors import UsageError, VerificationError
-from edgegen.export import running
+from edgegen.export import verify
 from edgegen.testing.plugins import environment
 from edgegen.tflite.session import Session
 
@@ -19,14 +19,14 @@ from edgegen.tflite.session import Session
 MOMENTS = {
     "the first weights": "patch(os, 'pwrite', 1)",
     "later weights": "patch(os, 'pwrite', 6)",
-    "while verifying": "patch(running, 'verify', 1)",
+    "while verifying": "patch(verify, 'open_session', 1)",
     "while packaging": "patch(folder, 'recipe', 1)",
     "before it gets its name": "patch(running, '_put_in_place', 1)",
 }
 SCRIPT = """
 import os, pathlib, signal, sys
 from edgegen.cli import main
-from edgegen.export import folder, running
+from edgegen.export import folder, running, verify
 
 def patch(place, name, when):
     honest, calls = getattr(place, name), []
@@ -79,7 +79,7 @@ def test_an_earlier_export_survives(edgegen, checkpoint, tiny_family, tmp_path, 
     # Killed between its two renames: the earlier export has gone aside, the new one has no name yet.
     killed("patch(pathlib.Path, 'rename', 2)", checkpoint, output, tiny_family)
     assert not output.exists()
-    monkeypatch.setattr(running, "verify", lambda *arguments: (_ for _ in ()).throw(VerificationError("no")))
+    monkeypatch.setattr(verify, "open_session", lambda *arguments: (_ for _ in ()).throw(VerificationError("no")))
     assert edgegen(*arguments(checkpoint, output)).code == 5
     assert (output / "model.tflite").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -26,11 +26,11 @@ def reference(tmp_path, monkeypatch):
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(tmp_path / "TinyLlama-1.1B-Chat-v1.0")
-    (tmp_path / "tiny_llama.py").write_text(MODEL)
+    (tmp_path / "tinyllama.py").write_text(MODEL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield model
-    sys.modules.pop("tiny_llama", None)
+    sys.modules.pop("tinyllama", None)
 
 
 def smaller(code: str) -> str:
