@@ -98,8 +98,14 @@ def control_group(limit: int) -> Iterator[Path]:
         group.rmdir()
 
 
-def environment(name: str, requirements: Sequence[str]) -> Path:
-    """Make an environment of that name under ``build/bench`` unless it is there; its folder with the executables."""
+def environment(name: str, requirements: Sequence[str], *, variables: Mapping[str, str] | None = None) -> Path:
+    """Make an environment of that name under ``build/bench`` unless it is there; its folder with the executables.
+
+    Args:
+        name: of the folder.
+        requirements: as pip takes them.
+        variables: of the process environment to set for pip, such as how to compile.
+    """
     folder = BUILD / name
     executables = folder / ("Scripts" if sys.platform == "win32" else "bin")
     wanted = "\n".join(requirements)
@@ -107,7 +113,8 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
     if not (complete.is_file() and complete.read_text() == wanted):
         note(f"installing {', '.join(requirements)} into {folder.relative_to(ROOT)}")
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([executables / "python", "-m", "pip", "install", "--quiet", *requirements], check=True)
+        command = [executables / "python", "-m", "pip", "install", "--quiet", *requirements]
+        subprocess.run(command, check=True, env={**os.environ, **(variables or {})})
         complete.write_text(wanted)
     return executables
 
