@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path, help="a GGUF file of a model that edgegen knows")
     parser.add_argument("exports", metavar="DIR", nargs="*", type=Path, help="exports of it to other schemes")
     parser.add_argument("--tokens", type=int, default=1024, help="to read (default %(default)s)")
-    parser.add_argument("--turns", type=int, default=3, help="of decoding (default %(default)s)")
+    parser.add_argument("--turns", type=int, default=3, help="of decoding; 0 for none (default %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="(default %(default)s)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -199,7 +199,7 @@ def main() -> int:
             f"{result['divergence']:.4f}",
             f"{result['top1']:.1%}",
             f"{result['file_bytes'] / 1e6:.1f} MB",
-            f"{median(speeds[result['row']]):.0f} tok/s",
+            f"{median(speeds[result['row']]):.0f} tok/s" if arguments.turns else "",
         ]
         for result in results
     ]
