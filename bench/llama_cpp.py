@@ -8,8 +8,8 @@ have to agree, or else the script fails: only then is the same thing measured tw
 
 A GGUF file has the tokenizer in it, 2 MB of SmolLM2's; a ``.tflite`` file has not. llama.cpp is built from source, with
 clang, since gcc 12's build of it crashes on quantized models on some machines, in an environment under
-``build/bench/``, which takes some minutes; that is kept. Its threads wait for each other in a busy loop, so where other
-work takes cores away from them, only ``--threads 1`` is a fair comparison.
+``build/bench/``, which takes some minutes; that is kept. Where other work takes cores away, ``--threads 1`` is the
+fairer comparison.
 
     python bench/llama_cpp.py CHECKPOINT [DIR...]
 """
