@@ -27,7 +27,7 @@ def main(name: str) -> None:
             variant, checkpoint, asked, expected = "smollm2-135m-instruct", weights.smollm2(), QUESTION, "Paris"
         else:  # a base model: it continues a text, and knows less
             checkpoint = weights.gemma3(Path(folder) / "gemma3.gguf")
-            variant, asked, expected = "gemma3-270m", BEGINNING, "the capital of the country"
+            variant, asked, expected = "gemma3-270m", BEGINNING, "the capital of"
         output = str(Path(folder) / "out")
         edgegen("export", variant, "--checkpoint", str(checkpoint), "-o", output)
         answer = edgegen("run", output, *asked)
