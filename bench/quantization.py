@@ -18,7 +18,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +99,9 @@ def without_search(parameter: Any) -> Any:
 
 def texts() -> tuple[str, str]:
     """What to calibrate on, and what to read."""
-    text = resources.files("edgegen_bundles.conversion").joinpath("sample.txt").read_text(encoding="utf-8")
-    text = " ".join(text.split())  # the lines are as short as the book's
+    from edgegen.prose import sample_text
+
+    text = " ".join(sample_text().split())  # the lines are as short as the book's
     cut = len(text) * 2 // 5
     return text[:cut], text[cut:]
 

@@ -51,7 +51,7 @@ def test_importance_is_the_mean_square_of_what_each_matrix_is_multiplied_with(jo
     with torch.no_grad():
         for start in range(0, len(tokens), 64):
             reference(torch.tensor([tokens[start : start + 64]]))
-    found = importance(job, tokens)
+    found = importance(job, job.sources, tokens)
     for name, kind in {"blocks.1.feed_forward.down.weight": "down", "embedding.weight": "head"}.items():
         expected = torch.cat(inputs[kind]).square().mean(dim=0).numpy()
         np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-6)
@@ -60,7 +60,7 @@ def test_importance_is_the_mean_square_of_what_each_matrix_is_multiplied_with(jo
 
 def test_products_with_the_text_come_out_nearer(job):
     name = "blocks.1.feed_forward.down.weight"
-    weights, columns = job.sources[name].read(), importance(job, read_tokens(job))[name]
+    weights, columns = job.sources[name].read(), importance(job, job.sources, read_tokens(job))[name]
 
     def error(parameter) -> float:
         encoded = parameter.encode(job.scheme, 0, len(weights))
@@ -70,11 +70,11 @@ def test_products_with_the_text_come_out_nearer(job):
         numbers = np.where(nibbles > 7, nibbles - 16, nibbles) * encoded.scales.astype(np.float32)[..., None]
         return float((np.square(numbers.reshape(weights.shape) - weights) @ columns).sum())
 
-    assert error(calibrated(job)[name]) < 0.95 * error(job.parameters[name])
+    assert error(calibrated(job, job.sources)[name]) < 0.95 * error(job.parameters[name])
 
 
 def test_calibration_is_deterministic(job):
-    first, second = (importance(job, read_tokens(job)) for _ in range(2))
+    first, second = (importance(job, job.sources, read_tokens(job)) for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
@@ -101,7 +101,7 @@ def test_an_export_says_what_it_was_calibrated_on(checkpoint, text, tmp_path, ed
 @pytest.mark.parametrize(
     ("contents", "scheme", "message"),
     [
-        (TEXT * 20, "int8-channel", "int8-channel has no use for a calibration text"),
+        (TEXT * 20, "int8-weight-only", "int8-weight-only has no use for a calibration text"),
         (TEXT * 20, "*=fp16", "*=fp16 has no use for a calibration text"),
         ("Too short.", "int4-block32", "too few to go by"),
         (None, "int4-block32", "cannot read the calibration text"),

@@ -9,11 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from edgegen.equalization import Channels
 from edgegen.tflite.naming import decode_name, prefill_name, verify_name
 from edgegen.tracing import Repeated, Signature
 from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
+from edgegen_layers.equalization import EMBEDDING_SCALES, decoder_channels
 from edgegen_layers.feed_forward import build_feed_forward
 from edgegen_layers.kernels import AttentionKernel, MatmulAttention, softcap
 from edgegen_layers.lora import AttentionLora, LoraWeights
@@ -147,6 +149,8 @@ class DecoderLM(nn.Module):
         x = self.embedding(tokens)  # [1, T, D]
         if self.config.embedding_scale is not None:
             x = x * self.config.embedding_scale
+        if hasattr(self, EMBEDDING_SCALES):
+            x = x * self.embedding_scales
         if self.config.learned_positions:
             x = x + self.positions(input_pos)
         if self.config.embedding_norm_config is not None:
@@ -220,6 +224,15 @@ class DecoderLM(nn.Module):
             parts = zip("qkvo", (*names, "output"), (*rows, self.config.embedding_dim), strict=True)
             result.append({part: (f"{prefix}{name}.weight", count) for part, name, count in parts})
         return result
+
+    def equalizable(self) -> list[Channels]:
+        """Channels that can be scaled without changing what the model computes."""
+        return decoder_channels(self.config)
+
+    def add_scales(self, name: str) -> None:
+        """Let the model multiply channels by a parameter, ones; ``name`` is an ``added`` of :meth:`equalizable`."""
+        assert name == EMBEDDING_SCALES
+        self.embedding_scales = nn.Parameter(torch.ones_like(self.embedding.weight[0]))
 
     def rewindable(self, cache_length: int) -> int | None:
         """How many of the tokens read last a cache of this length lets one forget again; None for all of them."""

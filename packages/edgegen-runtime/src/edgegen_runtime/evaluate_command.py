@@ -73,7 +73,9 @@ def evaluate(
             with output.stage(f"measure {path.name}"):
                 count = min(_DECODED, model.bundle.cache_length // 2)
                 speed = measure(path, threads=threads, prompt_tokens=count, decode_tokens=count, runs=3)
-                worst = [] if baseline is None else weight_noise(_file(model), baseline / "model.tflite")[:_WORST]
+                worst = []
+                if baseline is not None and _comparable(path, baseline, output):
+                    worst = weight_noise(_file(model), baseline / "model.tflite")[:_WORST]
             rows.append(_row(path, model, quality, speed.decode_tokens_per_second.median, worst))
     if plot is not None:
         _draw(rows, plot)
@@ -101,6 +103,18 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
         verify=False,
     )
     return run(plan(options, output), output)
+
+
+def _comparable(model: Path, baseline: Path, output: Output) -> bool:
+    """Whether the weights of both files are scaled in the same way."""
+    from edgegen.export.repeating import options_of
+
+    if options_of(model).equalize == options_of(baseline).equalize:
+        return True
+    output.warn(
+        f"the weights of {model.name} are not compared: channels are scaled there or in the reference, not in both"
+    )
+    return False
 
 
 def _text(path: Path | None) -> str:

@@ -70,8 +70,11 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option(
     "--layer", "layers", multiple=True, callback=_layers, metavar="BLOCK=NAME", help="Implementation of a layer."
 )
+@click.option("--calibration", type=click.Path(path_type=Path), help="A text to learn from how to round and to scale.")
 @click.option(
-    "--calibration", type=click.Path(path_type=Path), help="A text to learn from how to round; for 4 bits and fewer."
+    "--equalize/--no-equalize",
+    default=None,
+    help="Scale channels to suit quantized activations.  [default: if the scheme quantizes them]",
 )
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")

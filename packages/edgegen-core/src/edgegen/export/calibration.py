@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgegen.checkpoints.tensors import TokenizerAssets
+from edgegen.checkpoints.tensors import LazyTensor, TokenizerAssets
 from edgegen.errors import UsageError
-from edgegen.export.streaming import streamed_weights
+from edgegen.export.streaming import Observer, streamed_weights
 from edgegen.storage import Calibratable
 from edgegen.tflite.writer import Parameter
 
@@ -47,7 +47,7 @@ Importance = Mapping[str, npt.NDArray[np.float32]]
 def check(job: Job) -> None:
     """Raise UsageError where a calibration text cannot be read, is too short, or makes no difference."""
     read_tokens(job)
-    if not any(_with(parameter, np.ones(1, np.float32)) != parameter for parameter in job.parameters.values()):
+    if not job.equalizing and not teaches(job):
         raise UsageError(
             f"{job.scheme_name} has no use for a calibration text",
             code=CODE,
@@ -55,9 +55,14 @@ def check(job: Job) -> None:
         )
 
 
-def calibrated(job: Job) -> dict[str, Parameter]:
-    """``job``'s parameters, with schemes that know what matters."""
-    found = importance(job, read_tokens(job))
+def teaches(job: Job) -> bool:
+    """Whether any of the job's schemes rounds otherwise for knowing what matters."""
+    return any(_with(parameter, np.ones(1, np.float32)) != parameter for parameter in job.parameters.values())
+
+
+def calibrated(job: Job, sources: Mapping[str, LazyTensor]) -> dict[str, Parameter]:
+    """``job``'s parameters, with schemes that know what matters where the model has the weights ``sources``."""
+    found = importance(job, sources, read_tokens(job))
     return {name: _with(parameter, found.get(name)) for name, parameter in job.parameters.items()}
 
 
@@ -67,26 +72,35 @@ def _with(parameter: Parameter, columns: npt.NDArray[np.float32] | None) -> Para
     return replace(parameter, scheme=parameter.scheme.with_importance(columns))
 
 
-def importance(job: Job, tokens: Sequence[int]) -> Importance:
+def importance(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int]) -> Importance:
     """The mean square of what each matrix is multiplied with: parameter -> float32 ``[columns]``."""
+    return {name: mean.astype(np.float32) for name, mean in mean_powers(job, sources, tokens, 2).items()}
+
+
+def mean_powers(
+    job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], power: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The mean of an even power of what each matrix is multiplied with: parameter -> ``[columns]``."""
     sums: dict[str, npt.NDArray[np.float64]] = {}
 
     def observe(name: str, x: torch.Tensor) -> None:
-        squares = x.reshape(-1, x.shape[-1]).double().square().sum(dim=0).numpy()
-        sums[name] = sums.get(name, 0) + squares
+        total = x.reshape(-1, x.shape[-1]).double().pow(power).sum(dim=0).numpy()
+        sums[name] = sums.get(name, 0) + total
 
+    _read(job, sources, tokens, observe)
+    return {name: total / len(tokens) for name, total in sums.items()}
+
+
+def _read(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], observe: Observer) -> None:
+    """Let the model read, in sequences that are not too long."""
+    model: Any = job.model
     widest = max(parameter.source.rows for parameter in job.parameters.values())
     length = max(1, min(_SEQUENCE, job.variant.context_length, _LOGITS // widest))
-    with streamed_weights(job.model, job.sources, observe):
+    with streamed_weights(model, sources, observe), torch.no_grad(), torch.device("cpu"):
         for start in range(0, len(tokens), length):
-            _read(job.model, tokens[start : start + length])
-    return {name: (total / len(tokens)).astype(np.float32) for name, total in sums.items()}
-
-
-def _read(model: Any, tokens: Sequence[int]) -> None:
-    with torch.no_grad(), torch.device("cpu"):
-        cache = model.new_cache(len(tokens), device="cpu")
-        model(torch.tensor([tokens], dtype=torch.int32), torch.arange(len(tokens), dtype=torch.int32), cache)
+            part = torch.tensor([tokens[start : start + length]], dtype=torch.int32)
+            positions = torch.arange(part.shape[1], dtype=torch.int32)
+            model(part, positions, model.new_cache(part.shape[1], device="cpu"))
 
 
 def read_tokens(job: Job) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,7 +12,8 @@ from torch import nn
 
 from edgegen.checkpoints import Checkpoint, LazyTensor, TokenizerAssets
 from edgegen.descriptors import ModelFamily, Variant
-from edgegen.export.transfers import Transfer, transfers
+from edgegen.equalization import Channels, Equalization
+from edgegen.export.transfers import Transfer
 from edgegen.graph import Program
 from edgegen.lora import LoraLayout
 from edgegen.schemes import Recipe
@@ -51,6 +52,8 @@ class ExportOptions:
         lora_rank: highest rank of adapters to be given at run time, see :mod:`edgegen.lora`; None for no such inputs.
         layers: building block -> implementation, where not the default.
         calibration: a text, from which the scheme may learn how to round; None for none.
+        equalize: whether channels are scaled so that they suit quantized activations, see
+            :mod:`edgegen.export.equalization`; None where the scheme quantizes activations.
         verify: whether to run the result against the eager model.
     """
 
@@ -70,6 +73,7 @@ class ExportOptions:
     lora_rank: int | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     calibration: Path | None = None
+    equalize: bool | None = None
     verify: bool = True
 
 
@@ -81,6 +85,9 @@ class Job:
         kind: how models of the family's kind are exported.
         model: on the ``meta`` device.
         sources: parameter name -> where its rows come from.
+        transfers: what becomes of each kind of weight.
+        equalizing: channels to scale.
+        equalization: what was scaled; known once :func:`run` has come to writing. None for nothing.
         lora: how adapters fit; None where the file takes none.
         forecast: what it will take; known once :func:`edgegen.export.plan` is done.
         hashes: SHA-256 of each checkpoint file, and of the calibration text; known once :func:`run` has come to
@@ -99,6 +106,9 @@ class Job:
     sources: Mapping[str, LazyTensor]
     program: Program
     parameters: Mapping[str, Parameter]
+    transfers: Sequence[Transfer] = ()
+    equalizing: Sequence[Channels] = ()
+    equalization: Equalization | None = None
     lora: LoraLayout | None = None
     forecast: Forecast | None = None
     hashes: Mapping[Path, str] = field(default_factory=dict)
@@ -125,11 +135,6 @@ class Job:
     def weight_bytes(self) -> int:
         """Size of all weights in the file."""
         return sum(parameter.nbytes for parameter in self.parameters.values())
-
-    @functools.cached_property
-    def transfers(self) -> tuple[Transfer, ...]:
-        """What becomes of each kind of weight."""
-        return transfers(self.parameters, self.scheme_name)
 
     @property
     def bytes_by_storage(self) -> dict[str, int]:

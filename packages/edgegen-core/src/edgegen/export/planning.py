@@ -16,11 +16,12 @@ from edgegen.checkpoints.settings import differences
 from edgegen.conversion import build_program, parameter_shapes, plan_parameters
 from edgegen.descriptors import ExportTarget, ModelFamily, Variant
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
-from edgegen.export import calibration
+from edgegen.export import calibration, equalization
 from edgegen.export.job import ExportOptions, Job, Reporter
 from edgegen.export.kinds import KINDS, Kind
 from edgegen.export.lora import lora_layout
 from edgegen.export.preflight import forecast
+from edgegen.export.transfers import transfers
 from edgegen.plugins import load, registry
 from edgegen.recognition import CONTEXT_IS_FREE, empty_model, stated_config
 from edgegen.schemes import choose
@@ -63,6 +64,7 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         variant = variant or _unlisted(options.checkpoint, checkpoint, family, config, model)
         sources = _match(checkpoint, family, variant, config, model)
         lora = options.lora_rank and lora_layout(checkpoint, family, config, model, options.lora_rank)
+        equalization.prepare(model, sources, chosen.scheme, options.equalize)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
     options = kind.settled(options, variant.context_length)
     _warn_of_lengths(options, kind, variant, report)
@@ -83,6 +85,8 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
         parameters=plan_parameters(program, sources, chosen.scheme),
         lora=lora or None,
     )
+    job.transfers = transfers(job.parameters, job.scheme_name)
+    job.equalizing = equalization.planned(job)
     if options.calibration is not None:
         calibration.check(job)
     if target.check is not None:

@@ -40,6 +40,7 @@ def recipe(job: Job) -> dict[str, Any]:
             "format": job.checkpoint.format,
             "files": {name: {"sha256": job.hashes[path]} for name, path in _named(job.checkpoint.files).items()},
         },
+        "equalization": asdict(job.equalization) if job.equalization else None,
         "calibration": calibration and {"path": str(calibration), "sha256": job.hashes[calibration], "tokens": TOKENS},
         "options": {
             "variant": options.variant,
@@ -55,6 +56,7 @@ def recipe(job: Job) -> dict[str, Any]:
             "lora_rank": options.lora_rank,
             "layers": dict(options.layers),
             "calibration": calibration and str(calibration),
+            "equalize": bool(job.equalizing),
         },
         "weights": [asdict(row) for row in job.transfers],
         "versions": {"python": platform.python_version(), **_versions()},

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from edgegen.conversion import plan_parameters
 from edgegen.errors import ResourceError
-from edgegen.export.calibration import calibrated
+from edgegen.export.calibration import calibrated, teaches
+from edgegen.export.equalization import equalized
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.loss import warn_of_loss
 from edgegen.export.recipe import sha256
@@ -35,9 +37,15 @@ def run(job: Job, report: Reporter) -> Path:
     package = load(registry().target(job.options.target).package)
     with _work_folder(output) as folder, _background() as background:
         hashes = {path: background.submit(sha256, path) for path in _inputs(job)}
-        if job.options.calibration is not None:
+        sources = job.sources
+        if job.equalizing:
+            with report.stage("equalize") as stage:
+                sources, job.equalization = equalized(job)
+                job.parameters = plan_parameters(job.program, sources, job.scheme)
+                stage.detail(str(job.equalization))
+        if job.options.calibration is not None and teaches(job):
             with report.stage("calibrate") as stage:
-                job.parameters = calibrated(job)
+                job.parameters = calibrated(job, sources)
                 stage.detail(str(job.options.calibration))
         with report.stage("weights", job.weight_bytes) as stage:
             write_model(job.program, job.parameters, job.scheme, folder / MODEL_FILE, stage.advance)
