@@ -13,10 +13,15 @@ SMALL = ("--prefill-lengths", "8", "--cache-length", "48", "--short-caches", "no
 
 @pytest.fixture(scope="module")
 def exports(checkpoint, tiny_family, tmp_path_factory, edgegen):
-    """In float32 with a signature that reads several tokens at once, and in 8 bits without."""
+    """In float32 with a signature that reads several tokens at once, and again scaled; and in 8 bits without."""
     folder = tmp_path_factory.mktemp("exports")
-    for scheme, more in (("fp32", ("--speculate", "8")), ("int8-channel", ())):
-        result = edgegen("export", "tiny-100k", "--checkpoint", checkpoint, "-o", folder / scheme, "--scheme", scheme,
+    for name, more in (
+        ("fp32", ("--speculate", "8")),
+        ("fp32-scaled", ("--speculate", "8", "--equalize")),
+        ("int8-channel", ()),
+    ):
+        scheme = name.removesuffix("-scaled")
+        result = edgegen("export", "tiny-100k", "--checkpoint", checkpoint, "-o", folder / name, "--scheme", scheme,
                          *SMALL, *more)  # fmt: skip
         assert result.code == 0, result.err
     return folder
@@ -61,18 +66,27 @@ def test_exports_are_held_against_the_checkpoint(exports, checkpoint, text, edge
     assert 0.7 <= rounded["top1"] <= 1
     assert rounded["megabytes"] < exact["megabytes"]
     noisiest = rounded["noisiest_weights"]
+    assert noisiest
     assert [noise["decibels"] for noise in noisiest] == sorted(noise["decibels"] for noise in noisiest)
     assert all(30 < noise["decibels"] < 60 and noise["storage"] == "int8-channel" for noise in noisiest)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_export_does_for_a_reference_and_the_table_shows_all(exports, text, edgegen):
-    out = edgegen("evaluate", exports / "int8-channel", "--reference", exports / "fp32", "--text", text, "--tokens", 60)
+    reference = exports / "fp32-scaled"
+    out = edgegen("evaluate", exports / "int8-channel", "--reference", reference, "--text", text, "--tokens", 60)
     assert out.code == 0, out.err
     head, row, *rest = out.out.splitlines()
     assert head.split() == ["scheme", "perplexity", "divergence", "top-1", "MB", "tokens/s"]
     assert row.startswith("int8-channel")
     assert "weights of int8-channel with the most noise" in rest
+
+
+def test_weights_are_not_compared_where_one_of_two_files_is_scaled(exports, text, edgegen):
+    out = edgegen("evaluate", exports / "int8-channel", "--reference", exports / "fp32", "--text", text, "--tokens", 60)
+    assert out.code == 0, out.err
+    assert "the weights of int8-channel are not compared" in out.err.replace("\n", " ")
+    assert "noise" not in out.out
 
 
 @pytest.mark.parametrize(

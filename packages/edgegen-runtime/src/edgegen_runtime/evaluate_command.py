@@ -60,7 +60,8 @@ def evaluate(
         baseline: Path | None = None
         if reference is not None:
             scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="edgegen-evaluate-")))
-            baseline = _reference(reference, models[0], scratch, output)
+            scaled = next(filter(_scaled, models), models[0])  # if one is, for its weights to be comparable
+            baseline = _reference(reference, scaled, scratch, output)
         with output.stage("load"):
             loaded = [LanguageModel.load(path, threads=threads) for path in models]
             exact = None if baseline is None else LanguageModel.load(baseline, threads=threads)
@@ -106,15 +107,22 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
 
 
 def _comparable(model: Path, baseline: Path, output: Output) -> bool:
-    """Whether the weights of both files are scaled in the same way."""
-    from edgegen.export.repeating import options_of
-
-    if options_of(model).equalize == options_of(baseline).equalize:
+    """Whether the weights of both files are the same ones, scaled alike."""
+    if _scaled(model) == _scaled(baseline):
         return True
     output.warn(
-        f"the weights of {model.name} are not compared: channels are scaled there or in the reference, not in both"
+        f"the weights of {model.name} are not compared with the reference's: channels are scaled in one of the two; "
+        "name the checkpoint as reference, or an export of it with --equalize"
     )
     return False
+
+
+def _scaled(path: Path) -> Any:
+    """What the recipe of an export says of its channels; None where nothing is scaled, or is said."""
+    import json
+
+    recipe = (path if path.is_dir() else path.parent) / "recipe.json"
+    return json.loads(recipe.read_text(encoding="utf-8")).get("equalization") if recipe.is_file() else None
 
 
 def _text(path: Path | None) -> str:

@@ -1,0 +1,151 @@
+"""Exports whose channels are scaled: what is written, what it says of itself, and what it is good for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from edgegen.cli.output import Output
+from edgegen.conversion import plan_parameters
+from edgegen.export import ExportOptions, plan, run
+from edgegen.export.equalization import equalized
+from edgegen.plugins import load, registry
+from edgegen.tflite.session import Session
+from edgegen.tflite.writer import write_model
+
+QUIET = Output(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def outliers(checkpoint, tmp_path_factory):
+    """The tiny checkpoint with a few channels 30 times as large as others, and their weights as much smaller."""
+    from transformers import LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("outliers")
+    model = LlamaForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            for norm, readers in (
+                (layer.input_layernorm, (attention.q_proj, attention.k_proj, attention.v_proj)),
+                (layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj)),
+            ):
+                norm.weight[::31] *= 30
+                for reader in readers:
+                    reader.weight[:, ::31] /= 30
+            mlp.up_proj.weight[::47] *= 30
+            mlp.down_proj.weight[:, ::47] /= 30
+            attention.v_proj.weight[::16] *= 30  # the first channel of each head
+            attention.o_proj.weight[:, ::16] /= 30
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((checkpoint / name).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def options(outliers, tiny_family, tmp_path):
+    return ExportOptions(
+        variant="tiny-100k",
+        checkpoint=outliers,
+        output=tmp_path / "tiny",
+        scheme="int8-channel",
+        prefill_lengths=(4,),
+        cache_length=48,
+        short_caches=(),
+    )
+
+
+def logits(path) -> np.ndarray:
+    session = Session(path)
+    state = session.new_state()
+    steps = [
+        session.run("decode", {"tokens": np.array([[token]], np.int32), "input_pos": np.array([at], np.int32)}, state)
+        for at, token in enumerate([3, 1, 4, 1, 5, 9, 2, 6])
+    ]
+    return np.stack([step["logits"][0, 0] for step in steps])
+
+
+def test_in_floats_nothing_changes(options, tmp_path):
+    job = plan(options, QUIET)
+    assert len(job.equalizing) == 9
+    scheme = load(registry().scheme("fp32").scheme)
+    sources, done = equalized(job)
+    for name, weights in {"plain": job.sources, "scaled": sources}.items():
+        write_model(job.program, plan_parameters(job.program, weights, scheme), scheme, tmp_path / name)
+    plain, scaled = logits(tmp_path / "plain"), logits(tmp_path / "scaled")
+    np.testing.assert_allclose(scaled, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
+    changed = {name for name in sources if not np.allclose(sources[name].read(), job.sources[name].read())}
+    assert len(changed) == sum(done.scaled.values()) == 15
+
+
+def test_outliers_cost_less(options):
+    plain = run(plan(replace(options, equalize=False, verify=False), QUIET), QUIET)
+    job = plan(replace(options, output=options.output.with_name("scaled")), QUIET)
+    scaled = run(job, QUIET)
+    exact = run(plan(replace(options, output=options.output.with_name("exact"), scheme="fp32"), QUIET), QUIET)
+    expected = logits(exact / "model.tflite")
+    errors = [np.linalg.norm(logits(folder / "model.tflite") - expected) for folder in (plain, scaled)]
+    assert errors[1] < errors[0] / 3
+
+
+def test_the_recipe_says_so_and_repeats_it(options):
+    folder = run(plan(options, QUIET), QUIET)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["options"]["equalize"] is True
+    assert recipe["equalization"]["text"] == "built-in"
+    assert recipe["equalization"]["tokens"] == 64
+    assert recipe["equalization"]["scaled"]["blocks.*.feed_forward.down.weight"] == 2
+    again = run(plan(replace(options, output=options.output.with_name("again")), QUIET), QUIET)
+    assert (again / "model.tflite").read_bytes() == (folder / "model.tflite").read_bytes()
+
+
+def test_without_a_tokenizer_random_tokens_are_read(options):
+    job = plan(options, QUIET)
+    job.tokenizer = None
+    sources, done = equalized(job)
+    assert done.text == "random"
+    assert not np.allclose(sources["embedding.weight"].read(), job.sources["embedding.weight"].read())
+
+
+def test_a_text_for_calibration_is_read_instead(options, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("A hare and a tortoise ran. " * 40)
+    job = plan(replace(options, calibration=text), QUIET)
+    _, done = equalized(job)
+    assert done.text == "calibration"
+    run(job, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "count"),
+    [("fp32", 0), ("int8-weight-only", 0), ("int4-block32", 9), ("embedding=fp16,*=int8-channel", 8)],
+)
+def test_channels_are_scaled_where_products_are_of_integers(options, scheme, count):
+    job = plan(replace(options, scheme=scheme), QUIET)
+    assert len(job.equalizing) == count
+    assert ("embedding_scales" in job.sources) == (count == 9)
+
+
+def test_what_adapters_touch_at_run_time_stays(options):
+    job = plan(replace(options, lora_rank=4), QUIET)
+    takers = {name for channels in job.equalizing for name in channels.takers}
+    assert takers == {
+        "embedding.weight",
+        *(f"blocks.{block}.feed_forward.{matrix}.weight" for block in range(2) for matrix in ("gate_up", "down")),
+    }
+    run(job, QUIET)  # which verifies it with an adapter
+
+
+def test_what_cannot_be_scaled_is_refused_if_asked_for(edgegen, minilm, tmp_path):
+    result = edgegen(
+        "export", "all-minilm-l6-v2", "--checkpoint", minilm, "-o", tmp_path / "x", "--equalize",
+        "--scheme", "int8-channel",
+    )  # fmt: skip
+    assert result.code == 2
+    assert "nothing of all-minilm-l6-v2 can be scaled" in result.err.replace("\n", " ")
+    assert not (tmp_path / "x").exists()
