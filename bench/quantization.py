@@ -30,6 +30,7 @@ ROWS = (
     "fp32",
     "fp16",
     "int8-channel",
+    "int8-channel unscaled",
     "int8-weight-only",
     "int4-block32-int8-embed nearest",
     "int4-block32-int8-embed",
@@ -43,7 +44,7 @@ ROWS = (
     "int2-channel calibrated",
     "keep",
 )
-"""Scheme, and how it rounds if not as it does by itself."""
+"""Scheme, and how it rounds if not as it does by itself; ``unscaled`` leaves channels as they are."""
 
 CACHE = 512
 READ_AT_ONCE = 64
@@ -82,6 +83,7 @@ def export(variant: str, checkpoint: Path, row: str, output: Path, calibration: 
         short_caches=(),
         speculate=(READ_AT_ONCE,),
         calibration=calibration if rounding == "calibrated" else None,
+        equalize=False if rounding == "unscaled" else None,
         verify=False,
     )
     quiet = Output(quiet=True)
@@ -172,7 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variant")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--rows", default=",".join(ROWS), help="schemes, each with nearest or calibrated after a space")
+    parser.add_argument("--rows", default=",".join(ROWS), help="schemes, each with a word of how it rounds after it")
     parser.add_argument("--tokens", type=int, default=4000, help="to read (default %(default)s)")
     parser.add_argument("--turns", type=int, default=3, help="of decoding; 0 for none (default %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the exports for the next run")

@@ -123,16 +123,23 @@ def test_a_text_for_calibration_is_read_instead(options, tmp_path):
 
 @pytest.mark.parametrize(
     ("scheme", "count"),
-    [("fp32", 0), ("int8-weight-only", 0), ("int4-block32", 9), ("embedding=fp16,*=int8-channel", 8)],
+    [("fp32", 0), ("int8-weight-only", 0), ("int4-block32-int8-embed", 0), ("embedding=fp16,*=int8-channel", 8)],
 )
-def test_channels_are_scaled_where_products_are_of_integers(options, scheme, count):
+def test_channels_are_scaled_where_products_are_of_8_bits(options, scheme, count):
     job = plan(replace(options, scheme=scheme), QUIET)
     assert len(job.equalizing) == count
-    assert ("embedding_scales" in job.sources) == (count == 9)
+    assert "embedding_scales" not in job.sources
 
 
-def test_what_adapters_touch_at_run_time_stays(options):
-    job = plan(replace(options, lora_rank=4), QUIET)
+def test_fewer_bits_are_scaled_if_asked_for(options):
+    job = plan(replace(options, scheme="int4-block32-int8-embed", equalize=True), QUIET)
+    assert len(job.equalizing) == 9
+    assert "embedding_scales" in job.sources
+    run(job, QUIET)
+
+
+def test_what_adapters_touch_at_run_time_stays(options, checkpoint):
+    job = plan(replace(options, checkpoint=checkpoint, lora_rank=4), QUIET)
     takers = {name for channels in job.equalizing for name in channels.takers}
     assert takers == {
         "embedding.weight",

@@ -74,7 +74,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option(
     "--equalize/--no-equalize",
     default=None,
-    help="Scale channels to suit quantized activations.  [default: if the scheme quantizes them]",
+    help="Scale channels to suit quantized activations.  [default: if weights have 8 bits]",
 )
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")

@@ -28,7 +28,7 @@ from edgegen.errors import UsageError
 from edgegen.export.calibration import encode, mean_powers, read_tokens
 from edgegen.export.verify import first_token, some_tokens
 from edgegen.prose import sample_text
-from edgegen.storage import ParameterInfo, Scheme, Storage, scheme_for
+from edgegen.storage import BITS, ParameterInfo, Scheme, Storage, scheme_for
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job
@@ -57,7 +57,7 @@ def prepare(model: Any, sources: dict[str, LazyTensor], scheme: Scheme, wanted: 
     """Before ``model`` is traced: add the parameters that scaling it takes, to it and to ``sources``.
 
     Args:
-        wanted: whether to scale; None where the scheme quantizes activations.
+        wanted: see :attr:`~edgegen.export.job.ExportOptions.equalize`.
     """
     is_wanted = _Wanted(model, sources, scheme, wanted)
     for channels in _offered(model):
@@ -126,7 +126,9 @@ def _offered(model: Any) -> list[Channels]:
 
 
 class _Wanted:
-    """Whether channels are to be scaled: as ``asked``, or else where a matrix is multiplied with 8-bit numbers.
+    """Whether channels are to be scaled: as ``asked``, or else where 8-bit matrices are multiplied with 8-bit inputs.
+
+    Not where any has fewer bits: what its weights lose is more, and scaled columns change that for better and worse.
 
     Attributes:
         keeps: whether weights are stored in the checkpoint's own numbers, which stay what they are; then nothing is.
@@ -139,6 +141,8 @@ class _Wanted:
         self._sources, self._scheme, self._asked = sources, scheme, asked
         packed = {name: tensor.packed.storage for name, tensor in sources.items() if tensor.packed is not None}
         self.keeps = any(self._storage(name) == storage for name, storage in packed.items())
+        takers = {name for channels in _offered(model) for name in channels.takers}
+        self._coarse = any(BITS[self._storage(name).dtype] < 8 for name in takers)
 
     def __call__(self, channels: Channels) -> bool:
         if self.keeps:
@@ -146,7 +150,7 @@ class _Wanted:
         if self._asked is not None:
             return self._asked
         storages = map(self._storage, channels.takers)
-        return any(storage.dtype.startswith("int") and not storage.widened for storage in storages)
+        return not self._coarse and any(storage.dtype.startswith("int") and not storage.widened for storage in storages)
 
     def _storage(self, name: str) -> Storage:
         tensor = self._sources[name]

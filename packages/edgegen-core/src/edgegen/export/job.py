@@ -53,7 +53,7 @@ class ExportOptions:
         layers: building block -> implementation, where not the default.
         calibration: a text, from which the scheme may learn how to round; None for none.
         equalize: whether channels are scaled so that they suit quantized activations, see
-            :mod:`edgegen.export.equalization`; None where the scheme quantizes activations.
+            :mod:`edgegen.export.equalization`; None where the scheme quantizes those and weights to 8 bits.
         verify: whether to run the result against the eager model.
     """
 

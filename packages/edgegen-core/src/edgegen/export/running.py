@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -41,7 +42,10 @@ def run(job: Job, report: Reporter) -> Path:
         if job.equalizing:
             with report.stage("equalize") as stage:
                 sources, job.equalization = equalized(job)
-                job.parameters = plan_parameters(job.program, sources, job.scheme)
+                scaled = plan_parameters(job.program, sources, job.scheme)
+                job.parameters = {
+                    name: replace(parameter, source=scaled[name].source) for name, parameter in job.parameters.items()
+                }
                 stage.detail(str(job.equalization))
         if job.options.calibration is not None and teaches(job):
             with report.stage("calibrate") as stage:
