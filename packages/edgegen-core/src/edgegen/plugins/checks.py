@@ -46,6 +46,7 @@ def _string_map(value: object) -> bool:
 TYPES: Mapping[str, Callable[[object], bool]] = {
     "str": lambda value: isinstance(value, str),
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "str | None": lambda value: value is None or isinstance(value, str),
     "tuple[str, ...]": _strings,
     "Mapping[str, str]": _string_map,
