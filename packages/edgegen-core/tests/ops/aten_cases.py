@@ -113,7 +113,7 @@ CONTENTS = [
     aten("copy.default", two(A, (3, 1))),
     aten("fill.Scalar", one(*A), 2.0),
     aten("full_like.default", one(*A), 2.0),
-    Case("empty_like", lambda a: torch.ops.aten.empty_like(a) * 0 + a, one(*A)),
+    Case("empty_like", lambda a: torch.ops.aten.fill.Scalar(torch.ops.aten.empty_like(a), 0.0) + a, one(*A)),
 ]
 
 REDUCTIONS = [
