@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 from torch.nn import functional as F
 
 import edgegen
 from edgegen.errors import UnsupportedError
+from edgegen.testing.delegation import left_to_litert
 
 
 class Residual(nn.Module):
@@ -91,21 +91,6 @@ def settled(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def kinds_left_to_litert(path) -> set[str]:
-    """Kernels that run outside of XNNPACK."""
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    # Operators that a delegate has taken are still listed, before the delegate: walk back from the outputs.
-    makers = {output: op for op in interpreter._get_ops_details() for output in op["outputs"]}
-    pending, left = [detail["index"] for detail in interpreter.get_output_details()], set()
-    while pending:
-        op = makers.pop(pending.pop(), None)
-        if op is not None:
-            left.add(op["op_name"])
-            pending.extend(op["inputs"])
-    return left - {"DELEGATE"}
-
-
 @torch.no_grad()
 def test_resnet18_agrees_with_eager_and_runs_on_xnnpack_alone(tmp_path):
     model = settled(ResNet18())
@@ -114,7 +99,7 @@ def test_resnet18_agrees_with_eager_and_runs_on_xnnpack_alone(tmp_path):
     (got,) = edge(image).values()
     want = model(image)
     assert (got - want).abs().max() <= 1e-4 * want.abs().max()
-    assert kinds_left_to_litert(edge.export(tmp_path / "resnet.tflite")) == set()
+    assert left_to_litert(edge.export(tmp_path / "resnet.tflite")) == set()
 
 
 @torch.no_grad()
@@ -125,7 +110,7 @@ def test_a_unet_block_agrees_with_eager(tmp_path):
     (got,) = edge(image).values()
     want = model(image)
     assert (got - want).abs().max() <= 1e-4 * want.abs().max()
-    left = kinds_left_to_litert(edge.export(tmp_path / "unet.tflite"))
+    left = left_to_litert(edge.export(tmp_path / "unet.tflite"))
     assert left <= {"RESIZE_NEAREST_NEIGHBOR", "GATHER"}  # what XNNPACK has no kernel for
 
 

@@ -5,31 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 import edgegen
+from edgegen.testing.delegation import left_to_litert
 from edgegen_quant.plugin import edgegen_quant_schemes
 
 NAMES = [listed.name for listed in edgegen_quant_schemes()]
 BITS = {"int2-channel": 2, "int4": 4, "int8": 8, "fp": 16, "keep": 8}
 ERROR = {2: 0.8, 4: 0.2, 8: 0.03, 16: 1e-3}
 """Bits of the weights -> largest error of a product relative to its size, for random weights."""
-
-
-def kernels_of_litert(path) -> set[str]:
-    """Operators that XNNPACK has left to LiteRT."""
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    # Operators that a delegate has taken are still listed, before the delegate: walk back from the outputs.
-    makers = {output: op for op in interpreter._get_ops_details() for output in op["outputs"]}
-    pending, left = [detail["index"] for detail in interpreter.get_output_details()], set()
-    while pending:
-        op = makers.pop(pending.pop(), None)
-        if op is not None:
-            left.add(op["op_name"])
-            pending.extend(op["inputs"])
-    return left - {"DELEGATE"}
 
 
 def allowed(scheme: str) -> float:
@@ -46,7 +31,7 @@ def test_a_matrix_product_is_xnnpacks_and_right(scheme: str, rows: int, tmp_path
     expected = layer(x).detach()
     error = float((edge(x)["output"] - expected).norm() / expected.norm())
     assert error <= allowed(scheme)
-    assert kernels_of_litert(edge.export(tmp_path / "model.tflite")) == set()
+    assert left_to_litert(edge.export(tmp_path / "model.tflite")) == set()
 
 
 @pytest.mark.parametrize("scheme", NAMES)
