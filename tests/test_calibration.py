@@ -1,19 +1,22 @@
-"""``edgegen export --calibration``: a text teaches 4-bit schemes how to round."""
+"""A text that the float model reads teaches schemes how to round."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from edgegen.cli.output import Output
-from edgegen.export import ExportOptions, plan
-from edgegen.export.calibration import TOKENS, calibrated, importance, read_tokens
+from edgegen.errors import UsageError
+from edgegen.export import ExportOptions, calibration, plan, run
+from edgegen.export.reading import read, text_for, users_tokens
 
 TEXT = "The tortoise said that it would rather not run today, and the hare agreed to wait until tomorrow. "
+QUIET = Output(quiet=True)
 OPTIONS = ("--prefill-lengths", 4, "--cache-length", 48)
 
 
@@ -25,8 +28,8 @@ def text(tmp_path):
 
 
 @pytest.fixture
-def job(tiny_family, checkpoint, text, tmp_path):
-    options = ExportOptions(
+def options(tiny_family, checkpoint, tmp_path):
+    return ExportOptions(
         variant="tiny-100k",
         checkpoint=checkpoint,
         output=tmp_path / "tiny",
@@ -34,48 +37,117 @@ def job(tiny_family, checkpoint, text, tmp_path):
         prefill_lengths=(4,),
         cache_length=48,
         short_caches=(),
-        calibration=text,
+        verify=False,
     )
-    return plan(options, Output(quiet=True))
 
 
-def test_importance_is_the_mean_square_of_what_each_matrix_is_multiplied_with(job, checkpoint):
+class Plainly:
+    """Stands for the file that is written, and notes how matrices would be rounded."""
+
+    def __init__(self) -> None:
+        self.schemes = {}
+
+    def write(self, name, scheme) -> None:
+        self.schemes[name] = scheme
+
+
+def test_what_is_observed_is_what_the_reference_multiplies_with(options, checkpoint):
     from transformers import LlamaForCausalLM
 
-    tokens = read_tokens(job)[:150]  # three sequences of what the model was trained for, at most
+    job = plan(options, QUIET)
+    tokens = text_for(job, 40).tokens
     reference = LlamaForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    inputs: dict[str, list[torch.Tensor]] = {"down": [], "head": []}
-    layer = reference.model.layers[1].mlp.down_proj
-    layer.register_forward_pre_hook(lambda module, args: inputs["down"].append(args[0][0]))
-    reference.lm_head.register_forward_pre_hook(lambda module, args: inputs["head"].append(args[0][0]))
+    expected: dict[str, torch.Tensor] = {}
+    modules = {"blocks.1.feed_forward.down.weight": reference.model.layers[1].mlp.down_proj}
+    modules["embedding.weight"] = reference.lm_head
+    for name, module in modules.items():
+        module.register_forward_pre_hook(lambda module, args, name=name: expected.update({name: args[0][0]}))
     with torch.no_grad():
-        for start in range(0, len(tokens), 64):
-            reference(torch.tensor([tokens[start : start + 64]]))
-    found = importance(job, job.sources, tokens)
-    for name, kind in {"blocks.1.feed_forward.down.weight": "down", "embedding.weight": "head"}.items():
-        expected = torch.cat(inputs[kind]).square().mean(dim=0).numpy()
-        np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-6)
-    assert found.keys() == {name for name, each in job.parameters.items() if each.storage.block}
+        reference(torch.tensor([tokens]))
+    observed: dict[str, torch.Tensor] = {}
+    read(job, job.sources, tokens, lambda name, x: observed.update({name: x[0]}))
+    for name, x in expected.items():
+        np.testing.assert_allclose(observed[name].numpy(), x.numpy(), rtol=1e-3, atol=1e-5)
+    assert observed.keys() == {name for name, each in job.parameters.items() if each.storage.block}
 
 
-def test_products_with_the_text_come_out_nearer(job):
-    name = "blocks.1.feed_forward.down.weight"
-    weights, columns = job.sources[name].read(), importance(job, job.sources, read_tokens(job))[name]
-
-    def error(parameter) -> float:
-        encoded = parameter.encode(job.scheme, 0, len(weights))
-        nibbles = (
-            np.stack([encoded.data & 15, encoded.data >> 4], axis=-1).astype(np.int8).reshape(len(weights), -1, 32)
+def test_products_with_the_text_come_out_nearer(options):
+    job = plan(options, QUIET)
+    observed: dict[str, np.ndarray] = {}
+    read(job, job.sources, job.text.tokens, lambda name, x: observed.update({name: x[0].numpy()}))
+    file = Plainly()
+    done = calibration.calibrate(job, job.sources, job.text, file)
+    assert done.matrices == len(file.schemes) == len(observed)
+    for name, scheme in file.schemes.items():
+        parameter, weights = job.parameters[name], job.sources[name].read()
+        plain, learnt = (
+            np.linalg.norm(observed[name] @ (numbers(each.encode(weights, parameter.storage)) - weights).T)
+            for each in (parameter.scheme, scheme)
         )
-        numbers = np.where(nibbles > 7, nibbles - 16, nibbles) * encoded.scales.astype(np.float32)[..., None]
-        return float((np.square(numbers.reshape(weights.shape) - weights) @ columns).sum())
-
-    assert error(calibrated(job, job.sources)[name]) < 0.95 * error(job.parameters[name])
+        assert learnt < 0.9 * plain, name
 
 
-def test_calibration_is_deterministic(job):
-    first, second = (importance(job, job.sources, read_tokens(job)) for _ in range(2))
-    assert all(np.array_equal(first[name], second[name]) for name in first)
+def numbers(encoded) -> np.ndarray:
+    """Of 4-bit blocks of 32."""
+    nibbles = np.stack([encoded.data & 15, encoded.data >> 4], axis=-1).astype(np.int8)
+    blocks = nibbles.reshape(len(encoded.data), -1, 32)
+    signed = np.where(blocks > 7, blocks - 16, blocks) * encoded.scales.astype(np.float32)[..., None]
+    return signed.reshape(len(encoded.data), -1)
+
+
+def test_four_bits_learn_from_the_built_in_text_unless_told_not_to(options):
+    def made(name: str, **changes):
+        job = plan(replace(options, output=options.output.with_name(name), **changes), QUIET)
+        return json.loads((run(job, QUIET) / "recipe.json").read_text()), (
+            job.options.output / "model.tflite"
+        ).read_bytes()
+
+    recipe, learnt = made("by-itself")
+    assert recipe["calibration"] == {"text": "built-in", "tokens": 64, "matrices": 9}
+    assert recipe["options"]["calibrate"] is True
+    assert made("again")[1] == learnt
+    recipe, plain = made("plain", calibrate=False)
+    assert (recipe["calibration"], recipe["options"]["calibrate"]) == (None, False)
+    assert plain != learnt
+
+
+@pytest.mark.parametrize(("asked", "calibrated"), [(None, False), (True, True), (False, False)])
+def test_eight_bits_learn_where_that_is_asked_for(options, asked, calibrated: bool):
+    job = plan(replace(options, scheme="int8-channel", calibrate=asked), QUIET)
+    assert bool(job.text) is calibrated
+
+
+def test_what_takes_long_is_done_only_when_asked_for(options, monkeypatch):
+    monkeypatch.setattr(calibration, "_WORK", 1000)
+    assert plan(options, QUIET).text is None
+    assert plan(replace(options, calibrate=True), QUIET).text is not None
+
+
+def test_wide_matrices_are_rounded_in_parts(options, monkeypatch):
+    monkeypatch.setattr(calibration, "_RELATED", 32)
+    job = plan(options, QUIET)
+    file = Plainly()
+    calibration.calibrate(job, job.sources, job.text, file)
+    parts = {name: len(scheme.columns) for name, scheme in file.schemes.items()}
+    assert all(count == -(-job.sources[name].shape[1] // 32) for name, count in parts.items())
+    assert max(parts.values()) > 1
+
+
+def test_without_a_tokenizer_weights_are_rounded_as_they_are(options):
+    job = plan(options, QUIET)
+    job.tokenizer = None
+    assert calibration.planned(job) is None
+    job.options = replace(options, calibrate=True)
+    with pytest.raises(UsageError, match="needs the model's tokenizer"):
+        calibration.planned(job)
+
+
+def test_only_the_beginning_of_a_long_text_is_looked_at(options, tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text(TEXT * 5000)
+    job = plan(replace(options, calibration=path), QUIET)
+    assert len(users_tokens(job)) < 1 << 16
+    assert len(job.text.tokens) == 64  # the model's context
 
 
 def test_an_export_says_what_it_was_calibrated_on(checkpoint, text, tmp_path, edgegen, tiny_family):
@@ -87,21 +159,16 @@ def test_an_export_says_what_it_was_calibrated_on(checkpoint, text, tmp_path, ed
     assert result.code == 0, result.err
     recipe = json.loads((output / "recipe.json").read_text())
     digest = hashlib.sha256(text.read_bytes()).hexdigest()
-    assert recipe["calibration"] == {"path": str(text), "sha256": digest, "tokens": TOKENS}
+    assert recipe["calibration"] == {"text": "calibration", "tokens": 64, "matrices": 9}
+    assert recipe["text"] == {"path": str(text), "sha256": digest}
     assert recipe["options"]["calibration"] == str(text)
     assert text.name not in recipe["checkpoint"]["files"]
-    plain = edgegen(
-        "export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "plain", *OPTIONS,
-        "--scheme", "int4-block32-int8-embed",
-    )  # fmt: skip
-    assert plain.code == 0, plain.err
-    assert (tmp_path / "plain" / "model.tflite").read_bytes() != (output / "model.tflite").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("contents", "scheme", "message"),
     [
-        (TEXT * 20, "int8-weight-only", "int8-weight-only has no use for a calibration text"),
+        (TEXT * 20, "fp16", "fp16 has no use for a calibration text"),
         (TEXT * 20, "*=fp16", "*=fp16 has no use for a calibration text"),
         ("Too short.", "int4-block32", "too few to go by"),
         (None, "int4-block32", "cannot read the calibration text"),

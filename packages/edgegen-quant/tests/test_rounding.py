@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgegen.errors import CheckpointError
 from edgegen.storage import ParameterInfo, Storage
-from edgegen_quant.rounding import SMALLEST_BLOCK_SCALE, block_scales, pack, to_integers
+from edgegen_quant.rounding import SMALLEST_BLOCK_SCALE, block_scales, pack, search_scales, to_integers
 from edgegen_quant.schemes import INT2_CHANNEL, INT4_BLOCK32, INT4_BLOCK64, INT4_BLOCK128, INT4_CHANNEL
 
 CASES = [(4, 32), (4, 64), (4, None), (2, None)]
@@ -57,16 +57,19 @@ def test_the_search_lowers_the_error_of_normal_weights(bits: int, block: int | N
     assert errors(rows, bits, block).sum() < gain * errors(rows, bits, block, search=False).sum()
 
 
-@pytest.mark.parametrize("block", [32, None])
-def test_important_columns_come_out_nearer(block: int | None):
-    generator = np.random.default_rng(0)
-    rows = generator.standard_normal((64, 256)).astype(np.float32)
-    importance = np.where(np.arange(256) % 8 == 0, 100, 1).astype(np.float32)
+def test_important_columns_come_out_nearer():
+    blocks = np.random.default_rng(0).standard_normal((512, 32)).astype(np.float32)
+    importance = np.where(np.arange(32) % 8 == 0, 100, 1).astype(np.float32)
     plain, weighted = (
-        np.square(restored(*to_integers(rows, 4, block, chosen)) - rows) @ importance for chosen in (None, importance)
+        _off(blocks, search_scales(blocks, 4, block_scales, chosen)) @ importance for chosen in (None, importance)
     )
     assert weighted.sum() < 0.8 * plain.sum()
-    assert (weighted <= plain * (1 + 1e-4)).mean() > 0.9
+    assert (weighted <= plain * (1 + 1e-4)).mean() > 0.95
+
+
+def _off(blocks: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Squared errors of the nearest integers of 4 bits."""
+    return np.square(np.clip(np.rint(blocks / scales[:, None]), -8, 7) * scales[:, None] - blocks)
 
 
 @pytest.mark.parametrize(("bits", "block"), CASES)
@@ -95,7 +98,7 @@ def test_the_same_weights_give_the_same_bytes():
 @given(rows=MATRICES)
 def test_the_rows_that_come_in_are_left_alone(rows):
     before = rows.copy()
-    to_integers(rows, 4, 32, np.ones(64, np.float32))
+    to_integers(rows, 4, 32)
     assert np.array_equal(rows, before)
 
 

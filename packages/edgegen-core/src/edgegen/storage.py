@@ -7,6 +7,7 @@ parameter's rows through :meth:`Scheme.encode`. Nothing here rewrites a graph.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.float32]
+
+Gram = npt.NDArray[np.float32]
 
 BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2}
 """Storage types that the writer knows, with their width in bits."""
@@ -126,12 +129,18 @@ class Scheme(Protocol):
 
 @runtime_checkable
 class Calibratable(Protocol):
-    """A scheme that rounds better where it knows which columns of a matrix matter."""
+    """A scheme that rounds a matrix better where it is known what that is multiplied with."""
 
-    def with_importance(self, columns: npt.NDArray[np.float32]) -> Scheme:
-        """The scheme for one matrix, each of whose columns has a squared error that counts ``columns [K]``, >= 0.
+    def learns(self, storage: Storage) -> bool:
+        """Whether it does so for matrices that get ``storage``."""
+        ...
 
-        The scheme itself, if it makes no use of that.
+    def calibrated(self, storage: Storage, grams: Sequence[Gram]) -> Scheme:
+        """The scheme for one matrix ``[R, K]`` with ``storage``.
+
+        Args:
+            grams: means of ``x xᵀ`` over what it is multiplied with, of consecutive columns that are taken to be
+                related: ``[k, k]`` each, with a sum of K, and each k but the last a multiple of 128.
         """
         ...
 

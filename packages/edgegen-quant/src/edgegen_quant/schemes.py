@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import BITS, FLOAT32, Encoded, ParameterInfo, Rows, Scheme, Storage, Tolerance
-from edgegen_quant.rounding import Floats, pack, to_integers
+from edgegen.storage import BITS, FLOAT32, Encoded, Gram, ParameterInfo, Rows, Scheme, Storage, Tolerance
+from edgegen_quant.compensation import Columns, columns_of, compensated
+from edgegen_quant.rounding import pack, to_integers
 
 Numbers = npt.NDArray[Any]
 
@@ -21,12 +23,6 @@ QUANTIZED_ROLES = ("linear", "embedding")
 
 HEADS = ("lm_head.weight",)
 """How the names of matrices end that give the logits, where no embedding does."""
-
-_SEARCHED_BELOW = 8
-"""Bits. With 8, the search removes 2 % of the squared error."""
-
-_LEAST_IMPORTANT = 0.01
-"""Of what a column counts on average."""
 
 INT8 = Storage("int8", per_channel=True)
 BLOCKS = {block: Storage("int4", block=block) for block in (128, 64, 32)}
@@ -64,33 +60,37 @@ class Integers:
     Attributes:
         storages: the first that a matrix's columns allow is taken. The last allows all.
         tolerance: for all of a model.
-        search: whether to look for the best scales, see :mod:`edgegen_quant.rounding`. 8 bits do without.
-        importance: ``[K]``, what a column counts in that search; None for all alike.
+        search: whether to look for the best scales, see :mod:`edgegen_quant.rounding` (8 bits gain 2 % of the squared
+            error by that, and do without), and to make up for errors, see :mod:`edgegen_quant.compensation`.
+        columns: what to make up for errors with, for one matrix; None for nothing.
     """
 
     storages: tuple[Storage, ...]
     tolerance: Tolerance
     search: bool = True
-    importance: Floats | None = None
+    columns: Sequence[Columns] | None = None
 
     def storage(self, parameter: ParameterInfo) -> Storage:
         if parameter.role in QUANTIZED_ROLES and len(parameter.shape) == 2:
             return next(storage for storage in self.storages if _fits(parameter.shape[1], storage))
         return FLOAT32
 
-    def with_importance(self, columns: Floats) -> Integers:
-        if not self.search or all(BITS[storage.dtype] >= _SEARCHED_BELOW for storage in self.storages):
-            return self
-        # A column that the text never used counts a little: another text may.
-        return replace(self, importance=np.maximum(columns, _LEAST_IMPORTANT * columns.mean()))
+    def learns(self, storage: Storage) -> bool:
+        return self.search and storage.dtype != "float32"
+
+    def calibrated(self, storage: Storage, grams: Sequence[Gram]) -> Integers:
+        return replace(self, columns=columns_of(grams, BITS[storage.dtype], storage.block))
 
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
         if storage.dtype == "float32":
             return Encoded(_finite(np.ascontiguousarray(rows, np.float32)))
-        if storage.dtype == "int8":
-            return _int8_rows(rows)
         bits = BITS[storage.dtype]
-        integers, scales = to_integers(_finite(rows), bits, storage.block, self.importance, search=self.search)
+        if self.columns is not None:
+            integers, scales = compensated(_finite(rows), bits, storage.block, self.columns)
+        elif bits == 8:
+            return _int8_rows(rows)
+        else:
+            integers, scales = to_integers(_finite(rows), bits, storage.block, search=self.search)
         if storage.block is None:
             return Encoded(pack(integers, bits), scales[:, 0])
         if (np.abs(rows) > _FLOAT16_MAX).any():

@@ -70,7 +70,16 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option(
     "--layer", "layers", multiple=True, callback=_layers, metavar="BLOCK=NAME", help="Implementation of a layer."
 )
-@click.option("--calibration", type=click.Path(path_type=Path), help="A text to learn from how to round and to scale.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="A text to learn from how to round and to scale, not our own.",
+)
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=None,
+    help="Round weights with regard to what they are multiplied with.  [default: if it takes seconds]",
+)
 @click.option(
     "--equalize/--no-equalize",
     default=None,

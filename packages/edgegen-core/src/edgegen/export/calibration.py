@@ -1,146 +1,152 @@
-"""What a text says of a model's weights: which columns of each matrix its products depend on most.
+"""What a text says of a model's weights: what each matrix is multiplied with, and so how best to round it.
 
-The float model reads the text, its matrices passing through in slices. A matrix's row times an input errs by the sum of
-the weights' errors times the inputs, so, inputs taken as independent, each column's squared error counts by the mean
-square of its input: the diagonal of the Hessian that GPTQ works with, and what llama.cpp calls an importance matrix. A
-scheme then rounds with those in mind. Memory holds one sequence's activations and a number for each column.
+The float model reads the text with its weights streamed; each matrix is rounded and written when the model comes to it,
+from the mean of ``x xᵀ`` over its inputs ``x``, and that is dropped. So memory holds one sequence's activations and one
+matrix's statistics, however large the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
+from torch import nn
 
-from edgegen.checkpoints.tensors import LazyTensor, TokenizerAssets
+from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.errors import UsageError
-from edgegen.export.streaming import Observer, streamed_weights
-from edgegen.storage import Calibratable
-from edgegen.tflite.writer import Parameter
+from edgegen.export.reading import CODE, Text, read, text_for
+from edgegen.storage import BITS, Calibratable, Gram, Scheme
+from edgegen.tflite.writer import ModelFile, Parameter
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job
 
-CODE = "EG108"
+_TOKENS = 512
+"""Read at most. On SmolLM2, twice as many change nothing that can be measured."""
 
-TOKENS = 4096
-"""Read at most: more change little, and reading takes time."""
+_RELATED = 1024
+"""Columns whose inputs are taken to be related; a multiple of any block. More take time by their square, and gain
+nothing that can be measured."""
 
-_FEWEST = 64
+_WORK = 1 << 40
+"""Multiplications that are spent without being asked: some 15 seconds on two cores."""
 
-_SEQUENCE = 512
-"""Tokens that see each other."""
-
-_LOGITS = 1 << 25
-"""Numbers that the logits of a sequence may be."""
-
-MEMORY = 3 * 4 * _LOGITS
-"""Bytes that are in memory while the model reads: a sequence's logits in parts and whole, and as much for the rest."""
-
-Importance = Mapping[str, npt.NDArray[np.float32]]
+PER_SECOND = 4e10
+"""Multiplications on one core, of the order that today's machines have."""
 
 
-def check(job: Job) -> None:
-    """Raise UsageError where a calibration text cannot be read, is too short, or makes no difference."""
-    read_tokens(job)
-    if not job.equalizing and not teaches(job):
-        raise UsageError(
-            f"{job.scheme_name} has no use for a calibration text",
-            code=CODE,
-            hint="leave --calibration out, or choose a scheme of fewer bits, such as int4-block32",
-        )
+@dataclass(frozen=True)
+class Calibration:
+    """What an export learnt from.
+
+    Attributes:
+        text: ``calibration`` (the user's) or ``built-in``.
+        tokens: how many were read.
+        matrices: rounded with what was seen.
+    """
+
+    text: str
+    tokens: int
+    matrices: int
+
+    def __str__(self) -> str:
+        return f"{self.matrices} matrices rounded, by {self.tokens} tokens ({self.text})"
 
 
-def teaches(job: Job) -> bool:
-    """Whether any of the job's schemes rounds otherwise for knowing what matters."""
-    return any(_with(parameter, np.ones(1, np.float32)) != parameter for parameter in job.parameters.values())
-
-
-def calibrated(job: Job, sources: Mapping[str, LazyTensor]) -> dict[str, Parameter]:
-    """``job``'s parameters, with schemes that know what matters where the model has the weights ``sources``."""
-    found = importance(job, sources, read_tokens(job))
-    return {name: _with(parameter, found.get(name)) for name, parameter in job.parameters.items()}
-
-
-def _with(parameter: Parameter, columns: npt.NDArray[np.float32] | None) -> Parameter:
-    if columns is None or not isinstance(parameter.scheme, Calibratable):
-        return parameter
-    return replace(parameter, scheme=parameter.scheme.with_importance(columns))
-
-
-def importance(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int]) -> Importance:
-    """The mean square of what each matrix is multiplied with: parameter -> float32 ``[columns]``."""
-    return {name: mean.astype(np.float32) for name, mean in mean_powers(job, sources, tokens, 2).items()}
-
-
-def mean_powers(
-    job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], power: int
-) -> dict[str, npt.NDArray[np.float64]]:
-    """The mean of an even power of what each matrix is multiplied with: parameter -> ``[columns]``."""
-    sums: dict[str, npt.NDArray[np.float64]] = {}
-
-    def observe(name: str, x: torch.Tensor) -> None:
-        total = x.reshape(-1, x.shape[-1]).double().pow(power).sum(dim=0).numpy()
-        sums[name] = sums.get(name, 0) + total
-
-    _read(job, sources, tokens, observe)
-    return {name: total / len(tokens) for name, total in sums.items()}
-
-
-def _read(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], observe: Observer) -> None:
-    """Let the model read, in sequences that are not too long."""
-    model: Any = job.model
-    widest = max(parameter.source.rows for parameter in job.parameters.values())
-    length = max(1, min(_SEQUENCE, job.variant.context_length, _LOGITS // widest))
-    with streamed_weights(model, sources, observe), torch.no_grad(), torch.device("cpu"):
-        for start in range(0, len(tokens), length):
-            part = torch.tensor([tokens[start : start + length]], dtype=torch.int32)
-            positions = torch.arange(part.shape[1], dtype=torch.int32)
-            model(part, positions, model.new_cache(part.shape[1], device="cpu"))
-
-
-def read_tokens(job: Job) -> list[int]:
-    """The text that the user gave, as the model's tokens; no more than are of use.
+def planned(job: Job) -> Text | None:
+    """The text that ``job`` is to learn from, if it is.
 
     Raises:
-        UsageError: there is no such text or no tokenizer, or it is too short.
+        UsageError: it was asked for, and there is nothing to learn or to read.
     """
-    path = job.options.calibration
-    assert path is not None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the calibration text {path}: {error}", code=CODE) from error
-    if job.tokenizer is None:
-        raise UsageError("a calibration text needs a tokenizer, and the checkpoint has none", code=CODE)
-    # A token is a few characters long; encoding a whole book would only take its time.
-    tokens = encode(job.tokenizer, text[: 16 * TOKENS])[:TOKENS]
-    if len(tokens) < _FEWEST:
+    calibrate, own = job.options.calibrate, job.options.calibration is not None
+    if not _learning(job):
+        if calibrate or (own and not job.equalizing):
+            raise UsageError(
+                f"{job.scheme_name} has no use for a calibration text",
+                code=CODE,
+                hint="leave --calibration and --calibrate out, or choose a scheme of integers, such as int4-block32",
+            )
+        return None
+    if calibrate is None:
+        calibrate = own or ("calibrate" not in job.kind.without and _coarse(job) and work(job) <= _WORK)
+    text = text_for(job, _TOKENS) if calibrate else None
+    if text is None and job.options.calibrate:
         raise UsageError(
-            f"the calibration text {path} has {len(tokens)} tokens, too few to go by",
+            "calibrating needs the model's tokenizer, and the checkpoint has none that can be run",
             code=CODE,
-            hint=f"give some pages of what the model will read; {TOKENS} tokens are of use, {_FEWEST} the least",
+            hint="leave --calibrate out, or put tokenizer.json beside the weights",
         )
-    return tokens
+    return text
 
 
-def encode(tokenizer: TokenizerAssets, text: str) -> list[int]:
-    """Token ids of a text, without any that the tokenizer would add. Needs ``tokenizers`` or ``sentencepiece``."""
-    try:
-        if "tokenizer.json" in tokenizer.files:
-            from tokenizers import Tokenizer
+def work(job: Job) -> int:
+    """Multiplications that calibrating takes: reading, and rounding."""
+    return sum(_work(each.source.shape) for each in _learning(job).values())
 
-            loaded = Tokenizer.from_buffer(tokenizer.files["tokenizer.json"])
-            loaded.no_truncation()
-            return list(loaded.encode(text, add_special_tokens=False).ids)
-        from sentencepiece import SentencePieceProcessor
 
-        return list(SentencePieceProcessor(model_proto=tokenizer.files["tokenizer.model"]).encode(text))
-    except ImportError as error:
-        raise UsageError(
-            f"a calibration text needs the library {error.name}", code=CODE, hint="pip install edgegen-core[calibrate]"
-        ) from error
+def calibrate(job: Job, sources: Mapping[str, LazyTensor], text: Text, file: ModelFile) -> Calibration:
+    """Read ``text`` with the weights ``sources``, and write each matrix that learns from it."""
+    left = _learning(job)
+    count = len(left)
+    rounding = _Rounding()
+
+    def observe(name: str, x: torch.Tensor) -> None:
+        parameter = left.pop(name, None)  # a matrix of two products is rounded for the first
+        if parameter is not None:
+            file.write(name, rounding.scheme_for(parameter, x))
+
+    # numpy's threads would wait for more work after each of many small products, and keep torch's from theirs.
+    with threadpool_limits(1, user_api="blas"):
+        read(job, sources, text.tokens, observe)
+    return Calibration(text.name, len(text.tokens), count - len(left))
+
+
+class _Rounding:
+    """Schemes for matrices; those that are multiplied with the same share one."""
+
+    def __init__(self) -> None:
+        self._x: torch.Tensor | None = None
+        self._known: dict[object, Scheme] = {}
+
+    def scheme_for(self, parameter: Parameter, x: torch.Tensor) -> Scheme:
+        if x is not self._x:
+            self._x, self._grams, self._known = x, _grams(x), {}
+        scheme, storage = parameter.scheme, parameter.storage
+        assert isinstance(scheme, Calibratable)
+        key = (id(scheme), storage)
+        if key not in self._known:
+            self._known[key] = scheme.calibrated(storage, self._grams)
+        return self._known[key]
+
+
+def _grams(x: torch.Tensor) -> list[Gram]:
+    """Means of ``x xᵀ`` over all but the last dimension."""
+    parts = torch.split(x.reshape(-1, x.shape[-1]), _RELATED, dim=1)
+    return [(part.T @ part / len(part)).numpy() for part in parts]
+
+
+def _learning(job: Job) -> dict[str, Parameter]:
+    """The linear layers' matrices that come out better for knowing what they are multiplied with."""
+    names = {id(parameter): name for name, parameter in job.model.named_parameters()}
+    linear = {names[id(module.weight)] for module in job.model.modules() if type(module) is nn.Linear}
+    return {name: each for name, each in job.parameters.items() if name in linear and _learns(each)}
+
+
+def _learns(parameter: Parameter) -> bool:
+    scheme = parameter.scheme
+    return isinstance(scheme, Calibratable) and scheme.learns(parameter.storage)
+
+
+def _coarse(job: Job) -> bool:
+    """Whether rounding loses much: 8 bits lose little, and gain little on texts of another kind."""
+    return any(BITS[parameter.storage.dtype] < 8 for parameter in _learning(job).values())
+
+
+def _work(shape: tuple[int, ...]) -> int:
+    rows, columns = shape
+    related = min(columns, _RELATED)
+    return rows * columns * (_TOKENS + related // 2) + columns * related * (_TOKENS + related)

@@ -21,8 +21,10 @@ from edgegen.storage import Scheme
 from edgegen.tflite.writer import Parameter
 
 if TYPE_CHECKING:
+    from edgegen.export.calibration import Calibration
     from edgegen.export.kinds import Kind
     from edgegen.export.preflight import Forecast
+    from edgegen.export.reading import Text
     from edgegen.export.verify import Verified
 
 MODEL_FILE = "model.tflite"
@@ -51,7 +53,9 @@ class ExportOptions:
         lora: folder of an adapter to merge into the weights; None for none.
         lora_rank: highest rank of adapters to be given at run time, see :mod:`edgegen.lora`; None for no such inputs.
         layers: building block -> implementation, where not the default.
-        calibration: a text, from which the scheme may learn how to round; None for none.
+        calibration: a text to read instead of the built-in one, see ``calibrate`` and ``equalize``.
+        calibrate: whether matrices are rounded with regard to what they are multiplied with, see
+            :mod:`edgegen.export.calibration`; None where there is a text of the user's, or it takes little time.
         equalize: whether channels are scaled so that they suit quantized activations, see
             :mod:`edgegen.export.equalization`; None where the scheme quantizes those and weights to 8 bits.
         verify: whether to run the result against the eager model.
@@ -73,6 +77,7 @@ class ExportOptions:
     lora_rank: int | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     calibration: Path | None = None
+    calibrate: bool | None = None
     equalize: bool | None = None
     verify: bool = True
 
@@ -88,6 +93,8 @@ class Job:
         transfers: what becomes of each kind of weight.
         equalizing: channels to scale.
         equalization: what was scaled; known once :func:`run` has come to writing. None for nothing.
+        text: what to learn how to round from; None for nothing.
+        calibration: what was learnt from; known once weights are written.
         lora: how adapters fit; None where the file takes none.
         forecast: what it will take; known once :func:`edgegen.export.plan` is done.
         hashes: SHA-256 of each checkpoint file, and of the calibration text; known once :func:`run` has come to
@@ -109,6 +116,8 @@ class Job:
     transfers: Sequence[Transfer] = ()
     equalizing: Sequence[Channels] = ()
     equalization: Equalization | None = None
+    text: Text | None = None
+    calibration: Calibration | None = None
     lora: LoraLayout | None = None
     forecast: Forecast | None = None
     hashes: Mapping[Path, str] = field(default_factory=dict)

@@ -87,8 +87,7 @@ def plan(options: ExportOptions, report: Reporter) -> Job:
     )
     job.transfers = transfers(job.parameters, job.scheme_name)
     job.equalizing = equalization.planned(job)
-    if options.calibration is not None:
-        calibration.check(job)
+    job.text = calibration.planned(job)
     if target.check is not None:
         load(target.check)(job, report)
     job.forecast = forecast(job)

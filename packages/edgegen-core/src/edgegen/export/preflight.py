@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from edgegen.errors import ResourceError
-from edgegen.export.calibration import MEMORY as CALIBRATING
+from edgegen.export import calibration, reading
 from edgegen.export.job import MODEL_FILE, Job
 from edgegen.export.verify import keeps_packed_weights_on_disk
 from edgegen.plugins import load, registry
@@ -92,13 +92,13 @@ def forecast(job: Job) -> Forecast:
     disk = shutil.disk_usage(existing(job.options.output))
     packed = job.weight_bytes if job.options.verify else 0
     on_disk = job.options.verify and keeps_packed_weights_on_disk(job)
-    calibrating = CALIBRATING if job.equalizing or job.options.calibration is not None else 0
+    reads = bool(job.equalizing or job.text)
     own = psutil.Process().memory_info().rss
     return Forecast(
         files=files,
         disk=sum(files.values()) + _SMALL_FILES + max(beside, packed if on_disk else 0),
         disk_free=disk.free if disk.total else None,
-        memory=own + memory_needed() + (0 if on_disk else packed) + calibrating,
+        memory=own + memory_needed() + (0 if on_disk else packed) + reads * reading.MEMORY,
         memory_free=_memory_free(own),
         seconds=_seconds(job),
     )
@@ -148,14 +148,17 @@ def _seconds(job: Job) -> float:
         rows = min(parameter.source.rows, max(1, SLICE_BYTES // (4 * row)))
         middle = (parameter.source.rows - rows) // 2
         begin = time.perf_counter()
-        parameter.encode(job.scheme, middle, middle + rows)
+        parameter.encode(parameter.scheme or job.scheme, middle, middle + rows)
         elapsed += time.perf_counter() - begin
         sampled += rows * row
     encoding = elapsed / max(sampled, 1) * weights
     hashing = sum(path.stat().st_size for path in job.checkpoint.files) / _HASHED_PER_SECOND
     writing = job.weight_bytes / _WRITTEN_PER_SECOND
-    seconds = (encoding + hashing + writing) / (os.cpu_count() or 1)
-    return seconds * (1 + _VERIFYING * job.options.verify + _EQUALIZING * bool(job.equalizing))
+    seconds = (encoding + hashing + writing) * (
+        1 + _VERIFYING * job.options.verify + _EQUALIZING * bool(job.equalizing)
+    )
+    calibrating = calibration.work(job) / calibration.PER_SECOND if job.text else 0
+    return (seconds + calibrating) / (os.cpu_count() or 1)
 
 
 def _megabytes(count: int) -> str:

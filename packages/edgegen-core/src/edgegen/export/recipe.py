@@ -10,8 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegen.export.calibration import TOKENS
-
 if TYPE_CHECKING:
     from edgegen.export.job import Job
 
@@ -29,7 +27,7 @@ def sha256(path: Path) -> str:
 def recipe(job: Job) -> dict[str, Any]:
     """What went in: inputs with hashes, options, versions; and what verification found."""
     options = job.options
-    calibration = options.calibration
+    text = options.calibration
     return {
         "schema_version": SCHEMA_VERSION,
         "variant": job.variant.name,
@@ -41,7 +39,8 @@ def recipe(job: Job) -> dict[str, Any]:
             "files": {name: {"sha256": job.hashes[path]} for name, path in _named(job.checkpoint.files).items()},
         },
         "equalization": asdict(job.equalization) if job.equalization else None,
-        "calibration": calibration and {"path": str(calibration), "sha256": job.hashes[calibration], "tokens": TOKENS},
+        "calibration": asdict(job.calibration) if job.calibration else None,
+        "text": text and {"path": str(text), "sha256": job.hashes[text]},
         "options": {
             "variant": options.variant,
             "scheme": job.scheme_name,
@@ -55,7 +54,8 @@ def recipe(job: Job) -> dict[str, Any]:
             "lora": None if options.lora is None else str(options.lora),
             "lora_rank": options.lora_rank,
             "layers": dict(options.layers),
-            "calibration": calibration and str(calibration),
+            "calibration": text and str(text),
+            "calibrate": bool(job.text) or options.calibrate,
             "equalize": bool(job.equalizing),
         },
         "weights": [asdict(row) for row in job.transfers],

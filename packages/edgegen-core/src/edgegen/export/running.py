@@ -14,14 +14,14 @@ import psutil
 
 from edgegen.conversion import plan_parameters
 from edgegen.errors import ResourceError
-from edgegen.export.calibration import calibrated, teaches
+from edgegen.export.calibration import calibrate
 from edgegen.export.equalization import equalized
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.loss import warn_of_loss
 from edgegen.export.recipe import sha256
 from edgegen.export.verify import PACKED_FILE
 from edgegen.plugins import load, registry
-from edgegen.tflite.writer import write_model
+from edgegen.tflite.writer import ModelFile
 
 _OWNER = "owner"
 """A file that says which process a work folder belongs to."""
@@ -47,13 +47,14 @@ def run(job: Job, report: Reporter) -> Path:
                     name: replace(parameter, source=scaled[name].source) for name, parameter in job.parameters.items()
                 }
                 stage.detail(str(job.equalization))
-        if job.options.calibration is not None and teaches(job):
-            with report.stage("calibrate") as stage:
-                job.parameters = calibrated(job, sources)
-                stage.detail(str(job.options.calibration))
-        with report.stage("weights", job.weight_bytes) as stage:
-            write_model(job.program, job.parameters, job.scheme, folder / MODEL_FILE, stage.advance)
-            stage.detail(job.scheme_name)
+        with ModelFile(job.program, job.parameters, job.scheme, folder / MODEL_FILE) as file:
+            if job.text is not None:
+                with report.stage("calibrate") as stage:
+                    job.calibration = calibrate(job, sources, job.text, file)
+                    stage.detail(str(job.calibration))
+            with report.stage("weights", file.bytes_left) as stage:
+                file.write_rest(stage.advance)
+                stage.detail(job.scheme_name)
         if job.options.verify:
             with report.stage("verify") as stage:
                 job.verification = job.kind.verify(job, folder / MODEL_FILE)

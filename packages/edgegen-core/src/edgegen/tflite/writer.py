@@ -77,11 +77,15 @@ class Parameter:
         return self.source.packed is not None and self.source.packed.storage == self.storage
 
     def encode(self, scheme: Scheme, start: int, stop: int) -> Encoded:
-        """Rows as they go into the file."""
+        """Rows as they go into the file, by ``scheme`` unless they are kept."""
         packed = self.source.packed
         if packed is not None and self.kept:
             return packed.unpack(packed.rows.read_rows(start, stop))
-        return (self.scheme or scheme).encode(self.source.read_rows(start, stop), self.storage)
+        return scheme.encode(self.source.read_rows(start, stop), self.storage)
+
+
+Pieces = list[tuple[int, npt.NDArray[Any]]]
+"""Arrays with their positions in the file."""
 
 
 @dataclass
@@ -101,11 +105,19 @@ class _Slot:
     places: dict[str, _Place]
     quantization: _Quantization | None
 
+    def encoded(self, scheme: Scheme, start: int, stop: int) -> Pieces:
+        """Rows as they go into the file."""
+        encoded = self.parameter.encode(scheme, start, stop)
+        if self.quantization is not None:
+            self.quantization.scales[start:stop] = encoded.scales
+        rows = self.parameter.source.rows
+        return [
+            (place.offset + start * (place.nbytes // rows), getattr(encoded, part))
+            for part, place in self.places.items()
+        ]
+
 
 Progress = Callable[[int], None]
-
-Pieces = list[tuple[int, npt.NDArray[Any]]]
-"""Arrays with their positions in the file."""
 
 
 def write_model(
@@ -123,19 +135,56 @@ def write_model(
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    head, size = _laid_out(program, parameters)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.truncate(size)
-            for pieces in _encode_all(head.slots.values(), scheme):
-                for start, array in pieces:
-                    os.pwrite(file.fileno(), array.data, start)
-                    progress(array.nbytes)
-            file.write(head.pack())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with ModelFile(program, parameters, scheme, path) as file:
+        file.write_rest(progress)
+
+
+class ModelFile:
+    """A file that is being written, with parameters in any order. Arguments are those of :func:`write_model`.
+
+    A context manager: the file appears under its name at the end, if nothing went wrong.
+    """
+
+    def __init__(self, program: Program, parameters: Mapping[str, Parameter], scheme: Scheme, path: Path) -> None:
+        self._head, _ = _laid_out(program, parameters)
+        self._left = dict(self._head.slots)
+        self._scheme, self._path = scheme, path
+        self._partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> ModelFile:
+        self._file = self._partial.open("wb")
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._file:
+                if error is None:
+                    assert not self._left
+                    self._file.write(self._head.pack())
+            if error is None:
+                self._partial.replace(self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    @property
+    def bytes_left(self) -> int:
+        """Of the parameters that are not written yet."""
+        return sum(slot.parameter.nbytes for slot in self._left.values())
+
+    def write(self, name: str, scheme: Scheme) -> None:
+        """Write a parameter, encoded by ``scheme``."""
+        slot = self._left.pop(name)
+        for _, start, stop in _slices([slot]):
+            self._put(slot.encoded(scheme, start, stop))
+
+    def write_rest(self, progress: Progress = lambda nbytes: None) -> None:
+        """Write all that were not written yet; ``progress`` is told the bytes."""
+        for pieces in _encode_all(self._left.values(), self._scheme):
+            progress(self._put(pieces))
+        self._left.clear()
+
+    def _put(self, pieces: Pieces) -> int:
+        return sum(os.pwrite(self._file.fileno(), array.data, start) for start, array in pieces)
 
 
 def written_size(program: Program, parameters: Mapping[str, Parameter]) -> int:
@@ -161,22 +210,11 @@ def _laid_out(program: Program, parameters: Mapping[str, Parameter]) -> tuple[_H
 
 def _encode_all(slots: Iterable[_Slot], scheme: Scheme) -> Iterator[Pieces]:
     """Every slice, encoded on all cores, in order, a few slices ahead at most."""
-
-    def encode(slot: _Slot, start: int, stop: int) -> Pieces:
-        encoded = slot.parameter.encode(scheme, start, stop)
-        if slot.quantization is not None:
-            slot.quantization.scales[start:stop] = encoded.scales
-        rows = slot.parameter.source.rows
-        return [
-            (place.offset + start * (place.nbytes // rows), getattr(encoded, part))
-            for part, place in slot.places.items()
-        ]
-
     with ThreadPoolExecutor(_WORKERS) as pool, contextlib.ExitStack() as stack:
         pending: deque[Future[Pieces]] = deque()
         stack.callback(lambda: [future.cancel() for future in pending])
         for slot, start, stop in _slices(slots):
-            pending.append(pool.submit(encode, slot, start, stop))
+            pending.append(pool.submit(slot.encoded, slot.parameter.scheme or scheme, start, stop))
             if len(pending) > _SLICES_AHEAD:
                 yield pending.popleft().result()
         while pending:

@@ -106,7 +106,7 @@ KIND = Kind(
     title="an encoder-decoder",
     pipeline="text2text-generation",
     command='edgegen run . --prompt "translate English to German: Hello"',
-    without=("speculate", "lora_rank", "calibration"),
+    without=("speculate", "lora_rank", "calibration", "calibrate"),
     encode_lengths=(32, 128, 512),
     # Answers are short, and seldom have a beginning that is given.
     defaults={"cache_length": 512, "prefill_lengths": (8,)},
