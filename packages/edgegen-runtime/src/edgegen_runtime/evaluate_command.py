@@ -97,6 +97,8 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
         asked,
         output=scratch / "reference",
         scheme="fp32",
+        calibrate=None,
+        calibration=asked.calibration if asked.equalize else None,
         prefill_lengths=(8,),
         short_caches=(),
         speculate=(min(_READ, asked.cache_length),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,8 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
     from edgegen.export.job import MODEL_FILE
     from edgegen.export.repeating import options_of
 
-    options = options_of(path, checkpoint)
+    # What was learnt is in the file; the text may be gone.
+    options = replace(options_of(path, checkpoint), calibration=None, calibrate=None)
     file = options.output / MODEL_FILE
     if not file.is_file():
         raise UsageError(f"no such file: {file}", code="EG101", hint="bundles are not verified; export to tflite")
