@@ -31,7 +31,7 @@ LITERT_LM = ("litert-lm==0.18.1", "litert-lm-builder==0.18.1")
 MEDIAPIPE = ("mediapipe==1.2.3",)
 TEMPLATES = ROOT / "packages" / "edgegen-bundles" / "tests"
 TESTS = ROOT / "tests"
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 BEGINNINGS = ("The capital of France is", "Once upon a time, there was a", "Water boils at")
 TOKENS = 40
 RANK = 16

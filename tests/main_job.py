@@ -12,7 +12,7 @@ from pathlib import Path
 
 import weights
 
-QUESTION = ("--prompt", "What is the capital of France?")
+QUESTION = ("--prompt", "Name the capital of France.")
 BEGINNING = ("--raw", "--max-new-tokens", "12", "--prompt", "The capital of France is")
 
 

@@ -5,7 +5,7 @@
     import edgegen_runtime
 
     model = edgegen_runtime.load("smollm2-135m-instruct")
-    for piece in model.chat([{"role": "user", "content": "What is the capital of France?"}]).text():
+    for piece in model.chat([{"role": "user", "content": "Name the capital of France."}]).text():
         print(piece, end="", flush=True)
 
 Importing this package imports none of its dependencies; each name loads its module when it is first used.
