@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("variant")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--rows", default=",".join(ROWS), help="schemes, each with a word of how it rounds after it")
-    parser.add_argument("--tokens", type=int, default=4000, help="to read (default %(default)s)")
+    parser.add_argument("--tokens", type=int, default=8000, help="to read (default %(default)s)")
     parser.add_argument("--turns", type=int, default=3, help="of decoding; 0 for none (default %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the exports for the next run")
     parser.add_argument(
