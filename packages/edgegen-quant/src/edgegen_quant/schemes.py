@@ -157,7 +157,7 @@ def _int8_rows(rows: Rows) -> Encoded:
 
 FP32 = PlainFloat(FLOAT32, Tolerance(logits=1e-3, top1=1.0))
 FP16 = PlainFloat(Storage("float16"), Tolerance(logits=1e-2, top1=0.95))
-# Below 8 bits: a little more than SmolLM2-135M-Instruct strays, the smallest model at hand. It gets int4-channel and
+# Below 8 bits: a little more than SmolLM2-135M-Instruct strays without a text, the smallest model at hand. It gets
 # int2-channel refused: an error as large as the logits themselves is no rounding any more.
 INT8_CHANNEL = Integers((INT8,), Tolerance(logits=0.15, top1=0.75))
 INT8_WEIGHT_ONLY = Integers((replace(INT8, widened=True),), Tolerance(logits=0.1, top1=0.8))
