@@ -13,7 +13,7 @@ import torch
 from edgegen.cli.output import Output
 from edgegen.errors import UsageError
 from edgegen.export import ExportOptions, calibration, plan, run
-from edgegen.export.reading import read, text_for, users_tokens
+from edgegen.export.reading import linear_weights, read, text_for, users_tokens
 
 TEXT = "The tortoise said that it would rather not run today, and the hare agreed to wait until tomorrow. "
 QUIET = Output(quiet=True)
@@ -69,6 +69,14 @@ def test_what_is_observed_is_what_the_reference_multiplies_with(options, checkpo
     for name, x in expected.items():
         np.testing.assert_allclose(observed[name].numpy(), x.numpy(), rtol=1e-3, atol=1e-5)
     assert observed.keys() == {name for name, each in job.parameters.items() if each.storage.block}
+
+
+def test_all_matrices_are_seen_and_the_head_is_the_last(options):
+    job = plan(options, QUIET)
+    seen: list[str] = []
+    read(job, job.sources, job.text.tokens, lambda name, x: seen.append(name))
+    assert set(seen) == linear_weights(job.model)
+    assert seen[-1] == "embedding.weight"
 
 
 def test_products_with_the_text_come_out_nearer(options):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgegen_quant.rounding import Floats, block_scales, channel_scales, search_scales
+from edgegen_quant.rounding import Floats, block_scales, channel_scales, most_of, search_scales
 
 _DAMPING = 0.5
 """What is added to H's diagonal, of its mean: a text shows part of what inputs can be."""
@@ -118,7 +118,7 @@ def _by_magnitude(diagonal: Floats, block: int) -> npt.NDArray[np.intp]:
 
 def _scales_of_rows(rows: Floats, bits: int, columns: Sequence[Columns]) -> Floats:
     if bits >= 8:
-        return channel_scales(np.maximum(rows.max(axis=1), -rows.min(axis=1)) / np.float32(127))
+        return channel_scales(np.maximum(rows.max(axis=1), -rows.min(axis=1)) / most_of(bits))
     importance = np.empty(rows.shape[1], np.float32)
     for group in columns:
         importance[group.order] = group.importance
@@ -129,7 +129,7 @@ def _round(
     rows: Floats, bits: int, block: int | None, columns: Columns, data: npt.NDArray[np.int8], scales: Floats
 ) -> None:
     """Fill in the columns of ``data``, and the scales of their blocks."""
-    most = np.float32(2 ** (bits - 1) - 1)
+    most = most_of(bits)
     least = -most if bits >= 8 else -most - 1
     weights = rows[:, columns.order]
     errors = np.empty_like(weights)

@@ -78,7 +78,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option(
     "--calibrate/--no-calibrate",
     default=None,
-    help="Round weights with regard to what they are multiplied with.  [default: if it takes seconds]",
+    help="Round weights with regard to what they are multiplied with.  [default: with fewer than 8 bits, if quick]",
 )
 @click.option(
     "--equalize/--no-equalize",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CODE = "EG108"
 
-FEWEST = 64
+_FEWEST = 64
 """Tokens of a text that a user gives."""
 
 _CHARACTERS = 1 << 16
@@ -36,8 +36,8 @@ class Text:
     """What a model reads.
 
     Attributes:
-        name: ``calibration`` (the user's) or ``built-in``.
-        tokens: ids, the start token first.
+        name: ``calibration`` (the user's), ``built-in``, or ``random``.
+        tokens: ids; those of a text begin with the start token.
     """
 
     name: str
@@ -79,44 +79,44 @@ def users_tokens(job: Job) -> list[int]:
     if job.tokenizer is None:
         raise UsageError("a calibration text needs a tokenizer, and the checkpoint has none", code=CODE)
     tokens = encode(job.tokenizer, text[:_CHARACTERS])
-    if len(tokens) < FEWEST:
+    if len(tokens) < _FEWEST:
         raise UsageError(
             f"the calibration text {path} has {len(tokens)} tokens, too few to go by",
             code=CODE,
-            hint=f"give a page or two of what the model will read; {FEWEST} tokens are the least",
+            hint=f"give a page or two of what the model will read; {_FEWEST} tokens are the least",
         )
     return tokens
 
 
 def read(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], observe: Observer) -> None:
-    """Let the model read, in one sequence, until ``observe`` was told what the last matrix is multiplied with.
+    """Let the model read, in one sequence, until ``observe`` was told what every matrix is multiplied with.
 
-    That is the head, whose product is as large as the vocabulary, and of no use here.
+    The last is the head, whose product is as large as the vocabulary, and of no use here.
     """
     model: Any = job.model
-    head = _widest(model)
+    left = linear_weights(model)
 
-    def observe_until_head(name: str, x: torch.Tensor) -> None:
+    def observe_all(name: str, x: torch.Tensor) -> None:
         observe(name, x)
-        if name == head:
-            raise _Enough
+        left.discard(name)
+        if not left:
+            raise _AllSeenError
 
-    with streamed_weights(model, sources, observe_until_head), torch.no_grad(), torch.device("cpu"):
+    with streamed_weights(model, sources, observe_all), torch.no_grad(), torch.device("cpu"):
         ids = torch.tensor([list(tokens)], dtype=torch.int32)
         positions = torch.arange(len(tokens), dtype=torch.int32)
-        with suppress(_Enough):
+        with suppress(_AllSeenError):
             model(ids, positions, model.new_cache(len(tokens), device="cpu"))
 
 
-class _Enough(Exception):  # noqa: N818  # no error
-    """All was seen."""
+class _AllSeenError(Exception):
+    """Leaves a model's forward early."""
 
 
-def _widest(model: nn.Module) -> str:
-    """The matrix with the most outputs."""
+def linear_weights(model: nn.Module) -> set[str]:
+    """The names of linear layers' matrices."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    matrices = [module.weight for module in model.modules() if type(module) is nn.Linear]
-    return names[id(max(matrices, key=len))]
+    return {names[id(module.weight)] for module in model.modules() if type(module) is nn.Linear}
 
 
 def _encoded(job: Job) -> list[int]:
