@@ -30,6 +30,8 @@ ROWS = (
     "int8-channel calibrated",
     "int4-block32-int8-embed nearest",
     "int4-block32-int8-embed searched",
+    "int4-block32-int8-embed uncalibrated",
+    "int4-block32-int8-embed unscaled",
     "int4-block32-int8-embed",
     "int4-block64-int8-embed",
     "int4-block128-int8-embed",
@@ -40,14 +42,15 @@ ROWS = (
     "keep",
 )
 """Scheme, and what is other than by itself: ``unscaled`` leaves channels as they are, ``calibrated`` rounds by the
-built-in text, ``searched`` without it, and ``nearest`` without looking for scales either."""
+built-in text, ``uncalibrated`` without it, ``searched`` does neither, and ``nearest`` looks for no scales either."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     "": {},
     "unscaled": {"equalize": False},
     "calibrated": {"calibrate": True},
-    "searched": {"calibrate": False},
-    "nearest": {"calibrate": False},
+    "uncalibrated": {"calibrate": False},
+    "searched": {"calibrate": False, "equalize": False},
+    "nearest": {"calibrate": False, "equalize": False},
 }
 
 AT_ONCE = 4
@@ -164,10 +167,11 @@ def main() -> int:
 def passes(results: dict[str, Any]) -> bool:
     """Whether int8 is as good as float, and each better rounding better than the one before."""
     good = results["int8-channel"]["perplexity_change"] <= INT8_LOSS
-    nearest, searched, learnt = (
-        results[f"int4-block32-int8-embed{word}"]["divergence"] for word in (" nearest", " searched", "")
+    nearest, searched, scaled, learnt = (
+        results[f"int4-block32-int8-embed{word}"]["divergence"]
+        for word in (" nearest", " searched", " uncalibrated", "")
     )
-    return bool(good and learnt < searched < nearest)
+    return bool(good and learnt < scaled < searched < nearest)
 
 
 if __name__ == "__main__":

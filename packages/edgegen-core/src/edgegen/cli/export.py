@@ -83,7 +83,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option(
     "--equalize/--no-equalize",
     default=None,
-    help="Scale channels to suit quantized activations.  [default: if weights have 8 bits]",
+    help="Scale channels so that quantization costs less.  [default: with 8 bits, and with blocks]",
 )
 @click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")

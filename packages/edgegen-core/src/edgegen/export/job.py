@@ -56,8 +56,9 @@ class ExportOptions:
         calibration: a text to read instead of the built-in one, see ``calibrate`` and ``equalize``.
         calibrate: whether matrices are rounded with regard to what they are multiplied with, see
             :mod:`edgegen.export.calibration`; None where there is a text of the user's, or it takes little time.
-        equalize: whether channels are scaled so that they suit quantized activations, see
-            :mod:`edgegen.export.equalization`; None where the scheme quantizes those and weights to 8 bits.
+        equalize: whether channels are scaled so that quantization costs less, see
+            :mod:`edgegen.export.equalization`; None where activations are quantized, and weights to 8 bits
+            or in blocks.
         verify: whether to run the result against the eager model.
     """
 
