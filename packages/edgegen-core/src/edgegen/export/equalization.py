@@ -45,8 +45,8 @@ _WORK = 1 << 35
 """Multiplications that reading may take, as long as it reads the least: a second."""
 
 _EXPONENT = 0.35
-"""Of ``m / w``. On SmolLM2 and Gemma 3, 0.5 loses a tenth more with 8 bits, and 0.25 as well; blocks of 4 bits lose the
-least at 0.3 to 0.35."""
+"""Of ``m / w``. On SmolLM2 and Gemma 3, with 8 bits 0.5 loses a tenth more and 0.25 up to a fifth; blocks of 4 bits
+lose the least at 0.3 to 0.35."""
 
 _SMALLEST = 1e-4
 """Of the largest magnitude, and of the longest column: what smaller ones are taken for."""
