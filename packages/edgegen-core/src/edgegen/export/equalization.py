@@ -1,4 +1,4 @@
-"""Channels scaled so that quantized activations lose less.
+"""Channels scaled so that quantization costs less.
 
 XNNPACK quantizes what a matrix is multiplied with to 8 bits: each token's numbers with one step, a 255th of their
 range. A few channels are far larger than all others, and set that step for all. To divide channel j by ``s[j]`` and
@@ -132,7 +132,8 @@ def _offered(model: Any) -> list[Channels]:
 class _Wanted:
     """Whether channels are to be scaled: as ``asked``, or else where quantized matrices have quantized inputs.
 
-    Not where a whole row shares a scale of few bits: what larger columns cost all others is often more than they gain.
+    Not if whole rows of few bits share a scale anywhere: what larger columns cost all others is often more than they
+    gain.
 
     Attributes:
         keeps: whether weights are stored in the checkpoint's own numbers, which stay what they are; then nothing is.
@@ -145,15 +146,17 @@ class _Wanted:
         self._sources, self._scheme, self._asked = sources, scheme, asked
         packed = {name: tensor.packed.storage for name, tensor in sources.items() if tensor.packed is not None}
         self.keeps = any(self._storage(name) == storage for name, storage in packed.items())
+        takers = {name for channels in _offered(model) for name in channels.takers}
+        storages = [self._storage(name) for name in takers]
+        self._coarse = any(BITS[storage.dtype] < 8 and storage.block is None for storage in storages)
 
     def __call__(self, channels: Channels) -> bool:
         if self.keeps:
             return False
         if self._asked is not None:
             return self._asked
-        storages = [self._storage(name) for name in channels.takers]
-        gains = any(storage.dtype.startswith("int") and not storage.widened for storage in storages)
-        return gains and not any(BITS[storage.dtype] < 8 and storage.block is None for storage in storages)
+        storages = map(self._storage, channels.takers)
+        return not self._coarse and any(storage.dtype.startswith("int") and not storage.widened for storage in storages)
 
     def _storage(self, name: str) -> Storage:
         tensor = self._sources[name]
