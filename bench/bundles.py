@@ -138,7 +138,7 @@ def compare_templates(exported: Exported, tools: Path) -> list[list[str]]:
     sys.path.insert(0, str(TEMPLATES))
     from family_templates import TEMPLATES as FAMILIES
 
-    from edgegen_bundles.templates import CONVERSATIONS, adapt, render_original
+    from edgegen_bundles.chat.templates import CONVERSATIONS, adapt, render_original
 
     templates, expected = {}, {}
     for family, (source, bos_token, eos_token) in FAMILIES.items():
@@ -160,8 +160,8 @@ def with_other_model(bundle: Path, model: Path, target: Path) -> Path:
     """The bundle with another graph and weights, and the same tokenizer and metadata."""
     from litert_lm_builder import litertlm_header_schema_py_generated as schema
 
-    from edgegen_bundles import container
-    from edgegen_bundles.contents import contents, read
+    from edgegen_bundles.litertlm.inspect import contents, read
+    from edgegen_bundles.litertlm.target import container
 
     sections = []
     for part in contents(bundle).parts[1:]:

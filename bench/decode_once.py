@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.tflite.naming import signature_groups
-from edgegen.tflite.session import Session, SignatureInfo
+from edgegen.genai.signature_names import signature_groups
+from edgegen.litert.session import Session, SignatureInfo
 
 PROMPT_TOKENS = 128
 DECODE_TOKENS = 64

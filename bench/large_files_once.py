@@ -20,7 +20,7 @@ Decode = Callable[[Arrays], npt.NDArray[Any]]
 
 def compiled_model(model: Path) -> Decode:
     """LiteRT's CompiledModel as ``edgegen run`` uses it."""
-    from edgegen.tflite.session import Session
+    from edgegen.litert.session import Session
 
     session = Session(model)
     state = session.new_state(["decode"])

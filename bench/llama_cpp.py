@@ -137,9 +137,9 @@ def qualities(
     Raises:
         SystemExit: both float models differ.
     """
-    from edgegen.prose import sample_text
-    from edgegen_runtime.engine import LanguageModel
-    from edgegen_runtime.evaluation import evaluate, windows
+    from edgegen_runtime.evaluation.evaluation import evaluate, windows
+    from edgegen_runtime.evaluation.sample_text import sample_text
+    from edgegen_runtime.generation.language_model import LanguageModel
 
     ours = [LanguageModel.load(folder, threads=llama.threads) for folder in folders.values()]
     exact = ours[0]

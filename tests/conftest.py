@@ -24,7 +24,7 @@ from edgegen.descriptors import ModelFamily, Variant
 
 @hookimpl
 def edgegen_model_families():
-    llama = "edgegen_layers.llama_like"
+    llama = "edgegen_layers.families.llama"
     yield ModelFamily(
         name="tiny", summary="a Llama for tests", config="tiny_size:config", builder=f"{llama}:build",
         read_config="edgegen_models_llama.model:read_config",
@@ -36,7 +36,7 @@ def edgegen_model_families():
     )
 """
 SIZES = """
-from edgegen_layers.llama_like import Size
+from edgegen_layers.families.llama import Size
 
 SIZES = {
     "tiny-100k": Size(layers=2, dim=64, heads=4, groups=2, hidden=128, context=64, vocab=320, tied=True),

@@ -12,8 +12,9 @@ import torch
 
 from edgegen.cli.output import Output
 from edgegen.errors import UsageError
-from edgegen.export import ExportOptions, calibration, plan, run
-from edgegen.export.reading import linear_weights, read, text_for, users_tokens
+from edgegen.export import ExportOptions, plan, run
+from edgegen_quant.ptq import gptq_pass
+from edgegen_quant.ptq.activations import linear_weights, read, text_for, users_tokens
 
 TEXT = "The tortoise said that it would rather not run today, and the hare agreed to wait until tomorrow. "
 QUIET = Output(quiet=True)
@@ -84,7 +85,7 @@ def test_products_with_the_text_come_out_nearer(options):
     observed: dict[str, np.ndarray] = {}
     read(job, job.sources, job.text.tokens, lambda name, x: observed.update({name: x[0].numpy()}))
     file = Plainly()
-    done = calibration.calibrate(job, job.sources, job.text, file)
+    done = gptq_pass.calibrate(job, job.sources, job.text, file)
     assert done.matrices == len(file.schemes) == len(observed)
     for name, scheme in file.schemes.items():
         parameter, weights = job.parameters[name], job.sources[name].read()
@@ -126,16 +127,16 @@ def test_eight_bits_learn_where_that_is_asked_for(options, asked, calibrated: bo
 
 
 def test_what_takes_long_is_done_only_when_asked_for(options, monkeypatch):
-    monkeypatch.setattr(calibration, "_WORK", 1000)
+    monkeypatch.setattr(gptq_pass, "_WORK", 1000)
     assert plan(options, QUIET).text is None
     assert plan(replace(options, calibrate=True), QUIET).text is not None
 
 
 def test_wide_matrices_are_rounded_in_parts(options, monkeypatch):
-    monkeypatch.setattr(calibration, "_RELATED", 32)
+    monkeypatch.setattr(gptq_pass, "_RELATED", 32)
     job = plan(options, QUIET)
     file = Plainly()
-    calibration.calibrate(job, job.sources, job.text, file)
+    gptq_pass.calibrate(job, job.sources, job.text, file)
     parts = {name: len(scheme.columns) for name, scheme in file.schemes.items()}
     assert all(count == -(-job.sources[name].shape[1] // 32) for name, count in parts.items())
     assert max(parts.values()) > 1
@@ -144,10 +145,10 @@ def test_wide_matrices_are_rounded_in_parts(options, monkeypatch):
 def test_without_a_tokenizer_weights_are_rounded_as_they_are(options):
     job = plan(options, QUIET)
     job.tokenizer = None
-    assert calibration.planned(job) is None
+    assert gptq_pass.planned(job) is None
     job.options = replace(options, calibrate=True)
     with pytest.raises(UsageError, match="needs the model's tokenizer"):
-        calibration.planned(job)
+        gptq_pass.planned(job)
 
 
 def test_only_the_beginning_of_a_long_text_is_looked_at(options, tmp_path):

@@ -229,10 +229,10 @@ def test_a_variant_whose_pooling_is_another_is_refused(edgegen, minilm, tmp_path
 @pytest.mark.parametrize("family", ["bert", "t5"])
 def test_a_file_that_disagrees_with_the_model_is_not_kept(family, edgegen, request, tmp_path, monkeypatch):
     """With vectors of tokens that the eager model alone reads backwards."""
-    from edgegen.export import streaming
+    from edgegen.export import offloaded
 
-    lookup = streaming._lookup
-    monkeypatch.setattr(streaming, "_lookup", lambda table: lambda ids: lookup(table)(ids).flip(-1))
+    lookup = offloaded._lookup
+    monkeypatch.setattr(offloaded, "_lookup", lambda table: lambda ids: lookup(table)(ids).flip(-1))
     checkpoint = request.getfixturevalue(f"{family}_checkpoint")
     result = edgegen("export", family, "--checkpoint", checkpoint, "-o", tmp_path / "x", "--encode-lengths", "8")
     assert result.code == 5

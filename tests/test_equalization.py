@@ -12,10 +12,10 @@ import torch
 from edgegen.cli.output import Output
 from edgegen.conversion import plan_parameters
 from edgegen.export import ExportOptions, plan, run
-from edgegen.export.equalization import equalized
+from edgegen.litert.session import Session
 from edgegen.plugins import load, registry
-from edgegen.tflite.session import Session
 from edgegen.tflite.writer import write_model
+from edgegen_quant.ptq.smoothquant_pass import equalized
 
 QUIET = Output(quiet=True)
 

@@ -181,7 +181,7 @@ def test_a_file_that_computes_something_else_fails_verification(edgegen, checkpo
     "figures", [{"logits_error": 0.5}, {"logits_error": float("nan")}, {"top1": 0.5}, {"prefill_error": 0.5}]
 )
 def test_each_figure_of_verification_can_fail_it(figures):
-    from edgegen.storage import Tolerance
+    from edgegen.weights.storage import Tolerance
 
     good = {"positions": 32, "logits_error": 0.0, "top1": 1.0, "prefill_error": 0.0}
     verification.Verification(**good).check("fp32", Tolerance(logits=0.1, top1=0.9))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "packages" / "edgegen-hub" / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "packages" / "edgegen-huggingface" / "tests"))
 
 from hub_server import HubServer, Repository, point_at
 

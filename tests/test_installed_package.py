@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgegen.checkpoints import open_checkpoint
+from edgegen.weights import open_checkpoint
 
 pytestmark = pytest.mark.real_weights
 

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from tiny_gguf import write_gguf
 
-from edgegen.checkpoints import open_checkpoint
+from edgegen.weights import open_checkpoint
 
 MATRICES = "blk.*.attn_[qkvo]*.weight", "blk.*.ffn_[gud]*.weight"
 DOWN = "blocks.{}.feed_forward.down.weight"

@@ -12,8 +12,8 @@ import pytest
 
 from edgegen.errors import UsageError, VerificationError
 from edgegen.export import verify
+from edgegen.litert.session import Session
 from edgegen.testing.plugins import environment
-from edgegen.tflite.session import Session
 
 # Each kills the process with the signal that nothing can catch, at a moment of its own.
 MOMENTS = {

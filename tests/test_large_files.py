@@ -11,8 +11,8 @@ from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 import edgegen
-from edgegen.checkpoints import LazyTensor
-from edgegen.tflite.session import Session
+from edgegen.litert.session import Session
+from edgegen.weights import LazyTensor
 
 WIDTH, CLASSES = 1024, 16
 LIMIT = 2**31

@@ -8,8 +8,8 @@ import zlib
 
 import pytest
 
-from edgegen_bundles.contents import contents, llm_metadata, read
-from edgegen_bundles.rendering import render
+from edgegen_bundles.chat.jinja import render
+from edgegen_bundles.litertlm.inspect import contents, llm_metadata, read
 
 BUNDLE = "tiny-100k.litertlm"
 

@@ -12,10 +12,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from edgegen.checkpoints import open_checkpoint
-from edgegen.checkpoints.lora import with_adapter
+from edgegen.adapters.peft import with_adapter
 from edgegen.errors import UnsupportedError
-from edgegen.tflite.session import Session
+from edgegen.litert.session import Session
+from edgegen.weights import open_checkpoint
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6]
 

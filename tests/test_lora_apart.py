@@ -11,9 +11,9 @@ import torch
 from tiny_gguf import write_gguf
 from transformers import AutoModelForCausalLM
 
-from edgegen.checkpoints.lora import SavedAdapter
+from edgegen.adapters.layout import LoraLayout
+from edgegen.adapters.peft import SavedAdapter
 from edgegen.errors import EdgegenError, UnsupportedError, UsageError
-from edgegen.lora import LoraLayout
 from edgegen_runtime import LanguageModel, PrefixCache
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6]

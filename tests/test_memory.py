@@ -26,7 +26,7 @@ print(json.dumps({"peak_bytes": done.peak_bytes, "stdout": done.stdout}))
 """
 LIST_SIGNATURES = """
 import json, sys
-from edgegen.tflite.session import Session
+from edgegen.litert.session import Session
 print(json.dumps(list(Session(sys.argv[1]).signatures)))
 """
 

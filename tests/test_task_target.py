@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from edgegen_bundles.task_file import MODEL
-from edgegen_bundles.task_reader import read_task
+from edgegen_bundles.mediapipe.task_file import MODEL
+from edgegen_bundles.mediapipe.task_reader import read_task
 
 BUNDLE = "tiny-100k.task"
 

@@ -11,7 +11,7 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import quantize
 
-from edgegen.checkpoints import open_checkpoint
+from edgegen.weights import open_checkpoint
 
 
 def write_gguf(folder: Path, file: Path, kinds: Mapping[str, str]) -> Path:

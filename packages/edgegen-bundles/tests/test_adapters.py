@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgegen.errors import UnsupportedError
-from edgegen_bundles.adapters import write_adapter
+from edgegen_bundles.litertlm.adapter import write_adapter
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from litert_lm_builder import litertlm_builder, litertlm_core, litertlm_peek
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
 from edgegen.errors import UsageError
-from edgegen_bundles.container import Kind, Section, size, write
-from edgegen_bundles.contents import contents, llm_metadata
+from edgegen_bundles.litertlm.container import Kind, Section, size, write
+from edgegen_bundles.litertlm.inspect import contents, llm_metadata
 
 METADATA = llm_metadata_pb2.LlmMetadata(max_num_tokens=64, jinja_prompt_template="a\nb")
 METADATA.llm_model_type.generic_model.SetInParent()

@@ -7,7 +7,7 @@ import io
 import pytest
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from edgegen_bundles.control_pieces import findable
+from edgegen_bundles.sentencepiece.control_pieces import findable
 
 TURN, OTHER = "<start_of_turn>", "<other>"
 

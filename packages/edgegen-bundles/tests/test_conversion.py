@@ -9,9 +9,9 @@ from bpe_tokenizers import SPLITS, TRICKY, metaspace, trained
 from sentencepiece import sentencepiece_model_pb2
 
 from edgegen.errors import CheckpointError, UnsupportedError
-from edgegen.prose import sample_text
-from edgegen_bundles.conversion import Conversion, compare, convert
-from edgegen_bundles.conversion.constructs import Construct
+from edgegen_bundles.sentencepiece import Conversion, compare, convert
+from edgegen_bundles.sentencepiece.mismatch_reasons import Construct
+from edgegen_runtime.evaluation.sample_text import sample_text
 
 
 def ids_of_both(conversion: Conversion, text: str) -> tuple[list[int], list[int]]:
@@ -46,10 +46,10 @@ def test_runs_of_line_feeds_are_cut_by_what_follows(conversion):
 
 
 def test_without_the_order_of_phases_it_would_not(monkeypatch):
-    from edgegen_bundles.conversion.phases import Phase, Phases
+    from edgegen_bundles.sentencepiece.merge_order import Phase, Phases
 
     monkeypatch.setattr(Phases, "of", lambda self, text: Phase.WORD)
-    monkeypatch.setattr("edgegen_bundles.conversion.building.held_spaces", lambda *_: ())
+    monkeypatch.setattr("edgegen_bundles.sentencepiece.convert.held_spaces", lambda *_: ())
     result = compare(convert(trained("gpt2")), TRICKY + sample_text()[:5000], pairs=1)
     found = {one.construct for one in result.mismatches}
     assert {Construct.LINE_BREAKS, Construct.SPACES} <= found
@@ -60,7 +60,7 @@ def test_without_the_order_of_phases_it_would_not(monkeypatch):
 
 
 def test_digits_in_groups_would_not_without_their_ranks(monkeypatch):
-    from edgegen_bundles.conversion.phases import Phases
+    from edgegen_bundles.sentencepiece.merge_order import Phases
 
     monkeypatch.setattr(Phases, "rank", lambda self, text, rank: rank)
     result = compare(convert(trained("llama3")), " ".join(map(str, range(1000, 9000, 7))), pairs=1)

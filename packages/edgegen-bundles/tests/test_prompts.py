@@ -7,11 +7,11 @@ import json
 import pytest
 from family_templates import TEMPLATES
 
-from edgegen.checkpoints import TokenizerAssets
-from edgegen_bundles.prompts import prompts
-from edgegen_bundles.rendering import render_as_client
-from edgegen_bundles.templates import CONVERSATIONS, render_original
-from edgegen_bundles.vocabulary import Vocabulary, vocabulary
+from edgegen.weights import TokenizerAssets
+from edgegen_bundles.chat.jinja import render_as_client
+from edgegen_bundles.chat.prompts import prompts
+from edgegen_bundles.chat.templates import CONVERSATIONS, render_original
+from edgegen_bundles.sentencepiece.vocabulary import Vocabulary, vocabulary
 
 BOS, EOS = 1, 2
 

@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from edgegen_bundles import stored_zip
-from edgegen_bundles.stored_zip import Member, data_offset, size, write
+from edgegen_bundles.mediapipe import aligned_zip
+from edgegen_bundles.mediapipe.aligned_zip import Member, data_offset, size, write
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_member_is_not_held_in_memory(big, tmp_path):
 
 def test_large_members_have_sizes_of_eight_bytes(big, tmp_path, monkeypatch):
     """As beyond 4 GiB, with the limits moved down."""
-    monkeypatch.setattr(stored_zip, "_LARGE", 1_000_000)
+    monkeypatch.setattr(aligned_zip, "_LARGE", 1_000_000)
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1_000_000)
     file = tmp_path / "file"
     write(file, members(big))

@@ -12,9 +12,9 @@ from litert_lm_builder.runtime.proto import llm_metadata_pb2
 from small_models import CACHES, GOOD, sentencepiece, tflite
 
 from edgegen.errors import UsageError
-from edgegen_bundles.task_file import METADATA, MODEL, TOKENIZER, BundleConfig, create_bundle
-from edgegen_bundles.task_reader import contents, read_task
-from edgegen_bundles.tokenizer_command import tokenizer as tokenizer_command
+from edgegen_bundles.cli.tokenizer import tokenizer as tokenizer_command
+from edgegen_bundles.mediapipe.task_file import METADATA, MODEL, TOKENIZER, BundleConfig, create_bundle
+from edgegen_bundles.mediapipe.task_reader import contents, read_task
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from family_templates import TEMPLATES
 
-from edgegen_bundles.rendering import render, render_as_client
-from edgegen_bundles.templates import CONVERSATIONS, UnsuitableError, adapt, check, render_original
+from edgegen_bundles.chat.jinja import render, render_as_client
+from edgegen_bundles.chat.templates import CONVERSATIONS, UnsuitableError, adapt, check, render_original
 
 FAMILIES = pytest.mark.parametrize("family", TEMPLATES)
 QUESTION = [{"role": "user", "content": "Hello"}]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.conversion import plan_parameters
 from edgegen.graph import REWRITES, Graph, GraphBuilder, Op, Program, Value, optimize, validate
+from edgegen.litert.session import Session
 from edgegen.plugins import load, registry
-from edgegen.tflite.session import Session
 from edgegen.tflite.writer import write_model
+from edgegen.weights.tensors import LazyTensor
 
 
 def built(build) -> Graph:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgegen.tflite.naming import SignatureGroup, decode_name, prefill_name, signature_groups, verify_name
+from edgegen.genai.signature_names import SignatureGroup, decode_name, prefill_name, signature_groups, verify_name
 
 
 def test_names_on_the_whole_cache_are_those_of_litert_lm():

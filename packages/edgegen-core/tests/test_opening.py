@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgegen.checkpoints import open_checkpoint, opening
 from edgegen.descriptors import CheckpointFormat
 from edgegen.errors import CheckpointError, UsageError
+from edgegen.weights import open_checkpoint, opening
 
 
 def fails(path: Path) -> bool:
@@ -104,7 +104,7 @@ def test_a_repository_asks_for_the_package_that_knows_repositories(monkeypatch: 
     install(monkeypatch, a=(lambda p: False, None))
     with pytest.raises(UsageError, match="no such checkpoint") as caught:
         open_checkpoint(text)
-    assert "pip install edgegen-hub" in str(caught.value.hint)
+    assert "pip install edgegen-huggingface" in str(caught.value.hint)
 
 
 def test_where_that_package_is_installed_the_hint_says_how_repositories_are_named(

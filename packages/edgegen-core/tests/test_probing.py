@@ -8,8 +8,8 @@ from torch import nn
 
 import edgegen
 from edgegen.errors import UsageError
-from edgegen.tflite.probing import write_probe
-from edgegen.tflite.session import Session
+from edgegen.litert.session import Session
+from edgegen.tflite.debug_outputs import write_probe
 from edgegen.tracing import Repeated
 
 

@@ -8,10 +8,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edgegen.checkpoints import row_operations
-from edgegen.checkpoints.row_operations import affine, cut, pick, reshaped, stack, transposed
-from edgegen.checkpoints.tensors import LazyTensor, Packed
-from edgegen.storage import Encoded, Storage
+from edgegen.weights import row_operations
+from edgegen.weights.row_operations import affine, cut, pick, reshaped, stack, transposed
+from edgegen.weights.storage import Encoded, Storage
+from edgegen.weights.tensors import LazyTensor, Packed
 
 BLOCKS = Storage("int4", block=32)
 

@@ -11,9 +11,9 @@ from torch import nn
 import edgegen
 from edgegen.errors import UsageError
 from edgegen.plugins import load, registry
-from edgegen.schemes import Recipe, choose, recipe
-from edgegen.storage import ParameterInfo
+from edgegen.quantization.recipe import Recipe, choose, recipe
 from edgegen.tflite.reader import read_model
+from edgegen.weights.storage import ParameterInfo
 
 LINE = "embedding=int8-channel,blocks.*.attention=fp16,*=int4-block32"
 FILE = """

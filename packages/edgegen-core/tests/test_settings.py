@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgegen.checkpoints import Checkpoint
-from edgegen.checkpoints.settings import Settings, differences
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint
+from edgegen.weights.hyperparameters import Settings, differences
 
 
 def settings(config, **options):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from edgegen.conversion import module_weights
-from edgegen.export import streaming
-from edgegen.export.streaming import streamed_weights
+from edgegen.export import offloaded
+from edgegen.export.offloaded import streamed_weights
 
 
 class Model(nn.Module):
@@ -43,7 +43,7 @@ IDS = torch.tensor([[3, 1, 10], [0, 0, 7]])
 
 @pytest.mark.parametrize("slice_bytes", [1, 50, 1 << 20])
 def test_the_result_is_that_of_the_real_weights(real, blank, monkeypatch, slice_bytes):
-    monkeypatch.setattr(streaming, "SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(offloaded, "SLICE_BYTES", slice_bytes)
     with streamed_weights(blank, module_weights(real)):
         torch.testing.assert_close(blank(IDS), real(IDS))
 
@@ -63,7 +63,7 @@ def test_a_failure_inside_leaves_the_model_blank(real, blank):
 
 
 def test_no_more_than_a_slice_is_read_at_once(real, blank, monkeypatch):
-    monkeypatch.setattr(streaming, "SLICE_BYTES", 4 * 6 * 2)
+    monkeypatch.setattr(offloaded, "SLICE_BYTES", 4 * 6 * 2)
     read = []
     sources = module_weights(real)
 

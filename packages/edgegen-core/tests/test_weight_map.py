@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgegen.checkpoints import Checkpoint, LazyTensor, WeightMap
-from edgegen.checkpoints.files import check_rows
-from edgegen.checkpoints.weight_map import (
+from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.weights import Checkpoint, LazyTensor, WeightMap
+from edgegen.weights.files import check_rows
+from edgegen.weights.weight_map import (
     Source,
     concat,
     first_of,
@@ -25,7 +26,6 @@ from edgegen.checkpoints.weight_map import (
     scaled,
     transpose,
 )
-from edgegen.errors import CheckpointError, UnsupportedError, UsageError
 
 RANDOM = np.random.default_rng(0)
 A = RANDOM.standard_normal((12, 6)).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from gguf_files import Kind, write
 
-from edgegen.checkpoints import open_checkpoint
+from edgegen.weights import open_checkpoint
 
 
 def test_edgegen_opens_gguf_without_being_told_the_format(tmp_path: Path) -> None:

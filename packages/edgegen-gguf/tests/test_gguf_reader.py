@@ -277,8 +277,8 @@ def test_smollm2_tensors_are_those_of_the_package_reader() -> None:
 def test_a_weight_map_gives_the_weights_that_transformers_builds() -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    from edgegen.checkpoints import WeightMap
-    from edgegen.checkpoints.weight_map import interleaved_to_half_rotary, permute_rows
+    from edgegen.weights import WeightMap
+    from edgegen.weights.weight_map import interleaved_to_half_rotary, permute_rows
 
     file = smollm2()
     layer = "model.layers.{i}"

@@ -15,8 +15,8 @@ from gguf_files import Kind, smollm2, write
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
 
-from edgegen.checkpoints import TokenizerAssets
 from edgegen.errors import CheckpointError, EdgegenError, UnsupportedError
+from edgegen.weights import TokenizerAssets
 from edgegen_gguf.reader import open_checkpoint
 from edgegen_gguf.tokenizer import PRE_TOKENIZERS
 

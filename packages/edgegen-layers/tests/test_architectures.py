@@ -10,9 +10,9 @@ import torch
 import transformers
 from lowering import randomize
 
-from edgegen.checkpoints import WeightMap, open_checkpoint
-from edgegen.checkpoints.weight_map import concat, interleaved_qkv, permute_rows, transpose
 from edgegen.conversion import parameter_shapes
+from edgegen.weights import WeightMap, open_checkpoint
+from edgegen.weights.weight_map import concat, interleaved_qkv, permute_rows, transpose
 from edgegen_layers import (
     AttentionConfig,
     DecoderLM,

@@ -10,7 +10,6 @@ import torch
 from lowering import randomize
 
 from edgegen.conversion import module_weights
-from edgegen.export.equalization import scale
 from edgegen_layers import (
     AttentionConfig,
     DecoderLM,
@@ -19,6 +18,7 @@ from edgegen_layers import (
     NormalizationConfig,
     TransformerBlockConfig,
 )
+from edgegen_quant.ptq.smoothquant_pass import scale
 
 LAYERS, DIM = 2, 32
 RMS, CENTRED, LAYER = NormalizationConfig(), NormalizationConfig(scale_shift=1.0), NormalizationConfig(kind="layer")

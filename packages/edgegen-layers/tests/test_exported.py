@@ -13,8 +13,8 @@ from torch import nn
 
 import edgegen
 from edgegen.api import ConvertedModel
+from edgegen.litert.session import Session
 from edgegen.tflite.reader import read_model
-from edgegen.tflite.session import Session
 from edgegen.tracing import Composites
 from edgegen_layers import DecoderLM
 from edgegen_quant.schemes import INT8_CHANNEL

@@ -22,10 +22,10 @@ from encoder_checkpoints import (
 )
 
 from edgegen.api import Converter
-from edgegen.checkpoints.settings import differences
 from edgegen.errors import CheckpointError, UsageError
-from edgegen.export.kinds.encoder import padded
-from edgegen.tflite.session import Session
+from edgegen.export.tasks.feature_extraction import padded
+from edgegen.litert.session import Session
+from edgegen.weights.hyperparameters import differences
 from edgegen_models_encoders.bert import config
 
 SAVERS = {"plain": save_plain, "as first published": save_as_first_published}

@@ -9,8 +9,8 @@ import pytest
 from encoder_checkpoints import FIRST_T5, SECOND_T5, bert, save_plain, save_t5, sources, t5
 
 from edgegen.api import Converter
+from edgegen.litert.session import Session
 from edgegen.tflite.reader import read_model
-from edgegen.tflite.session import Session
 from edgegen.tracing import Composites
 
 MODELS = {

@@ -11,10 +11,10 @@ import torch
 from encoder_checkpoints import ANSWER, FIRST_T5, SECOND_T5, TEXT, loaded, read, save_t5, sources, t5
 
 from edgegen.api import Converter
-from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
-from edgegen.export.kinds.encoder import padded
-from edgegen.tflite.session import Session
+from edgegen.export.tasks.feature_extraction import padded
+from edgegen.litert.session import Session
+from edgegen.weights import open_checkpoint
 
 KINDS = {"first": FIRST_T5, "second": SECOND_T5}
 LENGTH = len(ANSWER)

@@ -12,10 +12,10 @@ import sentencepiece
 import torch
 from gemma_checkpoints import SAVERS, SIZES, reference, resolve, save_gemma_pytorch
 
-from edgegen.checkpoints import open_checkpoint
 from edgegen.cli import main
 from edgegen.errors import CheckpointError
 from edgegen.testing.plugins import installed, make_distribution
+from edgegen.weights import open_checkpoint
 from edgegen_models_gemma.reading import read_config
 
 PLUGIN = """

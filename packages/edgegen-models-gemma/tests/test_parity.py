@@ -22,9 +22,9 @@ from gemma_checkpoints import (
 )
 
 from edgegen.api import Converter
-from edgegen.checkpoints import open_checkpoint
-from edgegen.tflite.session import Session
+from edgegen.litert.session import Session
 from edgegen.tracing import Composites
+from edgegen.weights import open_checkpoint
 from edgegen_models_gemma.model import build
 
 LENGTH = len(TOKENS)

@@ -11,9 +11,9 @@ import torch
 from gemma_checkpoints import SAVERS, SIZES, reference, save_seeing
 from safetensors.torch import save_file
 
-from edgegen.checkpoints import open_checkpoint
-from edgegen.checkpoints.settings import differences
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
+from edgegen.weights.hyperparameters import differences
 from edgegen_layers import LinearScaling
 from edgegen_models_gemma.model import SIZES as PUBLISHED
 from edgegen_models_gemma.reading import read_config

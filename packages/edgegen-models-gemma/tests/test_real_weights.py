@@ -14,13 +14,13 @@ import pytest
 import torch
 from gemma_checkpoints import resolve
 
-from edgegen.checkpoints import open_checkpoint
-from edgegen.checkpoints.settings import differences
 from edgegen.cli import main
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
+from edgegen.weights.hyperparameters import differences
 from edgegen_models_gemma.model import config
 from edgegen_models_gemma.reading import read_config
-from edgegen_runtime.tokenizer import open_tokenizer
+from edgegen_runtime.text.tokenizer import open_tokenizer
 
 pytestmark = pytest.mark.real_weights
 

@@ -11,7 +11,7 @@ from edgegen.plugins import registry
 from edgegen_layers import LinearScaling
 from edgegen_models_gemma.model import SIZES, build, config
 from edgegen_models_gemma.variants import CHAT_TEMPLATE, VARIANTS
-from edgegen_runtime.chat import ChatTemplate
+from edgegen_runtime.text.chat_template import ChatTemplate
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 

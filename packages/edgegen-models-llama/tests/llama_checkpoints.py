@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgegen_layers import DecoderLM, testing
-from edgegen_layers.llama_like import Size
+from edgegen_layers.families.llama import Size
 
 TIED = Size(layers=2, dim=32, heads=4, groups=2, hidden=40, context=64, vocab=48, rotary_base=500.0, tied=True)
 SIZES = {

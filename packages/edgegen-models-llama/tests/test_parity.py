@@ -11,10 +11,10 @@ import torch
 from llama_checkpoints import SAVERS, SIZES, TIED, TOKENS, expected_logits, load_model, reference, resolve, step
 
 from edgegen.api import Converter
-from edgegen.checkpoints import open_checkpoint
-from edgegen.tflite.session import Session
+from edgegen.litert.session import Session
 from edgegen.tracing import Composites
-from edgegen_layers.llama_like import build
+from edgegen.weights import open_checkpoint
+from edgegen_layers.families.llama import build
 
 LENGTH = len(TOKENS)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from llama_checkpoints import resolve
 
-from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
 from edgegen_models_llama.model import config
 
 pytestmark = pytest.mark.real_weights

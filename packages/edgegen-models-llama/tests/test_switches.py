@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
 from edgegen_layers.testing import check_parity, load_published
 from edgegen_models_llama.model import read_config
 

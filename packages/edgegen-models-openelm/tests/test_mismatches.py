@@ -21,9 +21,9 @@ from openelm_checkpoints import (
     settings,
 )
 
-from edgegen.checkpoints import open_checkpoint
-from edgegen.checkpoints.settings import differences
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
+from edgegen.weights.hyperparameters import differences
 from edgegen_models_openelm.model import config, read_config
 
 EMBEDDING = "transformer.token_embeddings.weight"

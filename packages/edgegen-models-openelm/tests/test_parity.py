@@ -9,7 +9,7 @@ import pytest
 import torch
 from openelm_checkpoints import SAVERS, SIZES, TIED, TOKENS, expected_logits, load_model, logits, reference, resolve
 
-from edgegen_layers.llama_like import build
+from edgegen_layers.families.llama import build
 from edgegen_layers.testing import check_parity
 
 # In llama.cpp the head is always tied.

@@ -23,9 +23,9 @@ from phi_checkpoints import (
     save_tensors,
 )
 
-from edgegen.checkpoints import open_checkpoint
-from edgegen.checkpoints.settings import differences
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
+from edgegen.weights.hyperparameters import differences
 from edgegen_models_phi.model import config
 from edgegen_models_phi.reading import read_config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgegen.checkpoints.settings import differences
+from edgegen.weights.hyperparameters import differences
 from edgegen_models_phi.model import build, config
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
 from edgegen_layers.testing import check_parity, load_published
 from edgegen_models_qwen.model import read_config
 

@@ -12,8 +12,8 @@ import sentencepiece
 import torch
 from pytorch_files import save
 
-from edgegen.checkpoints import open_checkpoint
 from edgegen.errors import CheckpointError
+from edgegen.weights import open_checkpoint
 from edgegen_pytorch import gemma, reader
 
 QKV = "model.layers.0.self_attn.qkv_proj.weight"

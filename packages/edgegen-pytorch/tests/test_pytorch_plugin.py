@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pytorch_files import save
 
-from edgegen.checkpoints import open_checkpoint
+from edgegen.weights import open_checkpoint
 
 
 def test_edgegen_opens_pytorch_without_being_told_the_format(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_listing_the_plugin_imports_nothing_heavy() -> None:
 def test_opening_and_reading_import_no_torch(tmp_path: Path) -> None:
     file = save(tmp_path / "m.bin", {"w": torch.ones(2, 2)})
     code = (
-        "import sys; from edgegen.checkpoints import open_checkpoint;"
+        "import sys; from edgegen.weights import open_checkpoint;"
         f"open_checkpoint({str(file)!r}).tensors['w'].read(); print('torch' in sys.modules)"
     )
     assert run(code) == "False"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import Storage
-from edgegen_quant.compensation import _gains
-from edgegen_quant.rounding import SMALLEST_BLOCK_SCALE
+from edgegen.weights.storage import Storage
+from edgegen_quant.gptq import _gains
+from edgegen_quant.scale_search import SMALLEST_BLOCK_SCALE
 from edgegen_quant.schemes import (
     BLOCKS,
     FP16,

@@ -55,8 +55,8 @@ def test_a_tied_table_is_looked_up_and_multiplied_with(scheme: str):
 @pytest.mark.parametrize("scheme", ["int4-block32", "int4-block64", "int4-channel", "int2-channel"])
 def test_the_kernels_multiply_with_the_numbers_in_the_file(scheme: str):
     """What is left is the rounding of activations to 8 bits: the same whatever the weights are stored as."""
-    from edgegen.schemes import choose
-    from edgegen.storage import ParameterInfo
+    from edgegen.quantization.recipe import choose
+    from edgegen.weights.storage import ParameterInfo
 
     torch.manual_seed(0)
     layer = nn.Linear(256, 64, bias=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import FLOAT32, Rows, Storage
+from edgegen.weights.storage import FLOAT32, Rows, Storage
 from edgegen_quant.schemes import FP16, FP32, INT8_CHANNEL
 
 FLOAT16 = Storage("float16")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import Rows, Storage
+from edgegen.weights.storage import Rows, Storage
 from edgegen_quant.schemes import INT8_CHANNEL
 
 INT8 = Storage("int8", per_channel=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgegen.plugins import load, registry
-from edgegen.storage import BITS, ParameterInfo, Storage, scheme_for
+from edgegen.weights.storage import BITS, ParameterInfo, Storage, scheme_for
 from edgegen_quant.plugin import edgegen_quant_schemes
 
 SCHEMES = list(edgegen_quant_schemes())

@@ -11,9 +11,9 @@ from torch import nn
 import edgegen
 from edgegen.conversion import build_program, module_weights, plan_parameters
 from edgegen.plugins import load, registry
-from edgegen.storage import ParameterInfo
 from edgegen.tflite.reader import read_model
 from edgegen.tracing import Signature
+from edgegen.weights.storage import ParameterInfo
 
 WIDTH, ROWS = 128, 24
 MATRIX = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import ParameterInfo, Storage
-from edgegen_quant.rounding import SMALLEST_BLOCK_SCALE, block_scales, pack, search_scales, to_integers
+from edgegen.weights.storage import ParameterInfo, Storage
+from edgegen_quant.scale_search import SMALLEST_BLOCK_SCALE, block_scales, pack, search_scales, to_integers
 from edgegen_quant.schemes import INT2_CHANNEL, INT4_BLOCK32, INT4_BLOCK64, INT4_BLOCK128, INT4_CHANNEL
 
 CASES = [(4, 32), (4, 64), (4, None), (2, None)]

@@ -9,8 +9,8 @@ from torch import nn
 
 import edgegen
 from edgegen.errors import UnsupportedError, UsageError
+from edgegen.litert.session import Session
 from edgegen.tflite.reader import read_model
-from edgegen.tflite.session import Session
 from edgegen_quant import static_quantize
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgegen.tflite.session import SignatureInfo, TensorInfo
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.folder import Bundle
-from edgegen_runtime.tokenizer import open_tokenizer
+from edgegen.litert.session import SignatureInfo, TensorInfo
+from edgegen_runtime.bundle import Bundle
+from edgegen_runtime.generation.language_model import LanguageModel
+from edgegen_runtime.text.tokenizer import open_tokenizer
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps.",
@@ -159,7 +159,7 @@ class ToyState:
 
 
 class ToySession:
-    """A language model of integers behind the interface of :class:`edgegen.tflite.session.Session`.
+    """A language model of integers behind the interface of :class:`edgegen.litert.session.Session`.
 
     Each row of the cache is a hash of its token, its position and all rows before it, so one wrong row spoils
     everything after it. Writing to the cache moves a start that is too late back, as DYNAMIC_UPDATE_SLICE
@@ -296,7 +296,7 @@ def load_toy(export: Callable[..., Path]) -> Callable[..., LanguageModel]:
     counter = iter(range(1000))
 
     def load(cache_length: int = 64, **settings: Any) -> LanguageModel:
-        from edgegen_runtime.chat import ChatTemplate
+        from edgegen_runtime.text.chat_template import ChatTemplate
 
         bundle = Bundle.open(export(f"toy-{next(counter)}", cache_length=cache_length))
         assert bundle.tokenizer is not None
@@ -309,5 +309,5 @@ def load_toy(export: Callable[..., Path]) -> Callable[..., LanguageModel]:
 @pytest.fixture
 def toy_session(monkeypatch: pytest.MonkeyPatch) -> type[ToySession]:
     """Make :meth:`LanguageModel.load` load the toy."""
-    monkeypatch.setattr("edgegen_runtime.engine.Session", ToySession)
+    monkeypatch.setattr("edgegen_runtime.generation.language_model.Session", ToySession)
     return ToySession

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UsageError
-from edgegen_runtime.chat import ChatTemplate
+from edgegen_runtime.text.chat_template import ChatTemplate
 
 USER = {"role": "user", "content": "Hi <b>&'\" there\n"}
 CONVERSATIONS = {

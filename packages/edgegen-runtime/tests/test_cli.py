@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 
 from edgegen.cli.output import Output
 from edgegen.errors import EdgegenError, UsageError
-from edgegen_runtime.cli import _converse, bench, run
+from edgegen_runtime.cli.run import _converse, bench, run
 from edgegen_runtime.conversation import Conversation
-from edgegen_runtime.engine import LanguageModel, Limits
-from edgegen_runtime.sampling import SamplingOptions
+from edgegen_runtime.generation.language_model import LanguageModel, Limits
+from edgegen_runtime.generation.sampling import SamplingOptions
 
 Export = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("toy_session")
@@ -212,7 +212,7 @@ def test_bench_compares_when_asked(export: Export, toy_session: type[Any], monke
     def with_verify(*arguments: Any, **settings: Any) -> Any:
         return toy_session(*arguments, **settings, verify=(4,), cache_length=1024)
 
-    monkeypatch.setattr("edgegen_runtime.engine.Session", with_verify)
+    monkeypatch.setattr("edgegen_runtime.generation.language_model.Session", with_verify)
     folder = export(cache_length=1024)
     arguments = (folder, "--prompt-tokens", 40, "--decode-tokens", 9, "--runs", 1)
     asked = (*arguments, "--speculate", "prompt-lookup", "--prefix", "--reload")

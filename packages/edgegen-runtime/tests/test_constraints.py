@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UsageError
-from edgegen_runtime.constraints import Constraint, Form, Vocabulary
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.sampling import Sampler, SamplingOptions
-from edgegen_runtime.tokenizer import decode, open_tokenizer
+from edgegen_runtime.generation.language_model import LanguageModel
+from edgegen_runtime.generation.sampling import Sampler, SamplingOptions
+from edgegen_runtime.generation.structured_output import Constraint, Form, Vocabulary
+from edgegen_runtime.text.tokenizer import decode, open_tokenizer
 
 pytest.importorskip("llguidance")
 Load = Callable[..., LanguageModel]

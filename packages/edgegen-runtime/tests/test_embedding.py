@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen.tflite.session import SignatureInfo, TensorInfo
+from edgegen.litert.session import SignatureInfo, TensorInfo
 from edgegen_runtime import LanguageModel, load, load_embedder, similarity
-from edgegen_runtime.embedding import Embedder
-from edgegen_runtime.folder import Bundle
-from edgegen_runtime.tokenizer import open_tokenizer
+from edgegen_runtime.bundle import Bundle
+from edgegen_runtime.embedding.embedder import Embedder
+from edgegen_runtime.text.tokenizer import open_tokenizer
 
 Export = Callable[..., Path]
 ENCODER = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen_runtime.folder import Bundle
+from edgegen_runtime.bundle import Bundle
 
 Export = Callable[..., Path]
 

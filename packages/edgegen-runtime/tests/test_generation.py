@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UsageError
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.sampling import SamplingOptions
+from edgegen_runtime.generation.language_model import LanguageModel
+from edgegen_runtime.generation.sampling import SamplingOptions
 
 Load = Callable[..., LanguageModel]
 NEVER: tuple[int, ...] = ()
@@ -177,7 +177,7 @@ def test_an_interrupted_chunk_leaves_a_context_usable(load_toy: Load, monkeypatc
 
 
 def test_text_is_streamed_in_pieces_of_the_whole(load_toy: Load) -> None:
-    from edgegen_runtime.tokenizer import decode
+    from edgegen_runtime.text.tokenizer import decode
 
     model = load_toy()
     generation = model.generate("How are you", stop_ids=NEVER, max_new_tokens=40)
@@ -215,7 +215,7 @@ def test_timings_add_up(load_toy: Load) -> None:
 
 
 def test_a_manifest_of_another_cache_length_is_noticed(load_toy: Load, export: Any) -> None:
-    from edgegen_runtime.folder import Bundle
+    from edgegen_runtime.bundle import Bundle
 
     model = load_toy()
     with pytest.raises(UsageError, match="its cache has 1280 slots"):

@@ -46,7 +46,7 @@ def test_the_package_and_its_plugin_are_light() -> None:
 
 def test_help_needs_neither_numpy_nor_litert() -> None:
     found = python(
-        "import sys, edgegen_runtime.cli\n"
+        "import sys, edgegen_runtime.cli.run\n"
         "print([name for name in ('numpy', 'jinja2', 'ai_edge_litert', 'rich') if name in sys.modules])"
     )
     assert found.strip() == "[]"

@@ -6,8 +6,8 @@ import pytest
 
 from edgegen.errors import UsageError
 from edgegen_runtime.conversation import Conversation
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.overflow import slide
+from edgegen_runtime.generation.context_shift import slide
+from edgegen_runtime.generation.language_model import LanguageModel
 
 Load = Callable[..., LanguageModel]
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from edgegen_runtime.prefill import CALL_COST, Chunk, plan
+from edgegen_runtime.cache.prefill_plan import CALL_COST, Chunk, plan
 
 LENGTHS = (8, 64, 128)
 

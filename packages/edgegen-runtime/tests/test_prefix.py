@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UsageError
+from edgegen_runtime.cache.prefix_cache import PrefixCache
 from edgegen_runtime.conversation import Conversation
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.prefix import PrefixCache
+from edgegen_runtime.generation.language_model import LanguageModel
 
 Load = Callable[..., LanguageModel]
 SHARED = [(7 * index) % 390 + 3 for index in range(40)]

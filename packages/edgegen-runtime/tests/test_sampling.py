@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from edgegen.errors import EdgegenError, UsageError
-from edgegen_runtime.choosing import Chooser, Penalties
-from edgegen_runtime.sampling import Sampler, SamplingOptions, _largest
+from edgegen_runtime.generation.sampling import Sampler, SamplingOptions, _largest
+from edgegen_runtime.generation.token_selection import Chooser, Penalties
 
 DRAWS = 10_000
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgegen.errors import UsageError
-from edgegen_runtime.engine import LanguageModel
+from edgegen_runtime.generation.language_model import LanguageModel
 
 Load = Callable[..., LanguageModel]
 

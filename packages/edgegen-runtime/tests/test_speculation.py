@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UsageError
-from edgegen_runtime.constraints import Form
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.sampling import SamplingOptions
-from edgegen_runtime.speculation import DraftModel, PromptLookup
+from edgegen_runtime.generation.language_model import LanguageModel
+from edgegen_runtime.generation.sampling import SamplingOptions
+from edgegen_runtime.generation.speculative import DraftModel, PromptLookup
+from edgegen_runtime.generation.structured_output import Form
 
 Load = Callable[..., LanguageModel]
 PROMPT = [5, 6, 7, 8, 5, 6, 7]

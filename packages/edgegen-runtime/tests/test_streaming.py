@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgegen_runtime.engine import LanguageModel
-from edgegen_runtime.stopping import StopStrings
+from edgegen_runtime.generation.language_model import LanguageModel
+from edgegen_runtime.generation.stop_strings import StopStrings
 
 Load = Callable[..., LanguageModel]
 PROMPT = [5, 6, 7]

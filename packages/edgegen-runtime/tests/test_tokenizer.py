@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen_runtime.detokenize import Detokenizer
-from edgegen_runtime.folder import TokenizerSpec
-from edgegen_runtime.tokenizer import decode, encode_prompt, open_tokenizer
+from edgegen_runtime.bundle import TokenizerSpec
+from edgegen_runtime.text.detokenizer import Detokenizer
+from edgegen_runtime.text.tokenizer import decode, encode_prompt, open_tokenizer
 
 TEXTS = [
     "",

@@ -16,8 +16,8 @@ import openai
 
 import edgegen_runtime
 from edgegen_serve import Settings, create_app
-from edgegen_serve.scheduler import Scheduler
-from edgegen_serve.server import Server, bind, url_of
+from edgegen_serve.http.server import Server, bind, url_of
+from edgegen_serve.scheduling.scheduler import Scheduler
 
 
 class Puppet:

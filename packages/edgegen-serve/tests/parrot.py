@@ -22,7 +22,7 @@ from edgegen.descriptors import ModelFamily, Variant
 
 @hookimpl
 def edgegen_model_families():
-    llama = "edgegen_layers.llama_like"
+    llama = "edgegen_layers.families.llama"
     yield ModelFamily(
         name="parrot", summary="a Llama for tests", config="parrot_size:config", builder=f"{{llama}}:build",
         read_config="edgegen_models_llama.model:read_config",
@@ -35,7 +35,7 @@ def edgegen_model_families():
     )
 """
 SIZE = f"""
-from edgegen_layers.llama_like import Size
+from edgegen_layers.families.llama import Size
 
 def config(name):
     return Size(

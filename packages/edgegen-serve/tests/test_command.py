@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from edgegen.cli import main
 from edgegen.errors import ResourceError, UsageError
 from edgegen_serve.cli import serve as command
-from edgegen_serve.server import bind, url_of
+from edgegen_serve.http.server import bind, url_of
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.8.8.8"])

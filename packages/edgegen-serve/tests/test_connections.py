@@ -9,8 +9,8 @@ import time
 import pytest
 from live_server import until
 
-from edgegen_serve.connection import Connection
-from edgegen_serve.replies import event
+from edgegen_serve.http.connection import Connection
+from edgegen_serve.openai.responses import event
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -103,7 +103,7 @@ def test_an_answer_longer_than_the_patience_comes_whole(impatient, ask):
 
 def test_who_reads_nothing_is_given_up(impatient, ask, monkeypatch):
     """Its answers, long ones here, fill the buffers of both sides, and nothing takes them."""
-    monkeypatch.setattr("edgegen_serve.answering.event", lambda payload: event(payload) + b":" * 500_000 + b"\n\n")
+    monkeypatch.setattr("edgegen_serve.http.endpoint.event", lambda payload: event(payload) + b":" * 500_000 + b"\n\n")
     body = json.dumps(ask(stream=True, logit_bias={"1": -100})).encode()
     with connect(impatient) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

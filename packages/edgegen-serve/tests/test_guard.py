@@ -10,7 +10,7 @@ import openai
 import pytest
 from starlette.datastructures import Headers
 
-from edgegen_serve.guard import check_key
+from edgegen_serve.http.auth import check_key
 
 KEY = "s3cret-key"
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgegen_runtime import Form
-from edgegen_serve.errors import ApiError
-from edgegen_serve.requests import chat_request, completion_request
+from edgegen_serve.openai.errors import ApiError
+from edgegen_serve.openai.requests import chat_request, completion_request
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION = {"model": "m", "prompt": "hi"}

@@ -11,9 +11,9 @@ import openai
 import pytest
 from live_server import until
 
-from edgegen_serve.answering import _stream
-from edgegen_serve.replies import Reply
-from edgegen_serve.scheduler import Ended, Job, Piece, Usage
+from edgegen_serve.http.endpoint import _stream
+from edgegen_serve.openai.responses import Reply
+from edgegen_serve.scheduling.scheduler import Ended, Job, Piece, Usage
 
 MODEL = "parrot-100k"
 

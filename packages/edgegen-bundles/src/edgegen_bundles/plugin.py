@@ -12,18 +12,18 @@ def edgegen_export_targets() -> list[ExportTarget]:
         ExportTarget(
             name="litertlm",
             summary="one .litertlm file for LiteRT-LM, recipe and model card in a folder",
-            check="edgegen_bundles.litertlm:check",
-            files="edgegen_bundles.litertlm:files",
-            package="edgegen_bundles.litertlm:package",
-            contents={".litertlm": "edgegen_bundles.contents:contents"},
+            check="edgegen_bundles.litertlm.target:check",
+            files="edgegen_bundles.litertlm.target:files",
+            package="edgegen_bundles.litertlm.target:package",
+            contents={".litertlm": "edgegen_bundles.litertlm.inspect:contents"},
         ),
         ExportTarget(
             name="task",
             summary="one .task file for MediaPipe's LLM Inference API, recipe and model card in a folder",
-            check="edgegen_bundles.task:check",
-            files="edgegen_bundles.task:files",
-            package="edgegen_bundles.task:package",
-            contents={".task": "edgegen_bundles.task_reader:contents"},
+            check="edgegen_bundles.mediapipe.target:check",
+            files="edgegen_bundles.mediapipe.target:files",
+            package="edgegen_bundles.mediapipe.target:package",
+            contents={".task": "edgegen_bundles.mediapipe.task_reader:contents"},
         ),
     ]
 
@@ -34,11 +34,11 @@ def edgegen_commands() -> list[Command]:
         Command(
             name="adapter",
             summary="Convert an adapter for LiteRT-LM",
-            command="edgegen_bundles.adapter_command:adapter",
+            command="edgegen_bundles.cli.adapter:adapter",
         ),
         Command(
             name="tokenizer",
             summary="Convert a tokenizer to SentencePiece, and say how far the two agree",
-            command="edgegen_bundles.tokenizer_command:tokenizer",
+            command="edgegen_bundles.cli.tokenizer:tokenizer",
         ),
     ]

@@ -12,16 +12,16 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.conversion import build_program, module_weights, plan_parameters
 from edgegen.errors import UsageError
 from edgegen.graph import Program
-from edgegen.schemes import Recipe, choose
-from edgegen.storage import Scheme
-from edgegen.tflite.resizing import ResizingSession
-from edgegen.tflite.session import Session
+from edgegen.litert.dynamic_session import ResizingSession
+from edgegen.litert.session import Session
+from edgegen.quantization.recipe import Recipe, choose
 from edgegen.tflite.writer import Parameter, write_model
 from edgegen.tracing import Composites, Dynamic, Signature
+from edgegen.weights.storage import Scheme
+from edgegen.weights.tensors import LazyTensor
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -80,7 +80,7 @@ class Converter:
         """Trace and lower all signatures.
 
         Args:
-            scheme: a quantization scheme's name, or a recipe; see :mod:`edgegen.schemes`.
+            scheme: a quantization scheme's name, or a recipe; see :mod:`edgegen.quantization.recipe`.
             parameters: where weights come from, by parameter name; default: the module itself.
             composites: which to keep; default: all.
 

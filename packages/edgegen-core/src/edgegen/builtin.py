@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgegen.descriptors import KINDS, CheckpointFormat, Command, ExportTarget, LoweringRules
+from edgegen.descriptors import KINDS, Command, ExportTarget, LoweringRules
 from edgegen.hookspecs import hookimpl
 
 
@@ -45,25 +45,6 @@ def edgegen_commands() -> Iterable[Command]:
         name="doctor",
         summary="Check this installation and explain what is wrong with it",
         command="edgegen.cli.doctor:doctor",
-    )
-
-
-@hookimpl
-def edgegen_checkpoint_formats() -> Iterable[CheckpointFormat]:
-    """Safetensors, the format in which most weights are published, and packages that carry a checkpoint."""
-    yield CheckpointFormat(
-        name="safetensors",
-        summary="one file, or shards with an index",
-        naming="huggingface",
-        detect="edgegen.checkpoints.safetensors:detect",
-        open="edgegen.checkpoints.safetensors:open_checkpoint",
-    )
-    yield CheckpointFormat(
-        name="installed-package",
-        summary="an installed Python package that carries a model, by its name",
-        naming="",
-        detect="edgegen.checkpoints.installed:detect",
-        open="edgegen.checkpoints.installed:open_checkpoint",
     )
 
 

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from edgegen.checkpoints.tensors import LazyTensor
-from edgegen.deriving import source_of
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen.graph import FixedSizeError, Graph, Program, generalize, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
-from edgegen.schemes import Recipe
-from edgegen.storage import ParameterInfo, Scheme, Storage, scheme_for
+from edgegen.quantization.recipe import Recipe
 from edgegen.tflite.writer import Parameter
 from edgegen.tracing import Composites, Signature, Tracer
+from edgegen.weights.folded import source_of
+from edgegen.weights.storage import ParameterInfo, Scheme, Storage, scheme_for
+from edgegen.weights.tensors import LazyTensor
 
 
 def lowering_rules() -> RuleTable:

@@ -83,11 +83,11 @@ class ModelFamily:
     ``signatures(prefill_lengths, cache_length, short_caches) -> list[edgegen.tracing.Signature]``; other kinds than
     ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
     read_config: str | None = None
-    """``module:attr`` of ``(checkpoint: edgegen.checkpoints.Checkpoint) -> config | None``: what the checkpoint says of
+    """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: what the checkpoint says of
     itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a
     variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
-    """Naming convention -> ``module:attr`` of ``(config) -> edgegen.checkpoints.WeightMap``."""
+    """Naming convention -> ``module:attr`` of ``(config) -> edgegen.weights.WeightMap``."""
     kind: str = "decoder"
     """One of :data:`KINDS`: what the models are, and with it how they are exported, verified and run."""
     acceptable_error: float = 0.25
@@ -100,13 +100,13 @@ class CheckpointFormat:
     """A container of weights on disk, or a way of naming one that is elsewhere.
 
     A path that names nothing on disk is a reference: it is shown to every format, and the one that knows it answers
-    from ``open`` with what :func:`edgegen.checkpoints.open_checkpoint` makes of the files that it leads to.
+    from ``open`` with what :func:`edgegen.weights.open_checkpoint` makes of the files that it leads to.
 
     Example::
 
         CheckpointFormat(name="safetensors", summary="one file, or shards with an index", naming="huggingface",
-                         detect="edgegen.checkpoints.safetensors:detect",
-                         open="edgegen.checkpoints.safetensors:open_checkpoint")
+                         detect="edgegen_huggingface.safetensors:detect",
+                         open="edgegen_huggingface.safetensors:open_checkpoint")
     """
 
     name: str
@@ -118,7 +118,7 @@ class CheckpointFormat:
     """``module:attr`` of ``(path: pathlib.Path) -> bool``: cheap, looks at names and magic bytes, never raises. The
     path may name nothing on disk (read it with ``path.as_posix()``): False then, unless it is this format's own."""
     open: str
-    """``module:attr`` of ``(path: pathlib.Path) -> edgegen.checkpoints.Checkpoint``; raises CheckpointError."""
+    """``module:attr`` of ``(path: pathlib.Path) -> edgegen.weights.Checkpoint``; raises CheckpointError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class QuantScheme:
     """States storage and granularity, e.g. ``int4-block32``."""
     summary: str
     scheme: str
-    """``module:attr`` of an :class:`edgegen.storage.Scheme`."""
+    """``module:attr`` of an :class:`edgegen.weights.storage.Scheme`."""
     aliases: tuple[str, ...] = ()
     caution: str = ""
     """What one should know before choosing it, such as that it runs slowly; an export warns of it."""
@@ -164,7 +164,7 @@ class ExportTarget:
     files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is beside
     them while they are written, and disk is needed for both. None: it and the tokenizer."""
     contents: Mapping[str, str] = field(default_factory=dict)
-    """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.contents.Contents``: what ``edgegen inspect`` says
+    """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.genai.file_contents.Contents``: what ``edgegen inspect`` says
     of files that end so; imports no torch."""
     kinds: tuple[str, ...] = ("decoder",)
     """Which of :data:`KINDS` it can package."""
@@ -190,7 +190,7 @@ class Command:
 
     Example::
 
-        Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run")
+        Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli.run:run")
     """
 
     name: str

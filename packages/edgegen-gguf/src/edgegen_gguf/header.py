@@ -28,8 +28,8 @@ from gguf.constants import (
     GGUFValueType,
 )
 
-from edgegen.checkpoints.files import DOWNLOAD_AGAIN, regular_file_size
 from edgegen.errors import CheckpointError, UnsupportedError
+from edgegen.weights.files import DOWNLOAD_AGAIN, regular_file_size
 
 MAGIC = struct.pack("<I", GGUF_MAGIC)
 VERSIONS = (2, 3)

@@ -7,7 +7,7 @@ Both kinds here keep 4-bit codes ``c`` from 0 to 15 for 32 neighbours of a row, 
 - ``Q4_1`` means ``d * c + m``, with a float16 minimum ``m``.
 
 LiteRT's blocks mean ``s * q`` with ``q`` from -8 to 7 and ``s`` positive. With an offset ``o`` for each block, which
-:mod:`edgegen.tflite.blocks` adds in the graph, ``s * q + o`` says the same: ``q = c - 8`` where the scale is positive,
+:mod:`edgegen.tflite.blockwise_offsets` adds in the graph, ``s * q + o`` says the same: ``q = c - 8`` where the scale is positive,
 ``q = 7 - c`` where it is negative.
 
 Source: ``block_q4_0`` and ``block_q4_1`` in ggml's ``ggml-common.h``.
@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from edgegen.checkpoints import LazyTensor
-from edgegen.checkpoints.files import SlicedFile, check_rows
-from edgegen.checkpoints.tensors import Packed
 from edgegen.errors import CheckpointError
-from edgegen.storage import Encoded, Storage
+from edgegen.weights import LazyTensor
+from edgegen.weights.files import SlicedFile, check_rows
+from edgegen.weights.storage import Encoded, Storage
+from edgegen.weights.tensors import Packed
 from edgegen_gguf.header import TensorInfo
 
 Bytes = npt.NDArray[np.uint8]

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
-from edgegen.checkpoints import Checkpoint, LazyTensor
-from edgegen.checkpoints.files import SlicedFile, check_rows, summarize
-from edgegen.checkpoints.tensors import RowReader
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.weights import Checkpoint, LazyTensor
+from edgegen.weights.files import SlicedFile, check_rows, summarize
+from edgegen.weights.tensors import RowReader
 from edgegen_gguf.header import MAGIC, Header, TensorInfo, read_header
 from edgegen_gguf.packed import packed
 from edgegen_gguf.tokenizer import read_tokenizer

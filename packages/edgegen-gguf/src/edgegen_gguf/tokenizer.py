@@ -16,8 +16,8 @@ from typing import Any
 
 from gguf.constants import Keys, TokenType
 
-from edgegen.checkpoints import TokenizerAssets
 from edgegen.errors import CheckpointError, UnsupportedError
+from edgegen.weights import TokenizerAssets
 from edgegen_gguf.header import Header
 
 _log = logging.getLogger(__name__)

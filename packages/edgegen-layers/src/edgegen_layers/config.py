@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from edgegen.checkpoints.settings import MAY_BE_UNSTATED
+from edgegen.weights.hyperparameters import MAY_BE_UNSTATED
 
 ACTIVATIONS = {
     "elu": ("elu", {}),
@@ -36,7 +36,7 @@ class NormalizationConfig:
         epsilon: added to the mean square, or to the variance.
         with_scale: whether there is a learned scale.
         scale_shift: added to the learned scale: 1 where that is stored around zero ("zero-centred"). A weight map
-            can add it instead (``edgegen.checkpoints.weight_map.offset``), which costs nothing at run time.
+            can add it instead (``edgegen.weights.weight_map.offset``), which costs nothing at run time.
         with_bias: whether a ``layer`` normalization with a scale has a learned bias too.
     """
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgegen.equalization import Channels
-from edgegen.tflite.naming import decode_name, prefill_name, verify_name
+from edgegen.genai.signature_names import decode_name, prefill_name, verify_name
+from edgegen.quantization.channel_scaling import Channels
 from edgegen.tracing import Repeated, Signature
 from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place
 from edgegen_layers.cache import KVCache
@@ -253,7 +253,7 @@ class DecoderLM(nn.Module):
         With a ``lora_rank`` all of them take an adapter of that rank too, see :mod:`edgegen_layers.lora`.
 
         The same again on each of ``short_caches`` (in tokens, shorter than ``cache_length``), as
-        :mod:`edgegen.tflite.naming` names them, with those lengths that fit.
+        :mod:`edgegen.genai.signature_names` names them, with those lengths that fit.
         """
         device = self.embedding.weight.device
         adapter = (

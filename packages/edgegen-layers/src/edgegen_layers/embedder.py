@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgegen.errors import UsageError
-from edgegen.tflite.naming import encode_name
+from edgegen.genai.signature_names import encode_name
 from edgegen.tracing import Signature
 from edgegen_layers.config import EmbedderConfig
 from edgegen_layers.encoder import Encoder, mean_pooled

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgegen.tflite.naming import encode_name
+from edgegen.genai.signature_names import encode_name
 from edgegen.tracing import Signature
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import EncoderDecoderConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgegen.equalization import Channels, Rows
+from edgegen.quantization.channel_scaling import Channels, Rows
 from edgegen_layers.config import (
     AttentionConfig,
     FeedForwardConfig,

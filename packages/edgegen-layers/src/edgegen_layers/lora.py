@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from edgegen.lora import input_name
+from edgegen.adapters.layout import input_name
 from edgegen_layers.config import AttentionConfig, TransformerBlockConfig
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edgegen.checkpoints import Checkpoint, WeightMap
-from edgegen.checkpoints.huggingface import read_modules
-from edgegen.checkpoints.settings import Settings
-from edgegen.checkpoints.weight_map import Source, concat, first_of
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint, WeightMap
+from edgegen.weights.hyperparameters import Settings
+from edgegen.weights.weight_map import Source, concat, first_of
+from edgegen_huggingface.repository_files import read_modules
 from edgegen_layers import (
     AttentionConfig,
     EmbedderConfig,

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgegen.checkpoints import Checkpoint, WeightMap
-from edgegen.checkpoints.settings import Settings
-from edgegen.checkpoints.weight_map import Source, concat, first_of
 from edgegen.plugins import load, registry
+from edgegen.weights import Checkpoint, WeightMap
+from edgegen.weights.hyperparameters import Settings
+from edgegen.weights.weight_map import Source, concat, first_of
 from edgegen_layers import (
     AttentionConfig,
     EncoderConfig,

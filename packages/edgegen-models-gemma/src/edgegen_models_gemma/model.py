@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgegen.checkpoints import WeightMap
-from edgegen.checkpoints.weight_map import Source, concat, first_of, offset
 from edgegen.plugins import load, registry
+from edgegen.weights import WeightMap
+from edgegen.weights.weight_map import Source, concat, first_of, offset
 from edgegen_layers import (
     AttentionConfig,
     DecoderLM,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgegen.checkpoints import Checkpoint
-from edgegen.checkpoints.settings import Settings
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint
+from edgegen.weights.hyperparameters import Settings
 from edgegen_layers import LinearScaling, ModelConfig
 from edgegen_models_gemma.model import GENERATIONS, Size
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgegen.checkpoints import Checkpoint
+from edgegen.weights import Checkpoint
 from edgegen_layers.config import ModelConfig
-from edgegen_layers.llama_like import Size, read_size
+from edgegen_layers.families.llama import Size, read_size
 from edgegen_layers.rotary_scaling import llama3_scaling
 
 _SMOLLM2_135M = Size(
@@ -92,6 +92,6 @@ def config(variant: str) -> ModelConfig:
 
 
 def read_config(checkpoint: Checkpoint) -> ModelConfig | None:
-    """What the checkpoint says of itself; see :func:`edgegen_layers.llama_like.read_size`."""
+    """What the checkpoint says of itself; see :func:`edgegen_layers.families.llama.read_size`."""
     size = read_size(checkpoint, {"llama": {}, "mistral": {}})
     return None if size is None else size.config()

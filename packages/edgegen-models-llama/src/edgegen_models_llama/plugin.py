@@ -14,10 +14,10 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         summary="Llama and its kin: SmolLM, SmolLM2, TinyLlama, Llama 2 and 3, DeepSeek distilled, Mistral",
         variants=VARIANTS,
         config="edgegen_models_llama.model:config",
-        builder="edgegen_layers.llama_like:build",
+        builder="edgegen_layers.families.llama:build",
         read_config="edgegen_models_llama.model:read_config",
         weight_maps={
-            "huggingface": "edgegen_layers.llama_like:huggingface",
-            "gguf": "edgegen_layers.llama_like:gguf_interleaved",
+            "huggingface": "edgegen_layers.families.llama:huggingface",
+            "gguf": "edgegen_layers.families.llama:gguf_interleaved",
         },
     )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgegen.checkpoints import Checkpoint, WeightMap
-from edgegen.checkpoints.settings import Settings
-from edgegen.checkpoints.weight_map import concat
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint, WeightMap
+from edgegen.weights.hyperparameters import Settings
+from edgegen.weights.weight_map import concat
 from edgegen_layers import (
     AttentionConfig,
     FeedForwardConfig,

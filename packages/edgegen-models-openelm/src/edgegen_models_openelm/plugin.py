@@ -14,7 +14,7 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         summary="OpenELM 270M to 3B: blocks that widen with depth",
         variants=VARIANTS,
         config="edgegen_models_openelm.model:config",
-        builder="edgegen_layers.llama_like:build",
+        builder="edgegen_layers.families.llama:build",
         read_config="edgegen_models_openelm.model:read_config",
         weight_maps={
             "huggingface": "edgegen_models_openelm.model:huggingface",

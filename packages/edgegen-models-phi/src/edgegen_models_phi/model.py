@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edgegen.checkpoints import WeightMap
-from edgegen.checkpoints.weight_map import SourceLike, concat, first_of
+from edgegen.weights import WeightMap
+from edgegen.weights.weight_map import SourceLike, concat, first_of
 from edgegen_layers import (
     AttentionConfig,
     DecoderLM,
@@ -20,8 +20,8 @@ from edgegen_layers import (
     ModelConfig,
     NormalizationConfig,
     TransformerBlockConfig,
-    llama_like,
 )
+from edgegen_layers.families import llama
 from edgegen_models_phi import factors
 
 
@@ -167,8 +167,8 @@ def config(variant: str) -> PhiConfig:
 
 
 def build(config: PhiConfig, *, layers: Mapping[str, str]) -> DecoderLM:
-    """As :func:`edgegen_layers.llama_like.build`, with the rotary factors that the context asks for."""
-    return llama_like.build(config.for_its_context(), layers=layers)
+    """As :func:`edgegen_layers.families.llama.build`, with the rotary factors that the context asks for."""
+    return llama.build(config.for_its_context(), layers=layers)
 
 
 def huggingface(config: PhiConfig) -> WeightMap:

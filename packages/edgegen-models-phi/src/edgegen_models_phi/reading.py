@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgegen.checkpoints import Checkpoint
-from edgegen.checkpoints.settings import Settings
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint
+from edgegen.weights.hyperparameters import Settings
 from edgegen_models_phi.model import LongRope, PhiConfig, Size
 
 _ROPE_KEYS = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgegen.checkpoints import Checkpoint
+from edgegen.weights import Checkpoint
 from edgegen_layers.config import ModelConfig
-from edgegen_layers.llama_like import Size, read_size
+from edgegen_layers.families.llama import Size, read_size
 
 _QWEN2: dict[str, Any] = {"qkv_bias": True}
 _QWEN3: dict[str, Any] = {"qk_norm": True}
@@ -42,6 +42,6 @@ def config(variant: str) -> ModelConfig:
 
 
 def read_config(checkpoint: Checkpoint) -> ModelConfig | None:
-    """What the checkpoint says of itself; see :func:`edgegen_layers.llama_like.read_size`."""
+    """What the checkpoint says of itself; see :func:`edgegen_layers.families.llama.read_size`."""
     size = read_size(checkpoint, {"qwen2": _QWEN2, "qwen3": _QWEN3})
     return None if size is None else size.config()

@@ -32,9 +32,9 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         ),
         config="edgegen_models_qwen.model:config",
         read_config="edgegen_models_qwen.model:read_config",
-        builder="edgegen_layers.llama_like:build",
+        builder="edgegen_layers.families.llama:build",
         weight_maps={
-            "huggingface": "edgegen_layers.llama_like:huggingface",
-            "gguf": "edgegen_layers.llama_like:gguf",
+            "huggingface": "edgegen_layers.families.llama:huggingface",
+            "gguf": "edgegen_layers.families.llama:gguf",
         },
     )

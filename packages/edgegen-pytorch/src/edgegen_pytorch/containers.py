@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgegen.checkpoints.files import DOWNLOAD_AGAIN, SlicedFile
 from edgegen.errors import CheckpointError
+from edgegen.weights.files import DOWNLOAD_AGAIN, SlicedFile
 from edgegen_pytorch.pickles import MOST_BYTES, DamagedError, Machine, StorageRef
 
 ZIP_MAGIC = b"PK\x03\x04"

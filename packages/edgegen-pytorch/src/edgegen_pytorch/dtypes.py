@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.checkpoints.dtypes import DECODERS as COMMON
-from edgegen.checkpoints.dtypes import Decoder, Float32, plain
+from edgegen.weights.dtypes import DECODERS as COMMON
+from edgegen.weights.dtypes import Decoder, Float32, plain
 
 UNTYPED = "untyped"
 """The type of a storage that is just bytes; the tensor on it names its own."""

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgegen.checkpoints import Checkpoint, LazyTensor, TokenizerAssets
-from edgegen.checkpoints.dtypes import Float32
-from edgegen.checkpoints.files import DOWNLOAD_AGAIN
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
+from edgegen.weights.dtypes import Float32
+from edgegen.weights.files import DOWNLOAD_AGAIN
 from edgegen_pytorch.reader import open_as
 from edgegen_pytorch.recognition import GEMMA, recognise
 

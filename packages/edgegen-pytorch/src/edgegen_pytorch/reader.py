@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgegen.checkpoints import Checkpoint, LazyTensor, huggingface
-from edgegen.checkpoints.files import DOWNLOAD_AGAIN, summarize
-from edgegen.checkpoints.shards import locate, open_tensors
 from edgegen.errors import CheckpointError
+from edgegen.weights import Checkpoint, LazyTensor
+from edgegen.weights.files import DOWNLOAD_AGAIN, summarize
+from edgegen_huggingface import repository_files
+from edgegen_huggingface.sharded import locate, open_tensors
 from edgegen_pytorch.containers import read_container
 from edgegen_pytorch.pickles import DamagedError, TensorRef
 from edgegen_pytorch.recognition import FILE_NAMES, HUGGINGFACE, recognise
@@ -43,15 +44,15 @@ def open_as(path: Path, format: str, naming: str) -> Checkpoint:
     """The same under another name; see :func:`open_checkpoint`."""
     weights, index = locate(path, FILE_NAMES)
     folder = weights[0].parent
-    config = huggingface.read_config(folder)
+    config = repository_files.read_config(folder)
     return Checkpoint(
         path=path,
         format=format,
         naming=naming,
         tensors=open_tensors(weights, index, _open_file),
         config=config,
-        files=(*((index,) if index else ()), *weights, *huggingface.sidecars(folder)),
-        tokenizer=lambda: huggingface.read_tokenizer(folder, config),
+        files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
+        tokenizer=lambda: repository_files.read_tokenizer(folder, config),
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgegen.checkpoints import safetensors
-from edgegen.checkpoints.files import SlicedFile
-from edgegen.checkpoints.shards import FileNames, locate
 from edgegen.errors import EdgegenError
+from edgegen.weights.files import SlicedFile
+from edgegen_huggingface import safetensors
+from edgegen_huggingface.sharded import FileNames, locate
 from edgegen_pytorch.containers import LEGACY_MAGIC, ZIP_MAGIC, Archive
 from edgegen_pytorch.pickles import MOST_BYTES, DamagedError
 

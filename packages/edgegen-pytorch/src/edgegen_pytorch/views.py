@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from edgegen.checkpoints import LazyTensor
-from edgegen.checkpoints.dtypes import Decoder, Float32, refuser
-from edgegen.checkpoints.files import SlicedFile, check_rows
-from edgegen.checkpoints.tensors import RowReader
+from edgegen.weights import LazyTensor
+from edgegen.weights.dtypes import Decoder, Float32, refuser
+from edgegen.weights.files import SlicedFile, check_rows
+from edgegen.weights.tensors import RowReader
 from edgegen_pytorch.containers import Container
 from edgegen_pytorch.dtypes import DECODERS
 from edgegen_pytorch.pickles import DamagedError, TensorRef

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgegen_quant._version import __version__
 
 if TYPE_CHECKING:
-    from edgegen.schemes import Recipe, recipe
+    from edgegen.quantization.recipe import Recipe, recipe
     from edgegen_quant.recipes import (
         full_fp16_recipe,
         full_int4_dynamic_block_recipe,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgegen.errors import UsageError
-from edgegen.schemes import Recipe, recipe
+from edgegen.quantization.recipe import Recipe, recipe
 
 _BLOCKS = (32, 64, 128)
 

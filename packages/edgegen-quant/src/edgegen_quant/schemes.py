@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegen.errors import CheckpointError
-from edgegen.storage import BITS, FLOAT32, Encoded, Gram, ParameterInfo, Rows, Scheme, Storage, Tolerance
-from edgegen_quant.compensation import Columns, columns_of, compensated
-from edgegen_quant.rounding import pack, to_integers
+from edgegen.weights.storage import BITS, FLOAT32, Encoded, Gram, ParameterInfo, Rows, Scheme, Storage, Tolerance
+from edgegen_quant.gptq import Columns, columns_of, compensated
+from edgegen_quant.scale_search import pack, to_integers
 
 Numbers = npt.NDArray[Any]
 
@@ -60,8 +60,8 @@ class Integers:
     Attributes:
         storages: the first that a matrix's columns allow is taken. The last allows all.
         tolerance: for all of a model.
-        search: whether to look for the best scales, see :mod:`edgegen_quant.rounding` (8 bits gain 2 % of the squared
-            error by that, and do without), and to make up for errors, see :mod:`edgegen_quant.compensation`.
+        search: whether to look for the best scales, see :mod:`edgegen_quant.scale_search` (8 bits gain 2 % of the squared
+            error by that, and do without), and to make up for errors, see :mod:`edgegen_quant.gptq`.
         columns: what to make up for errors with, for one matrix; None for nothing.
     """
 

@@ -21,20 +21,20 @@ from edgegen_runtime._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgegen_runtime.benchmark import Benchmark, measure
-    from edgegen_runtime.chat import ChatTemplate
-    from edgegen_runtime.constraints import Form
-    from edgegen_runtime.context import Context
+    from edgegen_runtime.bundle import Bundle
+    from edgegen_runtime.cache.kv_cache import Context
+    from edgegen_runtime.cache.prefix_cache import PrefixCache
     from edgegen_runtime.conversation import Conversation
-    from edgegen_runtime.embedding import Embedder, similarity
-    from edgegen_runtime.engine import LanguageModel
-    from edgegen_runtime.folder import Bundle
-    from edgegen_runtime.generation import Generation, Timings
-    from edgegen_runtime.prefix import PrefixCache
-    from edgegen_runtime.sampling import SamplingOptions
-    from edgegen_runtime.seq2seq import TextToTextModel
-    from edgegen_runtime.speculation import DraftModel, PromptLookup
-    from edgegen_runtime.tokenizer import Tokenizer, open_tokenizer
+    from edgegen_runtime.embedding.embedder import Embedder, similarity
+    from edgegen_runtime.evaluation.benchmark import Benchmark, measure
+    from edgegen_runtime.generation.generation import Generation, Timings
+    from edgegen_runtime.generation.language_model import LanguageModel
+    from edgegen_runtime.generation.sampling import SamplingOptions
+    from edgegen_runtime.generation.seq2seq import TextToTextModel
+    from edgegen_runtime.generation.speculative import DraftModel, PromptLookup
+    from edgegen_runtime.generation.structured_output import Form
+    from edgegen_runtime.text.chat_template import ChatTemplate
+    from edgegen_runtime.text.tokenizer import Tokenizer, open_tokenizer
 
 __all__ = [
     "Benchmark",
@@ -89,9 +89,9 @@ def load(path: Path | str, *, threads: int | None = None, weight_cache: Path | s
 
     An encoder-decoder is a :class:`TextToTextModel`.
     """
-    from edgegen_runtime.engine import LanguageModel
-    from edgegen_runtime.folder import Bundle
-    from edgegen_runtime.seq2seq import TextToTextModel
+    from edgegen_runtime.bundle import Bundle
+    from edgegen_runtime.generation.language_model import LanguageModel
+    from edgegen_runtime.generation.seq2seq import TextToTextModel
 
     kind = TextToTextModel if Bundle.open(path).kind == TextToTextModel.KIND else LanguageModel
     return kind.load(path, threads=threads, weight_cache=weight_cache)
@@ -99,7 +99,7 @@ def load(path: Path | str, *, threads: int | None = None, weight_cache: Path | s
 
 def load_embedder(path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Embedder:
     """Load the exported folder of an encoder; see :meth:`Embedder.load`."""
-    from edgegen_runtime.embedding import Embedder
+    from edgegen_runtime.embedding.embedder import Embedder
 
     return Embedder.load(path, threads=threads, weight_cache=weight_cache)
 

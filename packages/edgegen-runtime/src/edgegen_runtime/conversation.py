@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
 from edgegen.errors import UsageError
-from edgegen_runtime.context import common_prefix
-from edgegen_runtime.overflow import Overflow
-from edgegen_runtime.prefix import PrefixCache
+from edgegen_runtime.cache.kv_cache import common_prefix
+from edgegen_runtime.cache.prefix_cache import PrefixCache
+from edgegen_runtime.generation.context_shift import Overflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgegen_runtime.engine import LanguageModel, Limits
-    from edgegen_runtime.generation import Generation
-    from edgegen_runtime.sampling import SamplingOptions
+    from edgegen_runtime.generation.generation import Generation
+    from edgegen_runtime.generation.language_model import LanguageModel, Limits
+    from edgegen_runtime.generation.sampling import SamplingOptions
 
 Turn = dict[str, Any]
 

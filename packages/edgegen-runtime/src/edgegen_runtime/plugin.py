@@ -11,12 +11,12 @@ from edgegen.descriptors import Command
 @hookimpl
 def edgegen_commands() -> Iterable[Command]:
     return (
-        Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli:run"),
-        Command(name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli:bench"),
+        Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli.run:run"),
+        Command(name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli.run:bench"),
         Command(
             name="evaluate",
             summary="Compare exported models with the float one: perplexity, divergence, size, speed",
-            command="edgegen_runtime.evaluate_command:evaluate",
+            command="edgegen_runtime.cli.evaluate:evaluate",
         ),
-        Command(name="embed", summary="Make vectors of texts", command="edgegen_runtime.embed_command:embed"),
+        Command(name="embed", summary="Make vectors of texts", command="edgegen_runtime.cli.embed:embed"),
     )

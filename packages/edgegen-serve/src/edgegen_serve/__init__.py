@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from edgegen_serve._version import __version__
 
 if TYPE_CHECKING:
-    from edgegen_serve.app import create_app
+    from edgegen_serve.http.app import create_app
     from edgegen_serve.settings import Settings
 
 __all__ = ["Settings", "__version__", "create_app"]

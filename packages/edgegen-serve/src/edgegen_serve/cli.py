@@ -58,8 +58,8 @@ def serve(
     DIR is a folder that `edgegen export` wrote. Ends with Ctrl-C or SIGTERM, after the answer under way.
     """
     from edgegen_runtime import LanguageModel
-    from edgegen_serve.app import create_app
-    from edgegen_serve.server import Server, bind, url_of
+    from edgegen_serve.http.app import create_app
+    from edgegen_serve.http.server import Server, bind, url_of
     from edgegen_serve.settings import Settings
 
     if api_key is not None and not (

@@ -14,8 +14,8 @@ from edgegen.cli.output import Output, draw_table, format_bytes, format_count, o
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgegen.checkpoints import Checkpoint
-    from edgegen.recognition import Candidate
+    from edgegen.export.identify import Candidate
+    from edgegen.weights import Checkpoint
 
 _SHOWN = 5
 """Candidates that are shown; more are the same architecture under further names."""
@@ -28,8 +28,8 @@ _SHOWN = 5
 @output_options
 def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, output: Output) -> None:
     """List the tensors of the checkpoint at PATH, and say which models it may be."""
-    from edgegen.checkpoints import open_checkpoint
-    from edgegen.recognition import compare, recognise
+    from edgegen.export.identify import compare, recognise
+    from edgegen.weights import open_checkpoint
 
     opened = open_checkpoint(path, checkpoint_format)
     candidates, refused = ([compare(opened, variant)], {}) if variant else recognise(opened)
@@ -70,7 +70,7 @@ def _draw(
 
 def _kinds(opened: Checkpoint) -> list[tuple[str, ...]]:
     """Tensors whose names differ only in numbers, and that are alike, as one row."""
-    from edgegen.checkpoints.diff import pattern_of
+    from edgegen.weights.mismatch import pattern_of
 
     rows: dict[tuple[str, str, str], tuple[int, int]] = {}
     for tensor in opened.tensors.values():

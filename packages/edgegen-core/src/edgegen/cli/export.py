@@ -104,7 +104,7 @@ def export(output_dir: Path, dry_run: bool, output: Output, **options: Any) -> N
 
 def _described(job: Job) -> str:
     """What is in the folder, and what became of the weights."""
-    from edgegen.export.transfers import summaries
+    from edgegen.export.weight_report import summaries
 
     assert job.forecast is not None
     files = [f"  {name:<16} {format_bytes(size)}" for name, size in job.forecast.files.items()]

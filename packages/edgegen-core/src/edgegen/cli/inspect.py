@@ -16,7 +16,7 @@ from edgegen.plugins import load, registry
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgegen.contents import Contents
+    from edgegen.genai.file_contents import Contents
     from edgegen.tflite.reader import ModelSummary, TensorSummary
 
 _COLUMNS = ("kind", "count", "source", "storage", "how")

@@ -15,9 +15,9 @@ from edgegen._version import __version__
 from edgegen.cli.failures import BROKEN_PIPE, INTERRUPTED, bug, expected, extra_hints, interruption
 from edgegen.cli.output import Output
 from edgegen.errors import EdgegenError, PluginError, UsageError
-from edgegen.names import closest
 from edgegen.plugins import load, registry
 from edgegen.plugins.loading import strict
+from edgegen.suggest import closest
 
 
 class PluginGroup(click.Group):

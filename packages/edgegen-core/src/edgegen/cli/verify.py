@@ -11,7 +11,7 @@ import click
 from edgegen.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgegen.export.blocks import BlockError
+    from edgegen.export.compare_layers import BlockError
 
 
 @click.command()
@@ -29,9 +29,9 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
 
     from edgegen.errors import UsageError, VerificationError
     from edgegen.export import plan
-    from edgegen.export.blocks import compare_blocks, first_beyond
+    from edgegen.export.compare_layers import compare_blocks, first_beyond
     from edgegen.export.job import MODEL_FILE
-    from edgegen.export.repeating import options_of
+    from edgegen.export.reproduce import options_of
 
     # What was learnt is in the file; the text may be gone.
     options = replace(options_of(path, checkpoint), calibration=None, calibrate=None)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgegen.adapters.layout import LAYOUT_FILE
 from edgegen.export.model_card import model_card
-from edgegen.export.recipe import recipe
-from edgegen.lora import LAYOUT_FILE
+from edgegen.export.provenance import recipe
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from edgegen.checkpoints import Checkpoint, LazyTensor, TokenizerAssets
+from edgegen.adapters.layout import LoraLayout
 from edgegen.descriptors import ModelFamily, Variant
-from edgegen.equalization import Channels, Equalization
-from edgegen.export.transfers import Transfer
+from edgegen.export.weight_report import Transfer
 from edgegen.graph import Program
-from edgegen.lora import LoraLayout
-from edgegen.schemes import Recipe
-from edgegen.storage import Scheme
+from edgegen.quantization.channel_scaling import Channels, Equalization
+from edgegen.quantization.recipe import Recipe
 from edgegen.tflite.writer import Parameter
+from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
+from edgegen.weights.storage import Scheme
 
 if TYPE_CHECKING:
-    from edgegen.export.calibration import Calibration
-    from edgegen.export.kinds import Kind
     from edgegen.export.preflight import Forecast
-    from edgegen.export.reading import Text
+    from edgegen.export.tasks import Kind
     from edgegen.export.verify import Verified
+    from edgegen_quant.ptq.activations import Text
+    from edgegen_quant.ptq.gptq_pass import Calibration
 
 MODEL_FILE = "model.tflite"
 
@@ -39,25 +39,25 @@ class ExportOptions:
             that states its own configuration.
         checkpoint: file or folder, or the name of what is no file: an installed package, a repository.
         output: folder to make.
-        scheme: quantization scheme or recipe, see :mod:`edgegen.schemes`; None for the variant's own.
+        scheme: quantization scheme or recipe, see :mod:`edgegen.quantization.recipe`; None for the variant's own.
         encode_lengths: one ``encode_<N>`` signature each, in tokens, of a model that reads a text at once; None for
             its kind's own.
         prefill_lengths: one ``prefill_<N>`` signature each, in tokens.
         cache_length: slots of the key/value cache, in tokens.
-        short_caches: shorter caches to begin a text on, see :mod:`edgegen.tflite.naming`; those that are not
+        short_caches: shorter caches to begin a text on, see :mod:`edgegen.genai.signature_names`; those that are not
             shorter are left out.
         speculate: one ``verify_<N>`` signature each, in tokens, for speculative decoding and for scoring.
         target: what to make.
         checkpoint_format: None to detect it.
         composites: which composites to keep, see :class:`edgegen.tracing.Composites`.
         lora: folder of an adapter to merge into the weights; None for none.
-        lora_rank: highest rank of adapters to be given at run time, see :mod:`edgegen.lora`; None for no such inputs.
+        lora_rank: highest rank of adapters to be given at run time, see :mod:`edgegen.adapters.layout`; None for no such inputs.
         layers: building block -> implementation, where not the default.
         calibration: a text to read instead of the built-in one, see ``calibrate`` and ``equalize``.
         calibrate: whether matrices are rounded with regard to what they are multiplied with, see
-            :mod:`edgegen.export.calibration`; None where there is a text of the user's, or it takes little time.
+            :mod:`edgegen_quant.ptq.gptq_pass`; None where there is a text of the user's, or it takes little time.
         equalize: whether channels are scaled so that quantization costs less, see
-            :mod:`edgegen.export.equalization`; None where activations are quantized, and weights to 8 bits
+            :mod:`edgegen_quant.ptq.smoothquant_pass`; None where activations are quantized, and weights to 8 bits
             or in blocks.
         verify: whether to run the result against the eager model.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgegen.export.transfers import MEANINGS, summaries
+from edgegen.export.weight_report import MEANINGS, summaries
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job

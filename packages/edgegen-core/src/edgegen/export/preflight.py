@@ -13,11 +13,12 @@ from pathlib import Path
 import psutil
 
 from edgegen.errors import ResourceError
-from edgegen.export import calibration, reading
 from edgegen.export.job import MODEL_FILE, Job
 from edgegen.export.verify import keeps_packed_weights_on_disk
 from edgegen.plugins import load, registry
 from edgegen.tflite.writer import SLICE_BYTES, memory_needed, written_size
+from edgegen_quant.ptq import activations as reading
+from edgegen_quant.ptq import gptq_pass as calibration
 
 _CGROUP = Path("/sys/fs/cgroup")
 _CONTROL_GROUPS = (

@@ -1,6 +1,6 @@
 """Runs an exported file against the eager model: same weights, in float, on a short text.
 
-What is run differs by the kind of model, see :mod:`edgegen.export.kinds`; here is what they share, and decoders. The
+What is run differs by the kind of model, see :mod:`edgegen.export.tasks`; here is what they share, and decoders. The
 text is the file's own: it continues the start-of-text token, sampling from its logits with a fixed seed, so no
 tokenizer is needed and the text is like what the model was trained on. The eager model then reads the text once,
 and both must agree on what comes after every token. The file's prefill signatures are checked by reading the first
@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgegen.adapters.layout import LoraLayout, input_name
 from edgegen.errors import VerificationError
-from edgegen.export.streaming import streamed_weights
-from edgegen.lora import LoraLayout, input_name
-from edgegen.storage import Tolerance
-from edgegen.tflite.naming import SignatureGroup, signature_groups
-from edgegen.tflite.session import Held, Session, State
+from edgegen.export.offloaded import streamed_weights
+from edgegen.genai.signature_names import SignatureGroup, signature_groups
+from edgegen.litert.session import Held, Session, State
+from edgegen.weights.storage import Tolerance
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job

@@ -4,8 +4,8 @@ Imports neither torch nor LiteRT.
 """
 
 from edgegen.graph.builder import GraphBuilder
-from edgegen.graph.derived import Derivation
-from edgegen.graph.dynamic import FixedSizeError, generalize
+from edgegen.graph.dynamic_shapes import FixedSizeError, generalize
+from edgegen.graph.folded_parameters import Derivation
 from edgegen.graph.ir import DTYPES, Graph, Op, Program, Value, dtype_of, numpy_dtype
 from edgegen.graph.rewrites import REWRITES, Rewrite, optimize
 from edgegen.graph.validate import validate

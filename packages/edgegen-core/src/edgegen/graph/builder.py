@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.graph.derived import EVALUATE, Derivation, arranged, arranged_shape, derived_name, then
+from edgegen.graph.folded_parameters import EVALUATE, Derivation, arranged, arranged_shape, derived_name, then
 from edgegen.graph.ir import Array, Graph, Op, Value, dtype_of, numpy_dtype
 
 Shape = tuple[int, ...]

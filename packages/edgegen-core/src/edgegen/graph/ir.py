@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.graph.derived import Derivation
+from edgegen.graph.folded_parameters import Derivation
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgegen.graph import Graph, GraphBuilder, Op, Value
-from edgegen.lowering.kernels import DATA, widened
+from edgegen.lowering.kernel_dtypes import DATA, widened
 
 Number = float | int | bool
 

@@ -22,9 +22,9 @@ import pluggy
 from edgegen import hookspecs
 from edgegen.errors import PluginError
 from edgegen.hookspecs import GROUP
-from edgegen.names import closest
 from edgegen.plugins.checks import flaw
 from edgegen.plugins.records import Plugin, Problem, Provided
+from edgegen.suggest import closest
 
 D = TypeVar("D")
 

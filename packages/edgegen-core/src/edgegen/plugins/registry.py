@@ -20,10 +20,10 @@ from edgegen.descriptors import (
     Variant,
 )
 from edgegen.errors import UsageError
-from edgegen.names import closest
 from edgegen.plugins import loading
 from edgegen.plugins.checks import references
 from edgegen.plugins.records import Plugin, Problem, Provided
+from edgegen.suggest import closest
 
 D = TypeVar("D")
 K = TypeVar("K", str, tuple[str, str])

@@ -12,7 +12,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgegen.errors import UsageError
-from edgegen.tflite.blocks import part_of
+from edgegen.tflite.blockwise_offsets import part_of
 
 IDENTIFIER = b"TFL3"
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgegen.checkpoints.tensors import LazyTensor
-from edgegen.storage import BITS
-from edgegen.tflite.blocks import part_of
+from edgegen.tflite.blockwise_offsets import part_of
+from edgegen.weights.storage import BITS
+from edgegen.weights.tensors import LazyTensor
 
 Numbers = npt.NDArray[Any]
 

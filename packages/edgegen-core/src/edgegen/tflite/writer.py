@@ -25,12 +25,12 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edgegen.checkpoints.tensors import LazyTensor
 from edgegen.graph import Graph, Op, Program, Value
-from edgegen.storage import Encoded, Scheme, Storage
-from edgegen.tflite.blocks import expand_offsets, part_name, part_of, with_offsets
+from edgegen.tflite.blockwise_offsets import expand_offsets, part_name, part_of, with_offsets
+from edgegen.tflite.dequantize import expand_widened
 from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
-from edgegen.tflite.widening import expand_widened
+from edgegen.weights.storage import Encoded, Scheme, Storage
+from edgegen.weights.tensors import LazyTensor
 
 ALIGNMENT = 64
 """Where weights may begin, in bytes. LiteRT refuses host memory that is aligned to less."""

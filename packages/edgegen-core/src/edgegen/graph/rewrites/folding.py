@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgegen.graph.builder import is_splat
-from edgegen.graph.derived import EVALUATE
+from edgegen.graph.folded_parameters import EVALUATE
 from edgegen.graph.ir import Op, Value
 from edgegen.graph.rewrites.engine import Rewriter, activation, is_known, operands, table
 

@@ -1,0 +1,1 @@
+"""Chat templates as bundles state them: Jinja source, or prefixes and suffixes of turns."""

@@ -1,0 +1,1 @@
+"""The ``.litertlm`` bundle: its container, its export target and its adapters."""

@@ -1,0 +1,1 @@
+"""Running a ``.tflite`` file on LiteRT."""

@@ -1,0 +1,296 @@
+"""Runs a ``.tflite`` file on LiteRT's CompiledModel with XNNPACK; the only module that touches that API.
+
+Tensors that are both an input and an output of a signature (a KV cache) are state: the same buffer is bound to both
+sides, so that LiteRT's DYNAMIC_UPDATE_SLICE writes in place instead of copying the cache at every step.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegen.errors import ResourceError, UsageError
+from edgegen.litert.quiet import quiet_exit, quiet_stderr
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and numpy dtype name of a signature's tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class SignatureInfo:
+    """A signature's tensors by name."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names that are both input and output."""
+        return tuple(name for name in self.inputs if name in self.outputs)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The buffers that a signature runs on; ``given`` and ``taken`` are those that are not state."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    given: Mapping[str, Any]
+    taken: Mapping[str, Any]
+
+
+Held = Mapping[str, Any]
+"""Inputs that are written once and stay for many runs, LiteRT's tensor buffers by name; see :meth:`Session.hold`."""
+
+
+class State:
+    """Buffers that live from one run to the next. Made by :meth:`Session.new_state`.
+
+    Attributes:
+        infos: what the state consists of.
+        buffers: LiteRT's tensor buffers, by the same names.
+        held: likewise, inputs that stay as they are.
+        bindings: how each signature has been bound to them so far; the session's affair.
+    """
+
+    def __init__(self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo], held: Held) -> None:
+        self.infos = infos
+        self.buffers = buffers
+        self.held = held
+        self.bindings: dict[str, _Bound] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(info.size * np.dtype(info.dtype).itemsize for info in self.infos.values())
+
+    def read(self, name: str) -> Array:
+        """A copy of one tensor."""
+        return _contents(self.buffers[name], self.infos[name])
+
+    def write(self, name: str, contents: Array) -> None:
+        """Overwrite one tensor."""
+        info = self.infos[name]
+        self.buffers[name].write(np.ascontiguousarray(contents.reshape(info.shape), info.dtype))
+
+    def copy_from(self, smaller: State) -> None:
+        """Take over the contents of a state whose tensors are no longer than these along any axis."""
+        for name in self.infos:
+            contents, old = self.read(name), smaller.read(name)
+            contents[tuple(map(slice, old.shape))] = old
+            self.write(name, contents)
+
+    def clear(self) -> None:
+        """Fill everything with zeros; fresh buffers hold garbage."""
+        for name, info in self.infos.items():
+            self.write(name, np.zeros(info.shape, info.dtype))
+
+
+@functools.cache
+def _environment() -> Any:
+    """One LiteRT environment for the process."""
+    from ai_edge_litert.environment import Environment
+    from ai_edge_litert.tensor_buffer import TensorBuffer
+
+    quiet_exit()
+    # Buffers have an environment of their own, made (and logged) when one is first written.
+    TensorBuffer.create_from_host_memory(np.zeros(1, np.float32)).write(np.zeros(1, np.float32))
+    return Environment.create()
+
+
+class Session:
+    """A loaded model.
+
+    Args:
+        path: the ``.tflite`` file.
+        threads: for XNNPACK; default: all cores.
+        weight_cache: a file that keeps XNNPACK's packed weights between runs, or ``":memory:"`` to pack them once
+            and share them between signatures in this process only. Default: ``":memory:"``.
+
+    Raises:
+        UsageError: there is no such file, or LiteRT does not accept it.
+    """
+
+    def __init__(self, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> None:
+        from ai_edge_litert import compiled_model as litert
+
+        path = Path(path)
+        if not path.is_file():
+            raise UsageError(f"no such model file: {path}", code="EG101")
+        cpu = litert.CpuOptions(
+            num_threads=threads or os.cpu_count() or 1,
+            xnnpack_weight_cache_path=str(weight_cache or ":memory:"),
+        )
+        options = litert.Options(litert.HardwareAccelerator.CPU, cpu)
+        try:
+            with quiet_stderr() as log:
+                self._model = litert.CompiledModel.from_file(str(path), None, _environment(), options)
+        except Exception as error:
+            raise UsageError(
+                f"LiteRT cannot load {path}: {error}",
+                code="EG102",
+                details=log,
+                hint="the file may be truncated or not a .tflite model; edgegen inspect shows what it holds",
+            ) from error
+        self.signatures: Mapping[str, SignatureInfo] = MappingProxyType(self._read_signatures())
+        self._stateless: dict[str, _Bound] = {}
+
+    def _read_signatures(self) -> dict[str, SignatureInfo]:
+        def infos(details: Mapping[str, Any], names: list[str]) -> dict[str, TensorInfo]:
+            return {
+                name: TensorInfo(tuple(details[name]["shape"]), np.dtype(details[name]["dtype"]).name) for name in names
+            }
+
+        return {
+            key: SignatureInfo(
+                infos(self._model.get_input_tensor_details(key), names["inputs"]),
+                infos(self._model.get_output_tensor_details(key), names["outputs"]),
+            )
+            for key, names in self._model.get_signature_list().items()
+        }
+
+    def hold(self, signature: str, inputs: Mapping[str, Array]) -> Held:
+        """Put some of a signature's inputs where every run with a state made for them finds them.
+
+        Raises:
+            UsageError: unknown signature, or an unknown or mis-shaped input.
+        """
+        info = self._signature(signature)
+        wrong = [name for name, array in inputs.items() if name not in info.inputs or not _fits(array, info, name)]
+        if wrong:
+            raise _misfit(signature, info, {name: inputs[name] for name in wrong}, dict.fromkeys(info.inputs))
+        held = {name: self._model.create_input_buffer_by_name(signature, name) for name in inputs}
+        self.refill(signature, held, inputs)
+        return held
+
+    def refill(self, signature: str, held: Held, inputs: Mapping[str, Array]) -> None:
+        """Write other contents of the same shapes to what :meth:`hold` gave."""
+        info = self._signature(signature)
+        for name, array in inputs.items():
+            held[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
+
+    def new_state(self, signatures: Collection[str] | None = None, held: Held = MappingProxyType({})) -> State:
+        """Zeroed buffers for the state of ``signatures`` (default: all), which share what has one name.
+
+        With it go inputs that :meth:`hold` has put in place.
+
+        Raises:
+            UsageError: two of them give one name different shapes.
+        """
+        infos: dict[str, TensorInfo] = {}
+        buffers: dict[str, Any] = {}
+        for key in self.signatures if signatures is None else signatures:
+            info = self._signature(key)
+            for name in info.state:
+                if infos.setdefault(name, info.inputs[name]) != info.inputs[name]:
+                    raise UsageError(
+                        f"state tensor {name} differs in shape between signatures",
+                        code="EG103",
+                        hint="make one state for each group of signatures that agree",
+                    )
+                if name not in buffers:
+                    buffers[name] = self._model.create_input_buffer_by_name(key, name)
+        state = State(buffers, infos, held)
+        state.clear()
+        return state
+
+    def run(self, signature: str, inputs: Mapping[str, Array], state: State | None = None) -> dict[str, Array]:
+        """Run one signature.
+
+        Args:
+            signature: its name.
+            inputs: name -> array; those that are state or held are left out when ``state`` is given.
+            state: read and updated in place.
+
+        Returns:
+            Copies of the outputs that are not in ``state``.
+
+        Raises:
+            UsageError: unknown signature, or a missing, unknown or mis-shaped input.
+        """
+        info = self._signature(signature)
+        bindings = self._stateless if state is None else state.bindings
+        if signature not in bindings:
+            bindings[signature] = self._bind(signature, info, {} if state is None else {**state.held, **state.buffers})
+        bound = bindings[signature]
+        if inputs.keys() != bound.given.keys() or not all(_fits(array, info, name) for name, array in inputs.items()):
+            raise _misfit(signature, info, inputs, bound.given)
+        for name, array in inputs.items():
+            bound.given[name].write(_plain(np.ascontiguousarray(array, info.inputs[name].dtype)))
+        try:
+            self._model.run_by_name(signature, bound.inputs, bound.outputs)
+        except Exception as error:
+            raise ResourceError(f"LiteRT failed while running {signature}: {error}") from error
+        return {name: _contents(buffer, info.outputs[name]) for name, buffer in bound.taken.items()}
+
+    def _bind(self, signature: str, info: SignatureInfo, in_place: Mapping[str, Any]) -> _Bound:
+        create_input, create_output = self._model.create_input_buffer_by_name, self._model.create_output_buffer_by_name
+        inputs = {name: in_place.get(name) or create_input(signature, name) for name in info.inputs}
+        outputs = {name: in_place.get(name) or create_output(signature, name) for name in info.outputs}
+        return _Bound(
+            inputs,
+            outputs,
+            given={name: buffer for name, buffer in inputs.items() if name not in in_place},
+            taken={name: buffer for name, buffer in outputs.items() if name not in in_place},
+        )
+
+    def _signature(self, name: str) -> SignatureInfo:
+        if name not in self.signatures:
+            raise UsageError(f"no signature {name!r}; the file has {', '.join(self.signatures)}", code="EG104")
+        return self.signatures[name]
+
+
+def _fits(array: Array, info: SignatureInfo, name: str) -> bool:
+    return np.shape(array) == info.inputs[name].shape
+
+
+def _contents(buffer: Any, info: TensorInfo) -> Array:
+    dtype = np.dtype(info.dtype)
+    if dtype == np.int64:
+        halves: Array = buffer.read(info.size * 2, np.int32)
+        return halves.view(np.int64).reshape(info.shape)
+    contents: Array = buffer.read(info.size, dtype.type)
+    return contents.reshape(info.shape)
+
+
+def _plain(array: Array) -> Array:
+    """LiteRT's Python buffers know no int64, but take its bytes."""
+    return array.reshape(-1).view(np.int32) if array.dtype == np.int64 else array
+
+
+def _misfit(
+    signature: str, info: SignatureInfo, inputs: Mapping[str, Array], expected: Mapping[str, Any]
+) -> UsageError:
+    def state_or_nothing(name: str) -> str:
+        return "is state" if name in info.inputs else "unknown "
+
+    problems = [
+        *(f"missing  {name}" for name in expected if name not in inputs),
+        *(f"{state_or_nothing(name)} {name}" for name in inputs if name not in expected),
+        *(
+            f"shape    {name}: got {np.shape(array)}, expected {info.inputs[name].shape}"
+            for name, array in inputs.items()
+            if name in expected and not _fits(array, info, name)
+        ),
+    ]
+    return UsageError(f"inputs do not fit signature {signature}", code="EG105", details=problems)

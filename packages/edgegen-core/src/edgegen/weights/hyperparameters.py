@@ -1,0 +1,178 @@
+"""Hyper-parameters as a checkpoint states them, read so that none is overlooked.
+
+A family takes what it knows from ``config.json`` or GGUF metadata. Whatever is then left may change what the model
+computes, so it is an error, not a guess::
+
+    settings = Settings(checkpoint, ignore=("rope_interleaved",))
+    layers = settings.take("num_hidden_layers", int)
+    settings.expect("hidden_act", "silu")
+    settings.finish()
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import reprlib
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from edgegen.errors import CheckpointError
+from edgegen.weights.files import summarize
+from edgegen.weights.tensors import Checkpoint
+
+T = TypeVar("T")
+_REQUIRED: Any = object()
+
+_LARGEST = 2**31 - 1
+"""No size, count or length of a model comes near; beyond it, sizes of tensors overflow."""
+
+_LAYERS = ("num_hidden_layers", "block_count")
+"""Keys that say how many blocks are to be built."""
+
+_MOST_LAYERS = 512
+"""More than any published model has; more are believed only of a checkpoint with as many tensors."""
+
+HARMLESS = (
+    # Of config.json: provenance, training, generation, and how transformers is to run the model.
+    "_*",
+    "*_token_id",
+    "architectures",
+    "attention_dropout",
+    "auto_map",
+    "dtype",
+    "embd_pdrop",
+    "hidden_dropout*",
+    "id2label",
+    "initializer_range",
+    "is_llama_config",
+    "label2id",
+    "model_type",
+    "pretraining_tp",
+    "resid_pdrop",
+    "return_dict",
+    "torch_dtype",
+    "transformers*",
+    "use_cache",
+    "output_*",
+    # Of GGUF: everything that is not the architecture's own.
+    "general.*",
+    "quantize.*",
+    "split.*",
+    "tokenizer.*",
+    "GGUF.*",
+    "*.vocab_size",
+)
+"""Patterns of keys that do not change what a model computes."""
+
+
+MAY_BE_UNSTATED: Mapping[str, bool] = {"may be unstated": True}
+"""``metadata`` of a configuration's field that is None where a checkpoint does not state it: no difference then."""
+
+
+class Settings:
+    """A checkpoint's configuration, with a record of what has been read.
+
+    Args:
+        checkpoint: its ``config`` is read.
+        prefix: put before every key, e.g. ``llama.`` for GGUF metadata.
+        ignore: further patterns of keys without effect on the architecture at hand.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, prefix: str = "", ignore: Collection[str] = ()) -> None:
+        self._path = checkpoint.path
+        self._values: Mapping[str, Any] = checkpoint.config
+        self._prefix = prefix
+        self._most_layers = max(_MOST_LAYERS, len(checkpoint.tensors))
+        self._ignored = (*HARMLESS, *ignore)
+        self._read: set[str] = set()
+
+    def take(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
+        """The value of ``key``, which must be of ``kind`` (an int will do for a float).
+
+        Args:
+            key: without the prefix.
+            kind: expected type.
+            default: for a key that is absent or null.
+
+        Raises:
+            CheckpointError: the key is missing without a default, or its value is of another type or absurdly large.
+        """
+        full = self._prefix + key
+        self._read.add(full)
+        value = self._values.get(full)
+        if value is None:
+            if default is _REQUIRED:
+                raise CheckpointError(
+                    f"{self._path} does not state {full}", code="EG206", hint="name a variant instead"
+                )
+            absent: T = default
+            return absent
+        # A model is built to the size that is stated before its weights are looked at: a million blocks take hours.
+        beyond = isinstance(value, int) and (abs(value) > _LARGEST or (key in _LAYERS and value > self._most_layers))
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and not beyond:
+            value = float(value)
+        if not isinstance(value, kind) or beyond:
+            raise CheckpointError(
+                f"{full} of {self._path} is {reprlib.repr(value)}, "
+                + ("more than a model can have" if beyond else f"expected {kind.__name__}"),
+                code="EG206",
+                hint="download the file again; it is damaged, or not what its publisher wrote",
+            )
+        return value
+
+    def expect(self, key: str, *allowed: Any) -> None:
+        """Make sure that ``key`` is absent, null or one of ``allowed``.
+
+        Raises:
+            CheckpointError: it is something else, which the family does not know how to build.
+        """
+        full = self._prefix + key
+        self._read.add(full)
+        value = self._values.get(full)
+        if value is not None and value not in allowed:
+            raise CheckpointError(
+                f"{full} of {self._path} is {reprlib.repr(value)}, which this family does not know",
+                code="EG207",
+                hint=f"it knows {', '.join(map(repr, allowed)) or 'models without it'}",
+            )
+
+    def finish(self) -> None:
+        """Make sure that nothing is left that might matter.
+
+        Raises:
+            CheckpointError: keys that were neither read nor known to be harmless.
+        """
+        left = [
+            key
+            for key, value in self._values.items()
+            if key not in self._read and value is not None and not any(fnmatchcase(key, p) for p in self._ignored)
+        ]
+        if left:
+            raise CheckpointError(
+                f"the configuration of {self._path} has keys that this family does not know",
+                code="EG207",
+                details=summarize(f"{reprlib.repr(key)[1:-1]} = {reprlib.repr(self._values[key])}" for key in left),
+                hint="they may change what the model computes; the architecture is a newer one",
+            )
+
+
+def differences(expected: Any, found: Any, *, ignore: Collection[str] = (), path: str = "") -> list[str]:
+    """Fields in which two configuration dataclasses differ, as ``path   expected ..., found ...``."""
+    if dataclasses.is_dataclass(expected) and type(expected) is type(found):
+        return [
+            line
+            for field in dataclasses.fields(expected)
+            if field.name not in ignore
+            and not (field.metadata.keys() & MAY_BE_UNSTATED and getattr(found, field.name) is None)
+            for line in differences(
+                getattr(expected, field.name), getattr(found, field.name), path=f"{path}.{field.name}".lstrip(".")
+            )
+        ]
+    if isinstance(expected, tuple) and isinstance(found, tuple) and len(expected) == len(found):
+        pairs = enumerate(zip(expected, found, strict=True))
+        return [line for i, (a, b) in pairs for line in differences(a, b, path=f"{path}[{i}]")]
+    if isinstance(expected, float) and isinstance(found, float) and math.isclose(expected, found, rel_tol=1e-5):
+        return []  # GGUF keeps 32 bits of each number
+    return [] if expected == found else [f"{path}   expected {expected}, the checkpoint says {found}"]

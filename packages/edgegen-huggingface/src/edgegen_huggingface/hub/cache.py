@@ -1,0 +1,74 @@
+"""What is in the cache already, and whether the rest has room there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from edgegen.cli.output import format_bytes
+from edgegen.errors import CheckpointError, ResourceError, UsageError
+from edgegen_huggingface.hub.listing import Listing
+from edgegen_huggingface.hub.reference import Reference
+from edgegen_huggingface.hub.selection import choose
+from edgegen_huggingface.hub.settings import Settings
+
+
+def find(reference: Reference, settings: Settings) -> Path | None:
+    """The weights in the cache, None unless they are all there. Asks nobody.
+
+    Raises:
+        UsageError: several weights are there, and none was named.
+    """
+    try:
+        snapshot = Path(
+            snapshot_download(
+                reference.repository,
+                revision=reference.revision,
+                cache_dir=settings.cache,
+                local_files_only=True,
+                allow_patterns=[],  # any part of it will do: edgegen never downloads all of a repository
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None
+    names = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
+    try:
+        weights = choose(names, reference)
+    except (CheckpointError, UsageError) as error:
+        if isinstance(error, UsageError) and not reference.inside:
+            raise  # several are there
+        return None
+    return snapshot / weights.entry if weights.complete else None
+
+
+def missing(names: Iterable[str], listing: Listing, reference: Reference, settings: Settings) -> list[str]:
+    """Those of the files that would have to be downloaded."""
+    owner, name = reference.repository.split("/")
+    # The contents that a new commit did not change are there under the names that an older one gave them.
+    blobs = settings.cache / f"models--{owner}--{name}" / "blobs"
+
+    def present(name: str) -> bool:
+        found = try_to_load_from_cache(reference.repository, name, cache_dir=settings.cache, revision=listing.commit)
+        blob = listing.files[name].blob
+        return isinstance(found, str) or (blob != "" and (blobs / blob).is_file())
+
+    return [name for name in names if not present(name)]
+
+
+def check_room(needed: int, reference: Reference, settings: Settings) -> None:
+    """Better now than when the disk is full.
+
+    Raises:
+        ResourceError: the disk that the cache is on has less than ``needed`` bytes free.
+    """
+    folder = next(folder for folder in (settings.cache, *settings.cache.parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{reference} needs {format_bytes(needed)} and {settings.cache} has {format_bytes(free)} free",
+            hint="make room, or keep the cache on another disk: HF_HUB_CACHE=/path",
+        )

@@ -1,0 +1,260 @@
+"""The files that Hugging Face repositories keep beside their weights: ``config.json`` and the tokenizer's.
+
+Which file wins where several state one thing follows what ``transformers`` does when it loads the same
+folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgegen.errors import CheckpointError
+from edgegen.weights.files import DOWNLOAD_AGAIN, LARGEST_TOKENIZER, read_json_list, read_json_object, regular_file_size
+from edgegen.weights.tensors import TokenizerAssets
+
+CONFIG = "config.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
+MODULES = "modules.json"
+"""What sentence-transformers lists the parts of a model in, each with a folder for its settings."""
+
+_POOLING = "1_Pooling/config.json"
+SIDECARS = (
+    CONFIG,
+    *TOKENIZER_FILES,
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    MODULES,
+    _POOLING,
+)
+
+_PLAIN = re.compile(r"[\w-]*", re.ASCII)
+
+_ADDS_BOS_BY_DEFAULT = ("Llama", "CodeLlama", "Gemma")
+"""Tokenizer classes that put the start token first when nothing says otherwise."""
+
+
+def sidecars(folder: Path) -> tuple[Path, ...]:
+    """Those of the known files that are in the folder."""
+    return tuple(folder / name for name in SIDECARS if _is_there(folder / name))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json``, or an empty dict where there is none.
+
+    Raises:
+        CheckpointError: the file is not a JSON object, or no file.
+    """
+    return _optional_json(folder / CONFIG)
+
+
+def read_modules(folder: Path) -> list[tuple[str, dict[str, Any]]] | None:
+    """The parts of a model of sentence-transformers in their order, as kind and settings; None where it is none.
+
+    A kind is the last word of the class's name, ``Pooling``. The first part is the model that lies beside the file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = folder / MODULES
+    if not _is_there(path):
+        return None
+    parts = read_json_list(path)
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
+    places = [part.get("path") if isinstance(part, dict) else None for part in parts]
+    # A place is joined to the folder, so anything but a plain name could reach outside the checkpoint.
+    if not all(isinstance(kind, str) for kind in kinds) or not all(
+        isinstance(place, str) and _PLAIN.fullmatch(place) for place in places
+    ):
+        raise CheckpointError(f"{MODULES} does not list the parts of a model", hint=DOWNLOAD_AGAIN)
+    named = zip(map(str, kinds), map(str, places), strict=True)
+    return [
+        (kind.rpartition(".")[2], _optional_json(folder / place / CONFIG) if place else {}) for kind, place in named
+    ]
+
+
+def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets | None:
+    """What the folder says about text; None where it holds no tokenizer.
+
+    Raises:
+        CheckpointError: one of the files is damaged.
+    """
+    there = [folder / name for name in TOKENIZER_FILES if _is_there(folder / name)]
+    if not there:
+        return None
+    facts = _Facts(folder, config)
+    if facts.tokenizer:
+        _check_vocabulary(facts.tokenizer)
+    files = {path.name: path.read_bytes() for path in there}
+    bos = facts.bos_token_id
+    return TokenizerAssets(
+        files=files,
+        bos_token_id=bos,
+        eos_token_ids=facts.eos_token_ids,
+        add_bos=bos is not None and facts.adds_bos(bos),
+        chat_template=facts.chat_template,
+    )
+
+
+class _Facts:
+    """The answers, each looked up in the files that may hold it."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.folder = folder
+        text_config = config.get("text_config")  # multimodal models nest the language model's settings
+        self.config = {**(text_config if isinstance(text_config, dict) else {}), **config}
+        self.settings = _optional_json(folder / "tokenizer_config.json")
+        self.generation = _optional_json(folder / "generation_config.json")
+
+    @cached_property
+    def tokenizer(self) -> dict[str, Any]:
+        path = self.folder / "tokenizer.json"
+        return read_json_object(path, LARGEST_TOKENIZER) if _is_there(path) else {}
+
+    @property
+    def bos_token_id(self) -> int | None:
+        # A null in tokenizer_config.json means "none", whatever config.json repeats from a template (Qwen).
+        if "bos_token" in self.settings:
+            text = _token_text(self.settings["bos_token"])
+            if text is None:
+                return None
+            token = self.token_id(text)
+            if token is not None:
+                return self._within(token)
+        for source in (self.generation, self.config):
+            for token in _ids(source.get("bos_token_id")):
+                return self._within(token)
+        return None
+
+    def _within(self, token: int) -> int:
+        """The start token is an index into the model's table; the runtime does not check it."""
+        size = self.config.get("vocab_size")
+        if isinstance(size, int) and token >= size:
+            raise CheckpointError(
+                f"the start token is {token:,}, but the model knows {size:,}",
+                hint="the tokenizer is damaged, or another model's; download it again",
+            )
+        return token
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        stated = self.generation.get("eos_token_id", self.config.get("eos_token_id"))
+        ids = list(_ids(stated))
+        text = _token_text(self.settings.get("eos_token"))
+        own = self.token_id(text) if text is not None else None
+        if own is not None:
+            ids.append(own)
+        return tuple(dict.fromkeys(ids))
+
+    def adds_bos(self, bos: int) -> bool:
+        stated = self.settings.get("add_bos_token")
+        if isinstance(stated, bool):
+            return stated
+        if self.tokenizer:
+            return _template_starts_with(self.tokenizer.get("post_processor"), bos)
+        name = str(self.settings.get("tokenizer_class", ""))
+        return name.removesuffix("Fast").removesuffix("Tokenizer") in _ADDS_BOS_BY_DEFAULT
+
+    @property
+    def chat_template(self) -> str | None:
+        file = self.folder / "chat_template.jinja"
+        if _is_there(file):
+            regular_file_size(file)
+            try:
+                return file.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise CheckpointError(f"{file.name} is not UTF-8: {error}", hint=DOWNLOAD_AGAIN) from error
+        template = self.settings.get("chat_template")
+        if template is None:
+            template = _optional_json(self.folder / "chat_template.json").get("chat_template")
+        if isinstance(template, list):
+            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+            template = named.get("default") or next(iter(named.values()), None)
+        return template if isinstance(template, str) else None
+
+    def token_id(self, text: str) -> int | None:
+        """The id of a token given by its text; the files spell it in three places."""
+        decoder = self.settings.get("added_tokens_decoder")
+        if isinstance(decoder, dict):
+            for key, entry in decoder.items():
+                if isinstance(entry, dict) and entry.get("content") == text and key.isdecimal():
+                    return _id(key)
+        for entry in self.tokenizer.get("added_tokens") or ():
+            if entry["content"] == text:
+                return int(entry["id"])
+        vocab = self.tokenizer["model"].get("vocab") if self.tokenizer else None
+        found = vocab.get(text) if isinstance(vocab, dict) else None
+        return found if isinstance(found, int) else None
+
+
+_LARGEST_ID = 2**31 - 1
+
+
+def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
+    """The parts of ``tokenizer.json`` that are read here, and without which nothing can read it.
+
+    Raises:
+        CheckpointError: one is missing or of another kind.
+    """
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or []
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    ids = list(vocab.values()) if isinstance(vocab, dict) else []  # Unigram has a list of tokens and scores instead
+    sound = isinstance(vocab, (dict, list)) and isinstance(added, list)
+    for entry in added if sound else ():
+        sound = sound and isinstance(entry, dict) and isinstance(entry.get("content"), str) and "id" in entry
+        ids += [entry["id"]] if sound else []
+    if not sound or not all(type(token) is int and 0 <= token <= _LARGEST_ID for token in ids):
+        raise CheckpointError("tokenizer.json has no usable vocabulary", hint=DOWNLOAD_AGAIN)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has the name: a pipe, or a link that leads nowhere, is damage rather than absence."""
+    return os.path.lexists(path)
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if _is_there(path) else {}
+
+
+def _id(key: str) -> int:
+    if len(key) > len(str(_LARGEST_ID)):  # Python itself refuses to read thousands of digits
+        raise CheckpointError("a token id has more digits than any vocabulary", hint=DOWNLOAD_AGAIN)
+    return int(key)
+
+
+def _ids(value: object) -> Iterator[int]:
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, int) and not isinstance(item, bool):
+            if abs(item) > _LARGEST_ID:
+                raise CheckpointError("a token id has more digits than any vocabulary", hint=DOWNLOAD_AGAIN)
+            yield item
+
+
+def _token_text(value: object) -> str | None:
+    """Tokens are written as a string or as ``{"content": ...}``."""
+    text = value.get("content") if isinstance(value, dict) else value
+    return text if isinstance(text, str) else None
+
+
+def _template_starts_with(processor: object, token: int) -> bool:
+    """Whether a ``tokenizer.json`` post-processor puts this token before a single sequence."""
+    if not isinstance(processor, dict):
+        return False
+    if processor.get("type") == "Sequence":
+        parts = processor.get("processors")
+        return any(_template_starts_with(part, token) for part in parts) if isinstance(parts, list) else False
+    if processor.get("type") != "TemplateProcessing":
+        return False
+    try:
+        first: Mapping[str, Any] = next(iter(processor.get("single") or ()), {})
+        name = first.get("SpecialToken", {}).get("id")
+        special = (processor.get("special_tokens") or {}).get(name) or {}
+        return list(special.get("ids") or ())[:1] == [token]
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError("tokenizer.json has no usable post_processor", hint=DOWNLOAD_AGAIN) from error

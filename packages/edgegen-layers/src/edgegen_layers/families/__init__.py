@@ -1,0 +1,1 @@
+"""Decoders that several families are rows of."""

@@ -1,0 +1,1 @@
+"""Key/value caches at run time: buckets, prefill plans, saved prefixes."""

@@ -1,0 +1,1 @@
+"""The subcommands that this package adds: ``run``, ``embed``, ``evaluate``, ``bench``."""

@@ -1,0 +1,1 @@
+"""Text generation: sampling, stopping, structured output, speculative decoding."""

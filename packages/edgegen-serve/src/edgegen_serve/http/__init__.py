@@ -1,0 +1,1 @@
+"""HTTP: the ASGI application, authentication, connections and the chat page."""

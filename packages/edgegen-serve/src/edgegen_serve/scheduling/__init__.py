@@ -1,0 +1,1 @@
+"""One model, many requests: the queue and the worker."""
