@@ -2,7 +2,7 @@
 
 Backs the conversion figures of README. Each run is ``edgegen export`` in a process of its own, with signatures
 ``prefill_8,64,128`` and ``decode`` on a cache of 1280, and the same again on one of 256 as is the default
-(``--short-caches none`` leaves these out, for comparing with exporters that have no such thing); the two kinds take
+(``--cache-buckets none`` leaves these out, for comparing with exporters that have no such thing); the two kinds take
 turns.
 
     python bench/convert.py SmolLM2-135M-Instruct.Q4_1.gguf --check
@@ -24,25 +24,25 @@ CEILINGS = {"without verification": (15.0, 700e6), "with verification": (25.0, 1
 """Seconds and bytes that ``--check`` allows."""
 
 
-def export(checkpoint: Path, output: Path, short_caches: str, *options: str) -> ProcessRun:
+def export(checkpoint: Path, output: Path, cache_buckets: str, *options: str) -> ProcessRun:
     return run(
         [
             *(sys.executable, "-m", "edgegen", "export", VARIANT, "--checkpoint", checkpoint, "-o", output),
             *("--scheme", "int8-channel", "--prefill-lengths", "8,64,128", "--cache-length", "1280"),
-            *("--short-caches", short_caches, "--quiet", *options),
+            *("--cache-buckets", cache_buckets, "--quiet", *options),
         ]
     )
 
 
-def measure(checkpoint: Path, runs: int, short_caches: str) -> dict[str, list[ProcessRun]]:
+def measure(checkpoint: Path, runs: int, cache_buckets: str) -> dict[str, list[ProcessRun]]:
     results: dict[str, list[ProcessRun]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
         # The first export reads the checkpoint and the libraries from disk, and does not count.
-        export(checkpoint, Path(folder) / "warm", short_caches, "--no-verify")
+        export(checkpoint, Path(folder) / "warm", cache_buckets, "--no-verify")
         for index in range(runs):
             for kind, options in KINDS.items():
                 note(f"run {index + 1} of {runs}, {kind}")
-                results[kind].append(export(checkpoint, Path(folder) / f"{index}", short_caches, *options))
+                results[kind].append(export(checkpoint, Path(folder) / f"{index}", cache_buckets, *options))
     return results
 
 
@@ -50,14 +50,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="SmolLM2-135M-Instruct: a GGUF file or a safetensors folder")
     parser.add_argument("--runs", type=int, default=5, help="of each kind; medians are printed")
-    parser.add_argument("--short-caches", default="256", help="as edgegen export takes it")
+    parser.add_argument("--cache-buckets", default="256", help="as edgegen export takes it")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a median is above its ceiling")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     state = machine()
     kinds: list[dict[str, Any]] = []
     rows: list[list[str]] = []
-    measured = measure(arguments.checkpoint, arguments.runs, arguments.short_caches)
+    measured = measure(arguments.checkpoint, arguments.runs, arguments.cache_buckets)
     for kind, results in measured.items():
         seconds = median([result.seconds for result in results])
         peak = median([result.peak_bytes for result in results])
@@ -80,7 +80,7 @@ def main() -> int:
     document = {
         "benchmark": "convert",
         "variant": VARIANT,
-        "short_caches": arguments.short_caches,
+        "cache_buckets": arguments.cache_buckets,
         **state,
         "results": kinds,
     }

@@ -27,7 +27,7 @@ def export(checkpoint: str) -> Path:
     folder = BUILD / "generation"
     if not (folder / "manifest.json").is_file():
         note(f"exporting {checkpoint}")
-        options = ["--scheme", "int8-channel", "--speculate", "4,8,16", "--no-verify"]
+        options = ["--scheme", "int8-channel", "--verify-lengths", "4,8,16", "--no-verify"]
         run([*EDGEGEN, "export", "smollm2-135m-instruct", "--checkpoint", checkpoint, "-o", folder, *options])
     return folder
 

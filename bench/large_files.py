@@ -44,7 +44,7 @@ def export(scheme: str, output: Path) -> Path:
     run(
         [
             *(sys.executable, "-m", "edgegen", "export", MODEL, "--checkpoint", checkpoint, "-o", output),
-            *("--scheme", scheme, "--prefill-lengths", "8", "--cache-length", "64", "--short-caches", "none"),
+            *("--scheme", scheme, "--prefill-lengths", "8", "--cache-length", "64", "--cache-buckets", "none"),
             *("--no-verify", "--no-equalize", "--quiet"),
         ]
     )

@@ -118,7 +118,7 @@ def export(checkpoint: Path, folder: Path) -> Path:
     """Our float32 export, with a signature that reads a text quickly."""
     variant = edgegen("checkpoint", checkpoint)["candidates"][0]["variant"]
     note(f"exporting {variant} to fp32")
-    lengths = ("--prefill-lengths", "8", "--short-caches", "none", "--speculate", "64")
+    lengths = ("--prefill-lengths", "8", "--cache-buckets", "none", "--verify-lengths", "64")
     edgegen("export", variant, "--checkpoint", checkpoint, "-o", folder, "--scheme", "fp32", *lengths, "--no-verify")
     return folder
 

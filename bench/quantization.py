@@ -75,7 +75,7 @@ def export(variant: str, checkpoint: Path, row: str, output: Path) -> Path:
         output=output,
         scheme=scheme,
         prefill_lengths=(128,),
-        speculate=(64,),
+        verify_lengths=(64,),
         verify=False,
         **CHANGES[word],
     )

@@ -64,7 +64,7 @@ def measure(name: str, checkpoint: Path, *, scheme: str, cold: bool, verify: boo
             [
                 *(sys.executable, "-m", "edgegen", "export", name, "--checkpoint", checkpoint, "-o", output),
                 *("--scheme", scheme, "--prefill-lengths", "8,64,128", "--cache-length", "1280"),
-                *("--short-caches", "none", "--verify" if verify else "--no-verify", "--json", "--quiet"),
+                *("--cache-buckets", "none", "--verify" if verify else "--no-verify", "--json", "--quiet"),
                 "--no-equalize",  # random weights have no channels to tell apart
             ],
             limit=limit,

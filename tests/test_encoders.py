@@ -83,7 +83,7 @@ def embedder(edgegen, bert_checkpoint, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def answerer(edgegen, t5_checkpoint, tmp_path_factory) -> Path:
-    lengths = ("--encode-lengths", "8,32", "--cache-length", 24, "--prefill-lengths", 4, "--short-caches", 8)
+    lengths = ("--encode-lengths", "8,32", "--cache-length", 24, "--prefill-lengths", 4, "--cache-buckets", 8)
     return _exported(edgegen, "t5", t5_checkpoint, tmp_path_factory, *lengths)
 
 
@@ -166,7 +166,7 @@ def test_lengths_default_to_what_the_model_was_trained_for(edgegen, bert_checkpo
 
 
 def test_recipe_and_card_say_what_an_encoder_is(embedder):
-    recipe = json.loads((embedder / "recipe.json").read_text())
+    recipe = json.loads((embedder / "export.json").read_text())
     assert recipe["options"]["encode_lengths"] == [8, 32]
     assert {"config.json", "1_Pooling/config.json", "modules.json"} <= recipe["checkpoint"]["files"].keys()
     assert recipe["verification"]["cosine"] > 0.9999
@@ -180,8 +180,8 @@ def test_recipe_and_card_say_what_an_encoder_is(embedder):
     [
         ["--cache-length", 64],
         ["--prefill-lengths", "8"],
-        ["--short-caches", "none"],
-        ["--speculate", "4"],
+        ["--cache-buckets", "none"],
+        ["--verify-lengths", "4"],
         ["--lora-rank", 8],
         ["--layer", "attention=sdpa"],
     ],
@@ -313,7 +313,7 @@ def test_sampling_stop_strings_and_streaming_work_as_for_other_models(answerer):
     [
         (["--chat"], "EG723"),
         (["--system", "Be brief."], "EG723"),
-        (["--speculate", "prompt-lookup"], "EG709"),
+        (["--verify-lengths", "prompt-lookup"], "EG709"),
         (["--adapter", "somewhere"], "EG709"),
         (["--overflow", "slide"], "EG709"),
         (["--prefix-cache", "prefix.safetensors"], "EG709"),

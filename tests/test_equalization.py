@@ -56,7 +56,7 @@ def options(outliers, tiny_family, tmp_path):
         scheme="int8-channel",
         prefill_lengths=(4,),
         cache_length=48,
-        short_caches=(),
+        cache_buckets=(),
     )
 
 
@@ -98,7 +98,7 @@ def test_outliers_cost_less(options, scheme, gain):
 
 def test_the_recipe_says_so_and_repeats_it(options):
     folder = run(plan(options, QUIET), QUIET)
-    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe = json.loads((folder / "export.json").read_text())
     assert recipe["options"]["equalize"] is True
     assert recipe["equalization"]["text"] == "built-in"
     assert recipe["equalization"]["tokens"] == 64
@@ -138,7 +138,7 @@ def test_a_text_for_calibration_is_read_instead(options, tmp_path):
 def test_channels_are_scaled_where_it_pays(options, scheme, count):
     job = plan(replace(options, scheme=scheme), QUIET)
     assert len(job.equalizing) == count
-    assert ("embedding_scales" in job.sources) == any("embedding.weight" in each.takers for each in job.equalizing)
+    assert ("embedding_scales" in job.sources) == any("embedding.weight" in each.consumers for each in job.equalizing)
 
 
 def test_rows_of_few_bits_are_scaled_if_asked_for(options):
@@ -149,8 +149,8 @@ def test_rows_of_few_bits_are_scaled_if_asked_for(options):
 
 def test_what_adapters_touch_at_run_time_stays(options, checkpoint):
     job = plan(replace(options, checkpoint=checkpoint, lora_rank=4), QUIET)
-    takers = {name for channels in job.equalizing for name in channels.takers}
-    assert takers == {
+    consumers = {name for channels in job.equalizing for name in channels.consumers}
+    assert consumers == {
         "embedding.weight",
         *(f"blocks.{block}.feed_forward.{matrix}.weight" for block in range(2) for matrix in ("gate_up", "down")),
     }

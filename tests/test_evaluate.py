@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-SMALL = ("--prefill-lengths", "8", "--cache-length", "48", "--short-caches", "none")
+SMALL = ("--prefill-lengths", "8", "--cache-length", "48", "--cache-buckets", "none")
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +16,8 @@ def exports(checkpoint, tiny_family, tmp_path_factory, edgegen):
     """In float32 with a signature that reads several tokens at once, and again scaled; and in 8 bits without."""
     folder = tmp_path_factory.mktemp("exports")
     for name, more in (
-        ("fp32", ("--speculate", "8")),
-        ("fp32-scaled", ("--speculate", "8", "--equalize")),
+        ("fp32", ("--verify-lengths", "8")),
+        ("fp32-scaled", ("--verify-lengths", "8", "--equalize")),
         ("int8-channel", ()),
     ):
         scheme = name.removesuffix("-scaled")
@@ -108,7 +108,7 @@ def test_an_export_that_lost_its_recipe_needs_another_reference(exports, checkpo
     moved = tmp_path / "moved"
     moved.mkdir()
     for file in (exports / "int8-channel").iterdir():
-        if file.name != "recipe.json":
+        if file.name != "export.json":
             (moved / file.name).symlink_to(file)
     out = edgegen("evaluate", moved, "--reference", checkpoint, "--text", text, "--tokens", 20, "--json")
     assert out.code == 2

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "packages" / "edgegen-hugg
 
 from hub_server import HubServer, Repository, point_at
 
-OPTIONS = ("--prefill-lengths", 4, "--cache-length", 16, "--short-caches", "none", "--scheme", "fp32", "--no-verify")
+OPTIONS = ("--prefill-lengths", 4, "--cache-length", 16, "--cache-buckets", "none", "--scheme", "fp32", "--no-verify")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_repository_is_exported_like_its_files(hub, edgegen, checkpoint, tmp_p
         assert result.code == 0, result.err
         results[name] = (tmp_path / name / "model.tflite").read_bytes()
     assert results["hub"] == results["local"]
-    recipes = [json.loads((tmp_path / name / "recipe.json").read_text())["checkpoint"] for name in results]
+    recipes = [json.loads((tmp_path / name / "export.json").read_text())["checkpoint"] for name in results]
     assert recipes[0]["path"] == "acme/tiny"
     assert recipes[0]["files"] == recipes[1]["files"]
     assert "tiny.gguf" not in hub.downloaded()

@@ -78,7 +78,7 @@ def test_so_does_a_weight_made_of_several_with_rows_in_another_order(kept, quant
 def test_recipe_card_inspect_and_terminal_say_what_happened(kept, quantized, edgegen):
     output, result = kept
     kind = open_checkpoint(quantized).tensors["blk.0.ffn_down.weight"].dtype
-    rows = {row["kind"]: row for row in json.loads((output / "recipe.json").read_text())["weights"]}
+    rows = {row["kind"]: row for row in json.loads((output / "export.json").read_text())["weights"]}
     assert rows["blocks.*.feed_forward.down.weight"]["how"] == "kept"
     assert rows["blocks.*.feed_forward.down.weight"]["source"] == kind
     assert rows["embedding.weight"]["how"] == "requantized"
@@ -111,5 +111,5 @@ def test_another_scheme_says_what_keep_would_do(quantized, edgegen, tmp_path):
 
 def test_what_is_kept_computes_what_the_checkpoint_says(kept):
     output, _ = kept
-    verification = json.loads((output / "recipe.json").read_text())["verification"]
+    verification = json.loads((output / "export.json").read_text())["verification"]
     assert verification["logits_error"] < 0.1

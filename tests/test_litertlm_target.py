@@ -34,7 +34,7 @@ def without_tokenizer(checkpoint, tmp_path):
 
 def test_a_bundle_holds_what_the_folder_holds(export, edgegen, checkpoint, tmp_path):
     assert export("--no-verify").code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {BUNDLE, "README.md", "recipe.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {BUNDLE, "README.md", "export.json"}
     assert f"litert-lm run {BUNDLE}" in (tmp_path / "out" / "README.md").read_text()
     edgegen(
         "export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "folder", "--prefill-lengths", "4",
@@ -51,7 +51,7 @@ def test_a_bundle_holds_what_the_folder_holds(export, edgegen, checkpoint, tmp_p
 def test_the_metadata_says_how_texts_begin_and_end(export, tmp_path):
     assert export("--no-verify").code == 0
     metadata = llm_metadata(tmp_path / "out" / BUNDLE)
-    manifest_like = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    manifest_like = json.loads((tmp_path / "out" / "export.json").read_text())
     assert metadata.max_num_tokens == manifest_like["options"]["cache_length"] == 48
     assert metadata.llm_model_type.WhichOneof("model_type") == "generic_model"
     assert metadata.stop_tokens

@@ -65,11 +65,11 @@ def test_logits_are_pefts(adapted, checkpoint, edgegen, tmp_path):
     adapter, expected = adapted
     result = edgegen(
         "export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "out", "--lora", adapter,
-        "--scheme", "fp32", "--cache-length", 16, "--prefill-lengths", 4, "--short-caches", "none",
+        "--scheme", "fp32", "--cache-length", 16, "--prefill-lengths", 4, "--cache-buckets", "none",
     )  # fmt: skip
     assert result.code == 0, result.err
     np.testing.assert_allclose(logits(tmp_path / "out"), expected, rtol=1e-3, atol=1e-4)
-    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    recipe = json.loads((tmp_path / "out" / "export.json").read_text())
     assert recipe["options"]["lora"] == str(adapter)
     assert "adapter_model.safetensors" in recipe["checkpoint"]["files"]
 

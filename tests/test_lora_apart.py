@@ -46,7 +46,7 @@ def make(checkpoint, tmp_path_factory):
 def exported(edgegen, checkpoint, folder, *options):
     result = edgegen(
         "export", "tiny-100k", "--checkpoint", checkpoint, "-o", folder, "--scheme", "fp32",
-        "--cache-length", 32, "--prefill-lengths", 4, "--short-caches", 16, *options,
+        "--cache-length", 32, "--prefill-lengths", 4, "--cache-buckets", 16, *options,
     )  # fmt: skip
     assert result.code == 0, result.err
     return folder
@@ -178,7 +178,7 @@ def test_a_bundle_with_adapters(edgegen, checkpoint, make, tmp_path):
     options = ("--target", "litertlm", "--no-verify")
     exported(edgegen, checkpoint, tmp_path / "out", "--lora-rank", 16, *options)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"tiny-100k.litertlm", "lora.json", "no-adapter.tflite", "README.md", "recipe.json"}
+    assert names == {"tiny-100k.litertlm", "lora.json", "no-adapter.tflite", "README.md", "export.json"}
     result = edgegen("adapter", folder, tmp_path / "out", "-o", tmp_path / "adapter.tflite", "--json")
     assert result.code == 0, result.err
     assert result.json["tensors"] == 2 * 4 * 2

@@ -10,10 +10,10 @@ import pytest
 
 
 def exported(edgegen, checkpoint, output, scheme: str):
-    options = ("--prefill-lengths", "8", "--cache-length", "48", "--short-caches", "none")
+    options = ("--prefill-lengths", "8", "--cache-length", "48", "--cache-buckets", "none")
     result = edgegen("export", "tiny-100k", "--checkpoint", checkpoint, "-o", output, "--scheme", scheme, *options)
     assert result.code == 0, result.err
-    error = json.loads((output / "recipe.json").read_text())["verification"]["logits_error"]
+    error = json.loads((output / "export.json").read_text())["verification"]["logits_error"]
     return error, [line for line in result.err.splitlines() if "costs much of what" in line]
 
 

@@ -27,7 +27,7 @@ def reference_ids(checkpoint, prompt_ids: list[int], count: int) -> list[int]:
 
 def test_an_export_is_a_folder_with_all_that_a_runtime_needs(exported):
     assert sorted(path.name for path in exported.iterdir()) == [
-        "README.md", "chat_template.jinja", "manifest.json", "model.tflite", "recipe.json", "tokenizer.json",
+        "README.md", "chat_template.jinja", "manifest.json", "model.tflite", "export.json", "tokenizer.json",
     ]  # fmt: skip
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["cache_length"] == 48
@@ -36,7 +36,7 @@ def test_an_export_is_a_folder_with_all_that_a_runtime_needs(exported):
 
 
 def test_the_recipe_names_inputs_by_hash_and_every_version(exported, checkpoint):
-    recipe = json.loads((exported / "recipe.json").read_text())
+    recipe = json.loads((exported / "export.json").read_text())
     files = recipe["checkpoint"]["files"]
     assert {name for name in files if name.endswith(".safetensors")} == {
         p.name for p in checkpoint.glob("*.safetensors")
@@ -94,7 +94,7 @@ def test_an_unlisted_size_takes_its_configuration_from_the_checkpoint(exported, 
     assert result.code == 0, result.err
     assert (tmp_path / "out" / "model.tflite").read_bytes() == (exported / "model.tflite").read_bytes()
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    recipe = json.loads((tmp_path / "out" / "export.json").read_text())
     assert recipe["options"]["variant"] == "llama"
     assert (manifest["name"], manifest["parameters"], manifest["context_length"]) == ("checkpoint0", 94_528, 64)
 

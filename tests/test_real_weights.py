@@ -38,7 +38,7 @@ def real(request, smollm2, edgegen, tmp_path_factory):
 def test_greedy_tokens_are_the_references(real, reference, edgegen):
     result = edgegen("run", real, "--raw", "--prompt", PROMPT, "--max-new-tokens", COUNT, "--ignore-eos", "--json")
     assert result.code == 0, result.err
-    exact = json.loads((real / "recipe.json").read_text())["options"]["scheme"] == "fp32"
+    exact = json.loads((real / "export.json").read_text())["options"]["scheme"] == "fp32"
     agreeing = COUNT if exact else 10
     assert result.json["token_ids"][:agreeing] == reference[:agreeing]
 

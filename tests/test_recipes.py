@@ -46,7 +46,7 @@ def test_a_recipe_is_exported_stored_and_can_be_repeated(given, export, tmp_path
     file.write_text(FILE)
     result = export(file if given == "file" else RECIPE)
     assert result.code == 0, result.err
-    stored = json.loads((tmp_path / "tiny" / "recipe.json").read_text())
+    stored = json.loads((tmp_path / "tiny" / "export.json").read_text())
     assert stored["options"]["scheme"] == RECIPE
     assert {row["kind"]: row["storage"] for row in stored["weights"] if row["storage"] != "float32"} == STORAGES
     again = export(stored["options"]["scheme"], "again")

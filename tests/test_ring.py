@@ -47,7 +47,7 @@ def models(export):
     """With whole caches and with rings."""
     loaded = []
     for kernel in ("matmul", "ring"):
-        folder, result = export(kernel, "--short-caches", 64, "--speculate", 4)
+        folder, result = export(kernel, "--cache-buckets", 64, "--verify-lengths", 4)
         assert result.code == 0, result.err
         loaded.append(LanguageModel.load(folder))
     return loaded
@@ -72,7 +72,7 @@ def test_the_cache_is_smaller(models):
     for context in (plain, ring):
         context.prefill(tokens(100))
     assert ring._state.nbytes * LENGTH == plain._state.nbytes * (WINDOW + 128)
-    assert json.loads((models[1].bundle.folder / "manifest.json").read_text())["rewindable_tokens"] == 128
+    assert json.loads((models[1].bundle.folder / "manifest.json").read_text())["max_rollback_tokens"] == 128
 
 
 def test_what_the_ring_has_lost_is_read_again(models):

@@ -44,7 +44,7 @@ def test_a_bundle_holds_the_model_and_a_tokenizer_that_agrees(export, edgegen, c
     assert result.code == 0, result.err
     assert "logits error" in result.err
     assert "not matched strictly" in result.err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {BUNDLE, "README.md", "recipe.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {BUNDLE, "README.md", "export.json"}
     assert f"litert-lm run {BUNDLE}" in (tmp_path / "out" / "README.md").read_text()
     edgegen(
         "export", "tiny-100k", "--checkpoint", checkpoint, "-o", tmp_path / "folder", "--prefill-lengths", "4",

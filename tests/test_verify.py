@@ -7,7 +7,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-SMALL = ("--prefill-lengths", "8", "--cache-length", "48", "--short-caches", "none")
+SMALL = ("--prefill-lengths", "8", "--cache-length", "48", "--cache-buckets", "none")
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8-channel"])
@@ -59,7 +59,7 @@ def test_the_first_block_that_diverges_is_named(layer, made, checkpoint, edgegen
 
 def test_a_folder_without_a_recipe_is_told(made, edgegen, tmp_path):
     shutil.copytree(made, tmp_path / "moved")
-    (tmp_path / "moved" / "recipe.json").unlink()
+    (tmp_path / "moved" / "export.json").unlink()
     out = edgegen("verify", tmp_path / "moved")
     assert out.code == 2
     assert "EG107" in out.err

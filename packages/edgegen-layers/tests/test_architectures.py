@@ -30,7 +30,7 @@ TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
 NORM = NormalizationConfig(kind="layer")
 ATTENTION = AttentionConfig(
     num_heads=HEADS,
-    num_query_groups=HEADS,
+    num_kv_heads=HEADS,
     head_dim=HEAD,
     rotary_percentage=0.0,
     qkv_use_bias=True,
@@ -153,7 +153,7 @@ def falcon():
         "blocks.{i}.feed_forward.up.weight": layer + "mlp.dense_h_to_4h.weight",
         "blocks.{i}.feed_forward.down.weight": layer + "mlp.dense_4h_to_h.weight",
     }
-    attention = AttentionConfig(num_heads=HEADS, num_query_groups=2, head_dim=HEAD)
+    attention = AttentionConfig(num_heads=HEADS, num_kv_heads=2, head_dim=HEAD)
     feed_forward = FeedForwardConfig(intermediate_size=4 * DIM, activation="gelu", gated=False)
     block = replace(BLOCK, attn_config=attention, ff_config=feed_forward, parallel_residual=True)
     config = replace(CONFIG, block_config=block)

@@ -136,13 +136,13 @@ def test_signatures_have_the_names_that_runtimes_look_for():
 
 
 def test_signatures_on_shorter_caches_take_the_prefill_lengths_that_fit():
-    signatures = MODELS["sdpa"].signatures([8, 2], cache_length=16, short_caches=[4])
+    signatures = MODELS["sdpa"].signatures([8, 2], cache_length=16, cache_buckets=[4])
     slots = {signature.name: signature.args[2].k[0].shape[1] for signature in signatures}
     assert slots == {"prefill_8": 16, "prefill_2": 16, "decode": 16, "cache_4_prefill_2": 4, "cache_4_decode": 4}
 
 
 def test_verify_signatures_come_only_when_asked_for_and_give_logits_for_each_token():
-    signatures = MODELS["matmul"].signatures([8], cache_length=16, short_caches=[4], verify_lengths=[2, 8])
+    signatures = MODELS["matmul"].signatures([8], cache_length=16, cache_buckets=[4], verify_lengths=[2, 8])
     assert [signature.name for signature in signatures] == [
         "prefill_8", "verify_2", "verify_8", "decode", "cache_4_verify_2", "cache_4_decode",
     ]  # fmt: skip

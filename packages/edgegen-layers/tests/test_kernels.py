@@ -12,7 +12,7 @@ from edgegen.plugins import load, registry
 from edgegen_layers import AttentionConfig
 from edgegen_layers.kernels import causal_hidden
 
-CONFIG = AttentionConfig(num_heads=6, num_query_groups=2, head_dim=8)
+CONFIG = AttentionConfig(num_heads=6, num_kv_heads=2, head_dim=8)
 SLOTS = 10
 
 CACHE_SHAPES = {
@@ -45,7 +45,7 @@ def test_cache_shapes(name: str):
 def test_agrees_with_pytorch_attention_over_the_same_history(name: str, start: int, length: int):
     torch.manual_seed(0)
     q = torch.randn(1, length, CONFIG.num_heads, CONFIG.head_dim)
-    k, v = torch.randn(2, 1, start + length, CONFIG.num_query_groups, CONFIG.head_dim)
+    k, v = torch.randn(2, 1, start + length, CONFIG.num_kv_heads, CONFIG.head_dim)
     mixed, _, _ = attend(name, q, k[:, start:], v[:, start:], start, (k[:, :start], v[:, :start]) if start else None)
     visible = torch.arange(start + length) <= torch.arange(start, start + length)[:, None]
     expected = nn.functional.scaled_dot_product_attention(
@@ -56,7 +56,7 @@ def test_agrees_with_pytorch_attention_over_the_same_history(name: str, start: i
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_keys_and_values_go_to_their_slots_and_nowhere_else(name: str):
-    k, v = torch.randn(2, 1, 3, CONFIG.num_query_groups, CONFIG.head_dim)
+    k, v = torch.randn(2, 1, 3, CONFIG.num_kv_heads, CONFIG.head_dim)
     q = torch.randn(1, 3, CONFIG.num_heads, CONFIG.head_dim)
     _, keys, values = attend(name, q, k, v, start=4)
     by_slot = {"matmul": ((0, 2, 1, 3), (0, 3, 1, 2)), "sdpa": ((0, 1, 2, 3), (0, 1, 2, 3))}[name]

@@ -26,7 +26,7 @@ RING = WINDOW + RESERVE
 
 
 def config(**settings) -> ModelConfig:
-    attention = AttentionConfig(num_heads=4, num_query_groups=2, head_dim=8, **settings)
+    attention = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=8, **settings)
     local = TransformerBlockConfig(
         attn_config=replace(attention, sliding_window=WINDOW), ff_config=FeedForwardConfig(intermediate_size=16)
     )
@@ -73,8 +73,8 @@ def test_only_windows_are_rings(models):
     shapes = [tuple(keys.shape) for keys in models[1].new_cache(LENGTH).k]
     assert shapes == [(1, 2, RING, 8), (1, 2, RING, 8), (1, 2, LENGTH, 8)]
     assert [keys.shape[2] for keys in models[1].new_cache(64).k] == [64, 64, 64]
-    assert [model.rewindable(LENGTH) for model in models] == [None, RESERVE]
-    assert models[1].rewindable(64) is None
+    assert [model.max_rollback(LENGTH) for model in models] == [None, RESERVE]
+    assert models[1].max_rollback(64) is None
 
 
 def test_padding_and_forgotten_tokens_do_no_harm(models):

@@ -47,7 +47,7 @@ def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> Deco
     norm = NormalizationConfig(epsilon=c.rms_norm_eps)
     attention = AttentionConfig(
         num_heads=c.num_attention_heads,
-        num_query_groups=c.num_key_value_heads,
+        num_kv_heads=c.num_key_value_heads,
         head_dim=c.head_dim,
         rotary_base=c.rope_parameters["rope_theta"],
         qkv_use_bias=c.attention_bias,

@@ -46,18 +46,18 @@ def test_logits_are_those_of_transformers(kind: str, kernel: str, tmp_path: Path
     theirs = t5(**KINDS[kind])
     model, expected = loaded("t5", save_t5(theirs, tmp_path), kernel), expected_logits(theirs)
 
-    def read_on(start: int, stop: int, cache: Any, memory: Any) -> Any:
+    def read_on(start: int, stop: int, cache: Any, encoder_states: Any) -> Any:
         tokens = torch.tensor([ANSWER[start:stop]], dtype=torch.int32)
         positions = torch.arange(start, stop, dtype=torch.int32)
-        return model(tokens, input_pos=positions, kv_cache=cache, memory=memory)
+        return model(tokens, input_pos=positions, kv_cache=cache, encoder_states=encoder_states)
 
     for slots in (len(TEXT), 24):
-        memory = model(**tensors(TEXT, len(TEXT)), memory_length=slots)["memory"]
-        assert memory.k[0].shape[1] == memory.mask.shape[-1] == slots
+        encoder_states = model(**tensors(TEXT, len(TEXT)), encoder_length=slots)["encoder_states"]
+        assert encoder_states.k[0].shape[1] == encoder_states.mask.shape[-1] == slots
         for pieces in ([LENGTH], [5, LENGTH - 5], [1] * LENGTH):
             cache, start, rows = model.new_cache(LENGTH), 0, []
             for size in pieces:
-                outputs = read_on(start, start + size, cache, memory)
+                outputs = read_on(start, start + size, cache, encoder_states)
                 cache, start = outputs["kv_cache"], start + size
                 rows.append(outputs["logits"][0])
             torch.testing.assert_close(torch.cat(rows), expected, atol=1e-4, rtol=1e-4)
@@ -130,9 +130,9 @@ def test_a_second_t5_saved_with_a_tied_head_needs_none(tmp_path: Path):
     theirs.save_pretrained(tmp_path)
     assert "lm_head.weight" not in open_checkpoint(tmp_path).tensors
     model = loaded("t5", tmp_path)
-    memory = model(**tensors(TEXT, len(TEXT)))["memory"]
+    encoder_states = model(**tensors(TEXT, len(TEXT)))["encoder_states"]
     answer = {"tokens": torch.tensor([ANSWER]), "input_pos": torch.arange(LENGTH, dtype=torch.int32)}
-    got = model(**answer, kv_cache=model.new_cache(LENGTH), memory=memory)["logits"][0]
+    got = model(**answer, kv_cache=model.new_cache(LENGTH), encoder_states=encoder_states)["logits"][0]
     torch.testing.assert_close(got, expected_logits(theirs), atol=1e-4, rtol=1e-4)
 
 

@@ -38,7 +38,7 @@ def test_the_row_is_what_the_checkpoint_says_about_itself(smollm2: Path):
         "embedding_length": model.embedding_dim,
         "feed_forward_length": block.ff_config.intermediate_size,
         "attention.head_count": attention.num_heads,
-        "attention.head_count_kv": attention.num_query_groups,
+        "attention.head_count_kv": attention.num_kv_heads,
         "rope.freq_base": attention.rotary_base,
         "rope.dimension_count": attention.head_dim,
         "attention.layer_norm_rms_epsilon": pytest.approx(block.pre_ff_norm_config.epsilon),

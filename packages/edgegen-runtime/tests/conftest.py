@@ -175,7 +175,7 @@ class ToySession:
         cache_length: int = 64,
         lengths: tuple[int, ...] = (4, 16),
         vocab_size: int = 400,
-        short_caches: tuple[int, ...] = (),
+        cache_buckets: tuple[int, ...] = (),
         verify: tuple[int, ...] = (),
         noise: float = 0.0,
         peaked: bool = False,
@@ -185,7 +185,7 @@ class ToySession:
         self.peaked = peaked
         self.calls: list[tuple[str, int]] = []
         self.signatures: dict[str, SignatureInfo] = {}
-        for prefix, slots in [("", cache_length), *((f"cache_{slots}_", slots) for slots in short_caches)]:
+        for prefix, slots in [("", cache_length), *((f"cache_{slots}_", slots) for slots in cache_buckets)]:
             cache = {"kv_cache_k_0": TensorInfo((1, 1, slots, 1), "int64")}
             for length in (length for length in lengths if length <= slots):
                 self.signatures[f"{prefix}prefill_{length}"] = SignatureInfo(

@@ -39,7 +39,7 @@ def test_chunks_change_nothing(load_toy: Load, count: int, lengths: tuple[int, .
 def test_beginning_on_a_shorter_cache_changes_nothing(load_toy: Load, count: int) -> None:
     prompt = list(range(3, 3 + count))
     expected = list(load_toy().generate(prompt, max_new_tokens=30, ignore_eos=True))
-    shorter = load_toy(short_caches=(8, 32))
+    shorter = load_toy(cache_buckets=(8, 32))
     assert list(shorter.generate(prompt, max_new_tokens=30, ignore_eos=True)) == expected
     used = {name.removesuffix("decode") for name, _ in session_of(shorter).calls if name.endswith("decode")}
     assert ("cache_8_" in used) == (count <= 8)
@@ -47,7 +47,7 @@ def test_beginning_on_a_shorter_cache_changes_nothing(load_toy: Load, count: int
 
 
 def test_a_new_text_begins_on_the_shortest_cache_again(load_toy: Load) -> None:
-    model = load_toy(short_caches=(8,))
+    model = load_toy(cache_buckets=(8,))
     list(model.generate([3] * 20, max_new_tokens=4, ignore_eos=True))
     session_of(model).calls.clear()
     list(model.generate([4, 5], max_new_tokens=2, ignore_eos=True))

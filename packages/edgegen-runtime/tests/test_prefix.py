@@ -60,12 +60,12 @@ def test_generations_under_way_do_not_share_a_cache(load_toy: Load) -> None:
 def test_a_saved_prefix_is_not_read_again_in_another_process(
     load_toy: Load, tmp_path: Path, caches: tuple[int, ...]
 ) -> None:
-    first = load_toy(short_caches=caches)
+    first = load_toy(cache_buckets=caches)
     cache = PrefixCache(first)
     cache.add(SHARED)
     cache.save(tmp_path / "shared.kv")
     assert [path.name for path in tmp_path.glob("*.kv*")] == ["shared.kv"]
-    second = load_toy(short_caches=caches)  # the same file, so the same model
+    second = load_toy(cache_buckets=caches)  # the same file, so the same model
     cache = PrefixCache(second)
     cache.load(tmp_path / "shared.kv")
     generation = run(second, [*SHARED, 1, 2], cache)

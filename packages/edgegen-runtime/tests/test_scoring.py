@@ -15,7 +15,7 @@ Load = Callable[..., LanguageModel]
 @pytest.mark.parametrize("verify", [(), (4,), (2, 16)])
 @pytest.mark.parametrize("count", [2, 3, 17, 64, 65])
 def test_scores_are_the_softmax_of_what_decode_gives(load_toy: Load, verify: tuple[int, ...], count: int) -> None:
-    model = load_toy(verify=verify, short_caches=(16,))
+    model = load_toy(verify=verify, cache_buckets=(16,))
     tokens = [index * 13 % 400 for index in range(count)]
     context = load_toy().new_context()
     expected = []

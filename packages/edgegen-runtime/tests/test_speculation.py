@@ -44,7 +44,7 @@ def test_guesses_right_or_wrong_never_change_a_greedy_text(
     load_toy: Load, wrong: int, noise: float, caches: tuple[int, ...]
 ) -> None:
     """Noise: another kernel's rounding, in the logits and left behind in the cache, decides close calls otherwise."""
-    model = load_toy(verify=(2, 4, 8), noise=noise, short_caches=caches, vocab_size=40)
+    model = load_toy(verify=(2, 4, 8), noise=noise, cache_buckets=caches, vocab_size=40)
     plain = list(model.generate(PROMPT, ignore_eos=True))
     guessed = model.generate(PROMPT, ignore_eos=True, speculation=Oracle([*PROMPT, *plain], wrong))
     assert list(guessed) == plain
@@ -157,4 +157,4 @@ def test_a_draft_model_with_another_tokenizer_is_refused(load_toy: Load) -> None
 def test_a_file_without_verify_names_the_remedy(load_toy: Load) -> None:
     with pytest.raises(UsageError, match="verify") as caught:
         load_toy().generate(PROMPT, speculation=PromptLookup())
-    assert "--speculate 8" in (caught.value.hint or "")
+    assert "--verify-lengths 8" in (caught.value.hint or "")

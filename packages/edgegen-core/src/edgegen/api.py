@@ -36,20 +36,22 @@ class Converter:
         self,
         name: str,
         module: nn.Module,
-        sample_args: tuple[Any, ...],
-        sample_kwargs: Mapping[str, Any] | None = None,
+        example_args: tuple[Any, ...],
+        example_kwargs: Mapping[str, Any] | None = None,
         *,
         dynamic: Dynamic | None = None,
     ) -> Converter:
         """Add an entry point; returns a new converter. See :func:`signature`."""
-        return Converter([*self._signatures, Signature(name, module, sample_args, sample_kwargs or {}, dynamic or {})])
+        return Converter(
+            [*self._signatures, Signature(name, module, example_args, example_kwargs or {}, dynamic or {})]
+        )
 
     def buckets(
         self,
         name: str,
         module: nn.Module,
-        sample_args: tuple[Any, ...],
-        sample_kwargs: Mapping[str, Any] | None = None,
+        example_args: tuple[Any, ...],
+        example_kwargs: Mapping[str, Any] | None = None,
         *,
         dynamic: Dynamic,
         sizes: Sequence[int],
@@ -59,12 +61,12 @@ class Converter:
         Args:
             name: of all of them, without the size.
             module: as for :meth:`signature`, like the sample arguments.
-            sample_args: their lengths along the axes in ``dynamic`` are replaced.
-            sample_kwargs: likewise.
+            example_args: their lengths along the axes in ``dynamic`` are replaced.
+            example_kwargs: likewise.
             dynamic: the axes, which all have the one size; see :func:`signature`.
             sizes: texts are filled up to the next of them by the caller.
         """
-        one = Signature(name, module, sample_args, sample_kwargs or {}, dynamic)
+        one = Signature(name, module, example_args, example_kwargs or {}, dynamic)
         names = one.sizes
         resized = (one.resized(dict.fromkeys(names, size)) for size in sizes)
         added = (replace(each, name=f"{name}_{size}", dynamic={}) for each, size in zip(resized, sizes, strict=True))
@@ -169,8 +171,8 @@ class ConvertedModel:
 def signature(
     name: str,
     module: nn.Module,
-    sample_args: tuple[Any, ...],
-    sample_kwargs: Mapping[str, Any] | None = None,
+    example_args: tuple[Any, ...],
+    example_kwargs: Mapping[str, Any] | None = None,
     *,
     dynamic: Dynamic | None = None,
 ) -> Converter:
@@ -179,8 +181,8 @@ def signature(
     Args:
         name: name of the signature, e.g. ``decode``.
         module: with real weights, or on the ``meta`` device.
-        sample_args: arguments whose shapes and dtypes the signature takes.
-        sample_kwargs: further ones; what is no tensor is fixed.
+        example_args: arguments whose shapes and dtypes the signature takes.
+        example_kwargs: further ones; what is no tensor is fixed.
         dynamic: which sizes are left open: input -> axis -> a name for the size, ``{"tokens": {1: "length"}}``. The
             file then runs in LiteRT's Interpreter; its CompiledModel keeps to the sample's size. Converting fails where
             an operator cannot do without a fixed size; see :meth:`Converter.buckets`.
@@ -195,15 +197,15 @@ def signature(
         edge.export("model.tflite")
         edge(token, position, signature="decode")
     """
-    return Converter().signature(name, module, sample_args, sample_kwargs, dynamic=dynamic)
+    return Converter().signature(name, module, example_args, example_kwargs, dynamic=dynamic)
 
 
 def convert(
     module: nn.Module,
-    sample_args: tuple[Any, ...],
+    example_args: tuple[Any, ...],
     *,
     scheme: str | Path | Recipe = "fp32",
     dynamic: Dynamic | None = None,
 ) -> ConvertedModel:
     """Convert a module with one signature, ``serving_default``; see :func:`signature`."""
-    return signature(DEFAULT_SIGNATURE, module, sample_args, dynamic=dynamic).convert(scheme=scheme)
+    return signature(DEFAULT_SIGNATURE, module, example_args, dynamic=dynamic).convert(scheme=scheme)

@@ -80,7 +80,7 @@ class ModelFamily:
     builder: str
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
     device; ``layers`` maps a building block to the implementation chosen for it. The module offers
-    ``signatures(prefill_lengths, cache_length, short_caches) -> list[edgegen.tracing.Signature]``; other kinds than
+    ``signatures(prefill_lengths, cache_length, cache_buckets) -> list[edgegen.tracing.Signature]``; other kinds than
     ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
     read_config: str | None = None
     """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: what the checkpoint says of

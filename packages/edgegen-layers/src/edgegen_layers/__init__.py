@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         RelativePositionConfig,
         TransformerBlockConfig,
     )
-    from edgegen_layers.decoder import DecoderLM, Memory, TransformerBlock
+    from edgegen_layers.decoder import DecoderLM, EncoderStates, TransformerBlock
     from edgegen_layers.embedder import TextEmbedder
     from edgegen_layers.encoder import Encoder, EncoderBlock
     from edgegen_layers.encoder_decoder import EncoderDecoderLM
@@ -64,7 +64,7 @@ __all__ = [
     "LinearScaling",
     "LoraWeights",
     "MatmulAttention",
-    "Memory",
+    "EncoderStates",
     "MixtureOfExperts",
     "ModelConfig",
     "NormalizationConfig",
@@ -118,7 +118,7 @@ _MODULES = {
     ),
     "decoder": (
         "DecoderLM",
-        "Memory",
+        "EncoderStates",
         "TransformerBlock",
     ),
     "embedder": ("TextEmbedder",),

@@ -49,7 +49,7 @@ class QueriesKeysValues(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``x [B, T, D]`` to queries ``[B, T, N, H]`` and keys and values ``[B, T, KH, H]``."""
         config = self.config
-        heads, groups = config.num_heads, config.num_query_groups
+        heads, groups = config.num_heads, config.num_kv_heads
         qkv = self.qkv(x) if config.qkv_fused else torch.cat([self.query(x), self.key(x), self.value(x)], dim=-1)
         if lora is not None:
             qkv = qkv + torch.cat([lora.q(x), lora.k(x), lora.v(x)], dim=-1)
@@ -103,16 +103,16 @@ class CrossAttention(nn.Module):
     Keys and values depend on the other text alone: :meth:`remember` makes them, once for the whole answer.
     """
 
-    def __init__(self, dim: int, config: AttentionConfig, memory_dim: int) -> None:
+    def __init__(self, dim: int, config: AttentionConfig, encoder_dim: int) -> None:
         super().__init__()
         self.config = config
         self.query = nn.Linear(dim, config.query_rows, bias=config.qkv_use_bias)
-        self.key_value = nn.Linear(memory_dim, 2 * config.group_rows, bias=config.qkv_use_bias)
+        self.key_value = nn.Linear(encoder_dim, 2 * config.group_rows, bias=config.qkv_use_bias)
         self.output = nn.Linear(config.query_rows, dim, bias=config.output_proj_use_bias)
 
-    def remember(self, memory: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def remember(self, encoder_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``[B, S, M]`` to keys and values, each ``[B, S, KH, H]``."""
-        both = self.key_value(memory).unflatten(-1, (2 * self.config.num_query_groups, self.config.head_dim))
+        both = self.key_value(encoder_states).unflatten(-1, (2 * self.config.num_kv_heads, self.config.head_dim))
         k, v = both.chunk(2, dim=2)
         return k, v
 

@@ -82,7 +82,7 @@ class AttentionConfig:
 
     Attributes:
         num_heads: query heads, N.
-        num_query_groups: key/value heads, KH; divides ``num_heads``. 1 is multi-query attention.
+        num_kv_heads: key/value heads, KH; divides ``num_heads``. 1 is multi-query attention.
         head_dim: H; even, since rotary embedding turns pairs of channels.
         rotary_base: the base of the rotary frequencies (Su et al., 2021).
         rotary_percentage: share of each head's channels that are rotated; the rest carry no position. 0 for none.
@@ -101,7 +101,7 @@ class AttentionConfig:
     """
 
     num_heads: int
-    num_query_groups: int
+    num_kv_heads: int
     head_dim: int
     rotary_base: float = 10_000.0
     rotary_percentage: float = 1.0
@@ -117,8 +117,8 @@ class AttentionConfig:
     qk_norm: NormalizationConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.num_heads % self.num_query_groups:
-            raise ValueError(f"{self.num_heads} heads cannot share {self.num_query_groups} key/value heads evenly")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly")
         if self.rotary_dim % 2:
             raise ValueError(f"rotary positions need an even number of channels, not {self.rotary_dim}")
 
@@ -140,7 +140,7 @@ class AttentionConfig:
     @property
     def group_rows(self) -> int:
         """Rows of the keys' projection, and of the values'."""
-        return self.num_query_groups * self.head_dim
+        return self.num_kv_heads * self.head_dim
 
     @property
     def qkv_rows(self) -> int:

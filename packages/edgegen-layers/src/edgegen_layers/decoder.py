@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from edgegen.genai.signature_names import decode_name, prefill_name, verify_name
-from edgegen.quantization.channel_scaling import Channels
+from edgegen.quantization.channel_scaling import ScalingGroup
 from edgegen.tracing import Repeated, Signature
 from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place
 from edgegen_layers.cache import KVCache
+from edgegen_layers.channel_scaling import EMBEDDING_SCALES, decoder_scaling_groups
 from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
-from edgegen_layers.equalization import EMBEDDING_SCALES, decoder_channels
 from edgegen_layers.feed_forward import build_feed_forward
 from edgegen_layers.kernels import AttentionKernel, MatmulAttention, softcap
 from edgegen_layers.lora import AttentionLora, LoraWeights
@@ -24,7 +24,7 @@ from edgegen_layers.positions import RelativePositionBias, alibi_bias
 from edgegen_layers.rotary import rotary_table
 
 
-class Memory(NamedTuple):
+class EncoderStates(NamedTuple):
     """What a decoder knows of another text: keys and values of every block's cross attention, and what to leave out.
 
     Attributes:
@@ -52,7 +52,7 @@ class TransformerBlock(Repeated):
         self.attention = CausalSelfAttention(dim, config.attn_config, kernel)
         if config.cross_attn_config is not None:
             self.cross_attention_norm = build_norm(dim, config.pre_cross_attention_norm_config)
-            self.cross_attention = CrossAttention(dim, config.cross_attn_config, memory_dim=dim)
+            self.cross_attention = CrossAttention(dim, config.cross_attn_config, encoder_dim=dim)
         if not config.parallel_residual:
             self.feed_forward_norm = build_norm(dim, config.pre_ff_norm_config)
         self.feed_forward = build_feed_forward(dim, config.ff_config)
@@ -72,9 +72,9 @@ class TransformerBlock(Repeated):
         keys: torch.Tensor,
         values: torch.Tensor,
         lora: AttentionLora | None = None,
-        memory: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+        encoder_states: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``memory``: keys, values and mask of the other text."""
+        """``encoder_states``: keys, values and mask of the other text."""
         normalized = self.attention_norm(x)
         attended, keys, values = self.attention(normalized, place, keys, values, lora)
         if self.config.post_attention_norm_config is not None:
@@ -82,8 +82,8 @@ class TransformerBlock(Repeated):
         if self.config.parallel_residual:
             return x + attended + self.feed_forward(normalized), keys, values
         x = x + attended
-        if memory is not None:
-            x = x + self.cross_attention(self.cross_attention_norm(x), *memory)
+        if encoder_states is not None:
+            x = x + self.cross_attention(self.cross_attention_norm(x), *encoder_states)
         forwarded = self.feed_forward(self.feed_forward_norm(x))
         if self.config.post_ff_norm_config is not None:
             forwarded = self.post_feed_forward_norm(forwarded)
@@ -129,7 +129,7 @@ class DecoderLM(nn.Module):
         kv_cache: KVCache,
         lora_atten: LoraWeights | None = None,
         *,
-        memory: Memory | None = None,
+        encoder_states: EncoderStates | None = None,
         logits: bool = True,
     ) -> dict[str, torch.Tensor | KVCache]:
         """Run T tokens.
@@ -139,7 +139,7 @@ class DecoderLM(nn.Module):
             input_pos: ``[T]`` int32, consecutive: positions of the tokens, and the cache slots that they go to.
             kv_cache: keys and values of all earlier positions.
             lora_atten: an adapter of attention; default: none.
-            memory: another text, where the blocks attend to one.
+            encoder_states: another text, where the blocks attend to one.
             logits: whether to compute them; prefill does without.
 
         Returns:
@@ -160,8 +160,8 @@ class DecoderLM(nn.Module):
             extra: dict[str, Any] = {}
             if lora_atten is not None:
                 extra["lora"] = lora_atten.block(index)
-            if memory is not None:
-                extra["memory"] = (memory.k[index], memory.v[index], memory.mask)
+            if encoder_states is not None:
+                extra["encoder_states"] = (encoder_states.k[index], encoder_states.v[index], encoder_states.mask)
             x, keys, values = block(x, places[config.attn_config], kv_cache.k[index], kv_cache.v[index], **extra)
             updated.k.append(keys)
             updated.v.append(values)
@@ -225,25 +225,25 @@ class DecoderLM(nn.Module):
             result.append({part: (f"{prefix}{name}.weight", count) for part, name, count in parts})
         return result
 
-    def equalizable(self) -> list[Channels]:
+    def scaling_groups(self) -> list[ScalingGroup]:
         """Channels that can be scaled without changing what the model computes."""
-        return decoder_channels(self.config)
+        return decoder_scaling_groups(self.config)
 
     def add_scales(self, name: str) -> None:
-        """Let the model multiply channels by a parameter, ones; ``name`` is an ``added`` of :meth:`equalizable`."""
+        """Let the model multiply channels by a parameter, ones; ``name`` is an ``added`` of :meth:`scaling_groups`."""
         assert name == EMBEDDING_SCALES
         self.embedding_scales = nn.Parameter(torch.ones_like(self.embedding.weight[0]))
 
-    def rewindable(self, cache_length: int) -> int | None:
+    def max_rollback(self, cache_length: int) -> int | None:
         """How many of the tokens read last a cache of this length lets one forget again; None for all of them."""
-        each = (self.kernel.rewindable(block.attn_config, cache_length) for block in self.config.blocks)
+        each = (self.kernel.max_rollback(block.attn_config, cache_length) for block in self.config.blocks)
         return min((tokens for tokens in each if tokens is not None), default=None)
 
     def signatures(
         self,
         prefill_lengths: Sequence[int],
         cache_length: int,
-        short_caches: Sequence[int] = (),
+        cache_buckets: Sequence[int] = (),
         verify_lengths: Sequence[int] = (),
         lora_rank: int | None = None,
     ) -> list[Signature]:
@@ -252,7 +252,7 @@ class DecoderLM(nn.Module):
         For each of ``verify_lengths`` there is a ``verify_<N>``, which does both: the logits after each of N tokens.
         With a ``lora_rank`` all of them take an adapter of that rank too, see :mod:`edgegen_layers.lora`.
 
-        The same again on each of ``short_caches`` (in tokens, shorter than ``cache_length``), as
+        The same again on each of ``cache_buckets`` (in tokens, shorter than ``cache_length``), as
         :mod:`edgegen.genai.signature_names` names them, with those lengths that fit.
         """
         device = self.embedding.weight.device
@@ -267,7 +267,7 @@ class DecoderLM(nn.Module):
             return tokens, torch.arange(length, dtype=torch.int32, device=device), cache, *adapter
 
         result = []
-        for name, slots in [(None, cache_length), *((slots, slots) for slots in short_caches)]:
+        for name, slots in [(None, cache_length), *((slots, slots) for slots in cache_buckets)]:
             cache = self.new_cache(slots)
             result += [
                 Signature(named(n, name), self, arguments(n, cache), {"logits": logits})

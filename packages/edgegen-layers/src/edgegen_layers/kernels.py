@@ -43,7 +43,7 @@ class AttentionKernel(Protocol):
         """
         ...
 
-    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+    def max_rollback(self, config: AttentionConfig, length: int) -> int | None:
         """How many of the tokens read last may be forgotten again, for a cache of ``length``; None for all of them."""
         ...
 
@@ -73,7 +73,7 @@ class MatmulAttention:
     """
 
     def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        heads, dim = config.num_query_groups, config.head_dim
+        heads, dim = config.num_kv_heads, config.head_dim
         return (1, heads, length, dim), (1, heads, dim, length)
 
     def cache_length(self, keys: torch.Tensor) -> int:
@@ -83,12 +83,12 @@ class MatmulAttention:
         self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         hidden = self.hidden(positions, slots, config)
-        group = config.num_heads // config.num_query_groups
+        group = config.num_heads // config.num_kv_heads
         if bias is None:
             return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
-        return (bias + hidden * MASKED).reshape(1, config.num_query_groups, -1, slots)  # [1, KH, G*T, S]
+        return (bias + hidden * MASKED).reshape(1, config.num_kv_heads, -1, slots)  # [1, KH, G*T, S]
 
-    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+    def max_rollback(self, config: AttentionConfig, length: int) -> int | None:
         return None
 
     def hidden(self, positions: torch.Tensor, slots: int, config: AttentionConfig) -> torch.Tensor:
@@ -121,7 +121,7 @@ class MatmulAttention:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         batch, length, heads, dim = q.shape
         keys, values = self.store(k, v, keys, values, start, config)
-        grouped = q.transpose(1, 2).reshape(batch, config.num_query_groups, -1, dim)  # [B, KH, G*T, H]
+        grouped = q.transpose(1, 2).reshape(batch, config.num_kv_heads, -1, dim)  # [B, KH, G*T, H]
         scores = (grouped * config.score_scale) @ keys.transpose(2, 3)  # [B, KH, G*T, S]
         scores = softcap(scores, config.logit_softcap) + mask
         mixed = scores.softmax(dim=-1) @ values.transpose(2, 3)  # [B, KH, G*T, H]
@@ -155,7 +155,7 @@ class SdpaAttention:
     """
 
     def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        shape = (1, length, config.num_query_groups, config.head_dim)
+        shape = (1, length, config.num_kv_heads, config.head_dim)
         return shape, shape
 
     def cache_length(self, keys: torch.Tensor) -> int:
@@ -167,7 +167,7 @@ class SdpaAttention:
         mask = (causal_hidden(positions, slots, config.sliding_window) * MASKED)[None, None]  # [1, 1, T, S]
         return mask if bias is None else mask + bias  # [1, N, T, S]
 
-    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+    def max_rollback(self, config: AttentionConfig, length: int) -> int | None:
         return None
 
     def attend(

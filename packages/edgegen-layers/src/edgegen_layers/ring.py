@@ -27,7 +27,7 @@ class RingAttention(MatmulAttention):
     def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return super().cache_shapes(config, min(length, _ring(config) or length))
 
-    def rewindable(self, config: AttentionConfig, length: int) -> int | None:
+    def max_rollback(self, config: AttentionConfig, length: int) -> int | None:
         ring = _ring(config)
         return RESERVE if ring is not None and ring < length else None
 

@@ -72,7 +72,7 @@ class AttentionBlock2D(nn.Module):
         super().__init__()
         config = AttentionConfig(
             num_heads=num_heads,
-            num_query_groups=num_heads,
+            num_kv_heads=num_heads,
             head_dim=channels // num_heads,
             rotary_percentage=0.0,
             qkv_use_bias=True,

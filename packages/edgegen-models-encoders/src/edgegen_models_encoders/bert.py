@@ -53,7 +53,7 @@ class Size:
             block_config=TransformerBlockConfig(
                 attn_config=AttentionConfig(
                     num_heads=self.heads,
-                    num_query_groups=self.heads,
+                    num_kv_heads=self.heads,
                     head_dim=self.dim // self.heads,
                     rotary_percentage=0.0,
                     qkv_use_bias=True,

@@ -56,7 +56,7 @@ class Size:
         norm = NormalizationConfig(epsilon=self.epsilon)
         attention = AttentionConfig(
             num_heads=self.heads,
-            num_query_groups=self.heads,
+            num_kv_heads=self.heads,
             head_dim=self.head_dim,
             rotary_percentage=0.0,
             scale=1.0,  # it is in the weights

@@ -57,7 +57,7 @@ class Size:
         norm = NormalizationConfig(epsilon=self.epsilon)
         everywhere = AttentionConfig(
             num_heads=self.heads,
-            num_query_groups=self.groups,
+            num_kv_heads=self.groups,
             head_dim=self.head_dim,
             rotary_base=self.rotary_base,
             rotary_scaling=self.rotary_scaling,

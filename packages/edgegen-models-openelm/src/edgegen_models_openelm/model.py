@@ -46,7 +46,7 @@ class Size:
             TransformerBlockConfig(
                 attn_config=AttentionConfig(
                     num_heads=heads,
-                    num_query_groups=groups,
+                    num_kv_heads=groups,
                     head_dim=self.head_dim,
                     rotary_base=self.rotary_base,
                     qk_norm=norm if self.qk_norm else None,

@@ -93,7 +93,7 @@ class Size:
         block = TransformerBlockConfig(
             attn_config=AttentionConfig(
                 num_heads=self.heads,
-                num_query_groups=self.groups,
+                num_kv_heads=self.groups,
                 head_dim=self.dim // self.heads,
                 rotary_base=self.rotary_base,
                 rotary_percentage=self.rotary,

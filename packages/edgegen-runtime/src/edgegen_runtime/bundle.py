@@ -60,7 +60,7 @@ class Bundle:
     """Tokens (prompt and answer; of an encoder-decoder the answer) that the KV cache holds; 0 for an encoder."""
     context_length: int
     """Tokens that the model was trained for."""
-    rewindable_tokens: int | None
+    max_rollback_tokens: int | None
     """How many of the tokens read last the cache lets one forget again; None for all of them."""
     parameters: int
     prefill_lengths: tuple[int, ...]
@@ -108,7 +108,7 @@ class Bundle:
             scheme=reader.field("scheme", str),
             cache_length=reader.positive("cache_length") if generates else 0,
             context_length=reader.positive("context_length"),
-            rewindable_tokens=reader.optional("rewindable_tokens", int),
+            max_rollback_tokens=reader.optional("max_rollback_tokens", int),
             parameters=reader.positive("parameters"),
             prefill_lengths=reader.integers("prefill_lengths") if generates else (),
             stop_token_ids=reader.integers("stop_token_ids") if generates else (),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "__version__", "create_app"]
 
-_HOME = {"Settings": "settings", "create_app": "app"}
+_HOME = {"Settings": "settings", "create_app": "http.app"}
 
 
 def __getattr__(name: str) -> Any:

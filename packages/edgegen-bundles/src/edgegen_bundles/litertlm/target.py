@@ -48,7 +48,7 @@ def refuse_rings(job: Job) -> None:
     Raises:
         UnsupportedError: the caches of some blocks keep the end of a text only.
     """
-    if job.rewindable is not None:
+    if job.max_rollback is not None:
         raise UnsupportedError(
             "LiteRT-LM keeps the whole text in every block's cache",
             code="EG803",
@@ -76,7 +76,7 @@ def package(job: Job, folder: Path) -> None:
         write_json(folder / LAYOUT_FILE, job.lora.as_json())
         # Without one LiteRT-LM leaves in the adapter's place whatever was there before.
         write_adapter(folder / NO_ADAPTER, job.lora.rank, job.lora.zeros())
-    write_json(folder / "recipe.json", recipe(job))
+    write_json(folder / "export.json", recipe(job))
     (folder / "README.md").write_text(model_card(job, _command(job)), encoding="utf-8")
 
 

@@ -59,7 +59,7 @@ def package(job: Job, folder: Path) -> None:
     task_file.write(folder / name, llm_metadata(job), tokenizer(job), model)
     read_task(folder / name)
     model.unlink()
-    write_json(folder / "recipe.json", recipe(job))
+    write_json(folder / "export.json", recipe(job))
     chat = "" if litertlm.prompts_of(job).template else "--no-template "
     (folder / "README.md").write_text(model_card(job, f'litert-lm run {name} {chat}--prompt "Hello"'), encoding="utf-8")
 

@@ -52,9 +52,9 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
 )
 @click.option("--prefill-lengths", callback=_lengths, help="In tokens.  [default: 8,64,128; 8 for an encoder-decoder]")
 @click.option("--cache-length", type=click.IntRange(1), help="In tokens.  [default: 1280; 512 for an encoder-decoder]")
-@click.option("--short-caches", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")
+@click.option("--cache-buckets", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")
 @click.option(
-    "--speculate",
+    "--verify-lengths",
     callback=_lengths,
     default="none",
     show_default=True,

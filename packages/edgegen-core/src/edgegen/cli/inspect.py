@@ -65,7 +65,7 @@ def _model(path: Path, readers: Iterable[str]) -> Path:
 def _weights(path: Path) -> list[dict[str, Any]]:
     """What became of each kind of weight, as the recipe beside the model tells; empty where there is none."""
     try:
-        recipe = json.loads((path / "recipe.json").read_text(encoding="utf-8"))
+        recipe = json.loads((path / "export.json").read_text(encoding="utf-8"))
         return [dict(row) for row in recipe["weights"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -25,7 +25,7 @@ def package(job: Job, folder: Path) -> None:
     if job.chat_template and facts.get("chat_template"):
         (folder / facts["chat_template"]).write_text(job.chat_template, encoding="utf-8")
     write_json(folder / "manifest.json", facts)
-    write_json(folder / "recipe.json", recipe(job))
+    write_json(folder / "export.json", recipe(job))
     if job.lora is not None:
         write_json(folder / LAYOUT_FILE, job.lora.as_json())
     (folder / "README.md").write_text(model_card(job), encoding="utf-8")

@@ -14,7 +14,7 @@ from edgegen.adapters.layout import LoraLayout
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.weight_report import Transfer
 from edgegen.graph import Program
-from edgegen.quantization.channel_scaling import Channels, Equalization
+from edgegen.quantization.channel_scaling import Equalization, ScalingGroup
 from edgegen.quantization.recipe import Recipe
 from edgegen.tflite.writer import Parameter
 from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
@@ -44,9 +44,9 @@ class ExportOptions:
             its kind's own.
         prefill_lengths: one ``prefill_<N>`` signature each, in tokens.
         cache_length: slots of the key/value cache, in tokens.
-        short_caches: shorter caches to begin a text on, see :mod:`edgegen.genai.signature_names`; those that are not
+        cache_buckets: shorter caches to begin a text on, see :mod:`edgegen.genai.signature_names`; those that are not
             shorter are left out.
-        speculate: one ``verify_<N>`` signature each, in tokens, for speculative decoding and for scoring.
+        verify_lengths: one ``verify_<N>`` signature each, in tokens, for speculative decoding and for scoring.
         target: what to make.
         checkpoint_format: None to detect it.
         composites: which composites to keep, see :class:`edgegen.tracing.Composites`.
@@ -69,8 +69,8 @@ class ExportOptions:
     encode_lengths: tuple[int, ...] | None = None
     prefill_lengths: tuple[int, ...] = (8, 64, 128)
     cache_length: int = 1280
-    short_caches: tuple[int, ...] = (256,)
-    speculate: tuple[int, ...] = ()
+    cache_buckets: tuple[int, ...] = (256,)
+    verify_lengths: tuple[int, ...] = ()
     target: str = "tflite"
     checkpoint_format: str | None = None
     composites: str = "none"
@@ -115,7 +115,7 @@ class Job:
     program: Program
     parameters: Mapping[str, Parameter]
     transfers: Sequence[Transfer] = ()
-    equalizing: Sequence[Channels] = ()
+    equalizing: Sequence[ScalingGroup] = ()
     equalization: Equalization | None = None
     text: Text | None = None
     calibration: Calibration | None = None
@@ -135,11 +135,11 @@ class Job:
         return None if self.tokenizer is None else self.tokenizer.chat_template or self.variant.chat_template
 
     @property
-    def rewindable(self) -> int | None:
+    def max_rollback(self) -> int | None:
         """How many of the tokens read last a runtime may forget again; None for all of them."""
         model: Any = self.model
         # A family's own model need not know of it.
-        return model.rewindable(self.options.cache_length) if hasattr(model, "rewindable") else None
+        return model.max_rollback(self.options.cache_length) if hasattr(model, "max_rollback") else None
 
     @property
     def weight_bytes(self) -> int:

@@ -56,7 +56,7 @@ pipeline_tag: {job.kind.pipeline}
 
 {words}
 
-`recipe.json` says what this was made from and how to make it again.
+`export.json` says what this was made from and how to make it again.
 
 ```sh
 {command or job.kind.command}

@@ -177,11 +177,11 @@ def _check_lengths(options: ExportOptions) -> None:
             f"a cache of {options.cache_length} tokens cannot take a prefill of {max(lengths)}",
             hint=f"raise --cache-length to {max(lengths)} or more, or drop the longest of --prefill-lengths",
         )
-    guesses = options.speculate
+    guesses = options.verify_lengths
     if guesses and (min(guesses) < 2 or max(guesses) > options.cache_length or len(set(guesses)) != len(guesses)):
         raise UsageError(
-            f"--speculate takes distinct lengths from 2 to the cache's {options.cache_length}, not {list(guesses)}",
-            hint="--speculate 4,8",
+            f"--verify-lengths takes distinct lengths from 2 to the cache's {options.cache_length}, not {list(guesses)}",
+            hint="--verify-lengths 4,8",
         )
 
 
@@ -209,7 +209,7 @@ def _warn_of_lengths(options: ExportOptions, kind: Kind, variant: Variant, repor
 
 def _check_output(output: Path) -> None:
     """Only what edgegen wrote may be replaced."""
-    if output.is_dir() and any(output.iterdir()) and not (output / "recipe.json").is_file():
+    if output.is_dir() and any(output.iterdir()) and not (output / "export.json").is_file():
         raise UsageError(
             f"output folder {output} exists and holds something else than an export",
             hint="name a folder that does not exist yet",

@@ -1,4 +1,4 @@
-"""``recipe.json``: everything needed to repeat an export."""
+"""``export.json``: everything needed to repeat an export."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def recipe(job: Job) -> dict[str, Any]:
             "encode_lengths": None if options.encode_lengths is None else list(options.encode_lengths),
             "prefill_lengths": list(options.prefill_lengths),
             "cache_length": options.cache_length,
-            "short_caches": list(options.short_caches),
-            "speculate": list(options.speculate),
+            "cache_buckets": list(options.cache_buckets),
+            "verify_lengths": list(options.verify_lengths),
             "target": options.target,
             "composites": options.composites,
             "lora": None if options.lora is None else str(options.lora),

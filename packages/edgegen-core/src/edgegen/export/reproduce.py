@@ -1,4 +1,4 @@
-"""An export as its ``recipe.json`` tells of it: to check it again, or to make it once more in another way."""
+"""An export as its ``export.json`` tells of it: to check it again, or to make it once more in another way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from edgegen.errors import UsageError
 from edgegen.export.job import ExportOptions
 
-RECIPE_FILE = "recipe.json"
+EXPORT_FILE = "export.json"
 
 
 def options_of(path: Path, checkpoint: Path | None = None) -> ExportOptions:
@@ -24,7 +24,7 @@ def options_of(path: Path, checkpoint: Path | None = None) -> ExportOptions:
     """
     folder = path if path.is_dir() else path.parent
     try:
-        recipe = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+        recipe = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
         stated = dict(recipe["options"])
         found = checkpoint or Path(recipe["checkpoint"]["path"])
         return ExportOptions(checkpoint=found, output=folder, **{name: _settled(name, stated[name]) for name in stated})
@@ -32,7 +32,7 @@ def options_of(path: Path, checkpoint: Path | None = None) -> ExportOptions:
         raise UsageError(
             f"{folder} does not say how it was made: {error!r}",
             code="EG107",
-            hint=f"it needs the {RECIPE_FILE} that edgegen export writes; export it again",
+            hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
         ) from error
 
 

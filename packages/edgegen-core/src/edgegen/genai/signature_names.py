@@ -9,7 +9,7 @@ the text outgrows it. (LiteRT-LM takes any name that begins with ``prefill`` for
 guesses at several next tokens in one call, and scores a text. ``cache_<S>_verify_<N>`` is the same on a shorter cache.
 
 ``encode_<N>`` reads a text of up to N tokens at once, padded and with a mask. An encoder's gives ``embedding`` and
-``token_vectors``; an encoder-decoder's gives ``memory_*``, as long whatever N is, which the signatures above then take.
+``token_vectors``; an encoder-decoder's gives ``encoder_states_*``, as long whatever N is, which the signatures above then take.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def encode_signatures(names: Iterable[str]) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def is_memory_input(name: str) -> bool:
+def is_encoder_state(name: str) -> bool:
     """Whether a tensor is what a decoder knows of the text that an encoder has read."""
-    return name.startswith("memory_")
+    return name.startswith(("encoder_states_", "memory_"))  # the latter in files of edgegen before 0.2
 
 
 @dataclass(frozen=True)

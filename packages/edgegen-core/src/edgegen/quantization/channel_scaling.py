@@ -1,8 +1,8 @@
 """Channels of a model that can be scaled without changing what it computes, as the model tells of them.
 
 Where one layer makes channels that only linear layers take, and makes each in proportion to weights of its own, those
-weights can be divided by any number above 0 and the takers' columns multiplied by it. A model has a method
-``equalizable() -> list[Channels]``; the exporter chooses the numbers, see :mod:`edgegen_quant.ptq.smoothquant_pass`.
+weights can be divided by any number above 0 and the consumers' columns multiplied by it. A model has a method
+``scaling_groups() -> list[ScalingGroup]``; the exporter chooses the numbers, see :mod:`edgegen_quant.ptq.smoothquant_pass`.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Channels:
+class ScalingGroup:
     """Channels between layers.
 
     Attributes:
-        makers: everything that they are proportional to, biases included: halve all of these rows, and the channel
+        producers: everything that they are proportional to, biases included: halve all of these rows, and the channel
             halves.
-        takers: matrices that take them, and the only ones.
-        run: channels in a head; a taker sees each head's ``copies`` times, one after the other. None for all.
+        consumers: matrices that take them, and the only ones.
+        run: channels in a head; a consumer sees each head's ``copies`` times, one after the other. None for all.
         copies: see ``run``.
-        added: a maker that the model has only once ``add_scales(added)`` was called: ones, by which the channels are
-            multiplied on their way. For those whose makers cannot change; it costs a multiplication as the model runs.
+        added: a producer that the model has only once ``add_scales(added)`` was called: ones, by which the channels are
+            multiplied on their way. For those whose producers cannot change; it costs a multiplication as the model runs.
     """
 
-    makers: tuple[Rows, ...]
-    takers: tuple[str, ...]
+    producers: tuple[Rows, ...]
+    consumers: tuple[str, ...]
     run: int | None = None
     copies: int = 1
     added: str | None = None
 
     def expanded(self, channels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A number for each channel as one for each column of the takers."""
+        """A number for each channel as one for each column of the consumers."""
         if self.run is None:
             return channels
         heads = channels.reshape(-1, 1, self.run)

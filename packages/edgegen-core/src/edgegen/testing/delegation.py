@@ -13,10 +13,10 @@ def left_to_litert(path: Path) -> set[str]:
     interpreter: Any = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     # Operators that a delegate has taken are still listed, before the delegate: walk back from the outputs.
-    makers = {output: op for op in interpreter._get_ops_details() for output in op["outputs"]}
+    producers = {output: op for op in interpreter._get_ops_details() for output in op["outputs"]}
     pending, left = [detail["index"] for detail in interpreter.get_output_details()], set()
     while pending:
-        op = makers.pop(pending.pop(), None)
+        op = producers.pop(pending.pop(), None)
         if op is not None:
             left.add(op["op_name"])
             pending.extend(op["inputs"])

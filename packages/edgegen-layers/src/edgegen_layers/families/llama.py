@@ -62,7 +62,7 @@ class Size:
         block = TransformerBlockConfig(
             attn_config=AttentionConfig(
                 num_heads=self.heads,
-                num_query_groups=self.groups,
+                num_kv_heads=self.groups,
                 head_dim=self.head_dim or self.dim // self.heads,
                 rotary_base=self.rotary_base,
                 rotary_scaling=self.rotary_scaling,
@@ -247,7 +247,7 @@ def _gguf(config: ModelConfig, *, interleaved: bool) -> WeightMap:
     def fused(kind: str) -> Source:
         return concat(
             rotated(f"{layer}attn_q.{kind}", attention.num_heads),
-            rotated(f"{layer}attn_k.{kind}", attention.num_query_groups),
+            rotated(f"{layer}attn_k.{kind}", attention.num_kv_heads),
             f"{layer}attn_v.{kind}",
         )
 

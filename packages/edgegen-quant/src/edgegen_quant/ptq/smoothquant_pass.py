@@ -26,7 +26,7 @@ from torch import nn
 
 from edgegen.errors import UsageError
 from edgegen.export.verify import some_tokens
-from edgegen.quantization.channel_scaling import Channels, Equalization, Rows
+from edgegen.quantization.channel_scaling import Equalization, Rows, ScalingGroup
 from edgegen.weights.mismatch import pattern_of
 from edgegen.weights.storage import BITS, ParameterInfo, Scheme, Storage, scheme_for
 from edgegen.weights.tensors import LazyTensor
@@ -65,13 +65,13 @@ def prepare(model: Any, sources: dict[str, LazyTensor], scheme: Scheme, wanted: 
     for channels in _offered(model):
         if channels.added is not None and is_wanted(channels):
             model.add_scales(channels.added)
-            columns = sources[channels.takers[0]].shape[1]
+            columns = sources[channels.consumers[0]].shape[1]
             sources[channels.added] = LazyTensor(
                 channels.added, (columns,), "F32", 0, lambda start, stop: np.ones(stop - start, np.float32)
             )
 
 
-def planned(job: Job) -> list[Channels]:
+def planned(job: Job) -> list[ScalingGroup]:
     """What of ``job``'s model is to be scaled.
 
     Not what adapters read or add to at run time: they are trained for the channels as they were.
@@ -85,7 +85,7 @@ def planned(job: Job) -> list[Channels]:
     chosen = [
         channels
         for channels in _offered(model)
-        if wanted(channels) and not adapted & {*channels.takers, *(rows.parameter for rows in channels.makers)}
+        if wanted(channels) and not adapted & {*channels.consumers, *(rows.parameter for rows in channels.producers)}
     ]
     if job.options.equalize and not chosen:
         reason = f"{job.scheme_name} keeps the checkpoint's own numbers" if wanted.keeps else "it names no channels"
@@ -101,31 +101,31 @@ def equalized(job: Job) -> tuple[dict[str, LazyTensor], Equalization]:
     magnitudes = _magnitudes(job, text.tokens)
     sources = dict(job.sources)
     for channels in job.equalizing:
-        scale(sources, channels, factors(channels, sources, magnitudes[channels.takers[0]]))
+        scale(sources, channels, factors(channels, sources, magnitudes[channels.consumers[0]]))
     changed = [pattern_of(name) for name in sources if sources[name] is not job.sources[name]]
     return sources, Equalization(
         text.name, len(text.tokens), {kind: changed.count(kind) for kind in dict.fromkeys(changed)}
     )
 
 
-def factors(channels: Channels, sources: Mapping[str, LazyTensor], magnitude: Numbers) -> Floats:
-    """What the takers' columns are multiplied by, a number for each channel; ``magnitude`` is one for each column."""
-    lengths = np.sqrt(sum(channels.copied(_square_lengths(sources[name])).sum(axis=0) for name in channels.takers))
+def factors(channels: ScalingGroup, sources: Mapping[str, LazyTensor], magnitude: Numbers) -> Floats:
+    """What the consumers' columns are multiplied by, a number for each channel; ``magnitude`` is one for each column."""
+    lengths = np.sqrt(sum(channels.copied(_square_lengths(sources[name])).sum(axis=0) for name in channels.consumers))
     ratio = _floored(channels.copied(magnitude).max(axis=0)) / _floored(lengths)
     columns: Floats = ((ratio / np.exp(np.log(ratio).mean())) ** _EXPONENT).astype(np.float32)
     return columns
 
 
-def scale(sources: dict[str, LazyTensor], channels: Channels, columns: Floats) -> None:
-    """Multiply the takers' columns, and divide what makes the channels, in place."""
-    for rows in channels.makers:
+def scale(sources: dict[str, LazyTensor], channels: ScalingGroup, columns: Floats) -> None:
+    """Multiply the consumers' columns, and divide what makes the channels, in place."""
+    for rows in channels.producers:
         sources[rows.parameter] = _with_rows_scaled(sources[rows.parameter], rows, np.float32(1) / columns)
-    for name in channels.takers:
+    for name in channels.consumers:
         sources[name] = _with_columns_scaled(sources[name], channels.expanded(columns))
 
 
-def _offered(model: Any) -> list[Channels]:
-    found: list[Channels] = model.equalizable() if hasattr(model, "equalizable") else []
+def _offered(model: Any) -> list[ScalingGroup]:
+    found: list[ScalingGroup] = model.scaling_groups() if hasattr(model, "scaling_groups") else []
     return found
 
 
@@ -146,16 +146,16 @@ class _Wanted:
         self._sources, self._scheme, self._asked = sources, scheme, asked
         packed = {name: tensor.packed.storage for name, tensor in sources.items() if tensor.packed is not None}
         self.keeps = any(self._storage(name) == storage for name, storage in packed.items())
-        takers = {name for channels in _offered(model) for name in channels.takers}
-        storages = [self._storage(name) for name in takers]
+        consumers = {name for channels in _offered(model) for name in channels.consumers}
+        storages = [self._storage(name) for name in consumers]
         self._coarse = any(BITS[storage.dtype] < 8 and storage.block is None for storage in storages)
 
-    def __call__(self, channels: Channels) -> bool:
+    def __call__(self, channels: ScalingGroup) -> bool:
         if self.keeps:
             return False
         if self._asked is not None:
             return self._asked
-        storages = map(self._storage, channels.takers)
+        storages = map(self._storage, channels.consumers)
         return not self._coarse and any(storage.dtype.startswith("int") and not storage.widened for storage in storages)
 
     def _storage(self, name: str) -> Storage:

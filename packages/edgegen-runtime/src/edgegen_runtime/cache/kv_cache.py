@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgegen.adapters.layout import is_lora_input
 from edgegen.errors import UsageError
-from edgegen.genai.signature_names import SignatureGroup, is_memory_input, signature_groups
+from edgegen.genai.signature_names import SignatureGroup, is_encoder_state, signature_groups
 from edgegen_runtime.cache import prefill_plan
 from edgegen_runtime.generation.sampling import Logits
 
@@ -30,14 +30,14 @@ class LanguageSignatures:
     """Cache slots and the signatures that work on them, ascending; the last is the whole cache."""
     vocab_size: int
     """Number of logits that ``decode`` returns."""
-    rewindable: int | None = None
+    max_rollback: int | None = None
     """How many of the tokens read last the cache lets one forget again; None for all of them."""
 
     @classmethod
-    def of(cls, session: Session, cache_length: int, rewindable: int | None = None) -> LanguageSignatures:
+    def of(cls, session: Session, cache_length: int, max_rollback: int | None = None) -> LanguageSignatures:
         """Find them, and check that the cache has the length that the manifest claims.
 
-        Where not all tokens are rewindable, some blocks keep fewer.
+        Where not all tokens are max_rollback, some blocks keep fewer.
 
         Raises:
             UsageError: no ``decode`` signature with ``logits``, or a cache of another length.
@@ -54,19 +54,19 @@ class LanguageSignatures:
         for slots, group in groups:
             info = session.signatures[group.decode]
             for name in info.state:
-                fits = slots in info.inputs[name].shape or rewindable is not None
+                fits = slots in info.inputs[name].shape or max_rollback is not None
                 if name.startswith("kv_cache_") and not fits:
                     raise UsageError(
                         f"{name} of {group.decode} is {info.inputs[name].shape}, but its cache has {slots} slots",
                         code="EG706",
                         hint="manifest.json and model.tflite are of different exports; export again",
                     )
-        return cls(tuple(groups), int(decode.outputs["logits"].shape[-1]), rewindable)
+        return cls(tuple(groups), int(decode.outputs["logits"].shape[-1]), max_rollback)
 
 
 def _takes_tokens(info: SignatureInfo) -> bool:
     """Whether the signature needs nothing but tokens, their positions, the state, and what is held for a whole text."""
-    held = {name for name in info.inputs if is_lora_input(name) or is_memory_input(name)}
+    held = {name for name in info.inputs if is_lora_input(name) or is_encoder_state(name)}
     return info.inputs.keys() - held - set(info.state) == _OWN_INPUTS
 
 
@@ -132,9 +132,9 @@ class Context:
 
         Returns:
             How many are left: none where the cache has lost what the next token would see, see
-            :attr:`LanguageSignatures.rewindable`.
+            :attr:`LanguageSignatures.max_rollback`.
         """
-        lost = self._signatures.rewindable is not None and self._written - length > self._signatures.rewindable
+        lost = self._signatures.max_rollback is not None and self._written - length > self._signatures.max_rollback
         del self._tokens[0 if lost else length :]
         if not self._tokens:
             self._level = self._written = 0

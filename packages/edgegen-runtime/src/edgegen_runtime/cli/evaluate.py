@@ -100,8 +100,8 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
         calibrate=None,
         calibration=asked.calibration if asked.equalize else None,
         prefill_lengths=(8,),
-        short_caches=(),
-        speculate=(min(_READ, asked.cache_length),),
+        cache_buckets=(),
+        verify_lengths=(min(_READ, asked.cache_length),),
         target="tflite",
         verify=False,
     )
@@ -123,7 +123,7 @@ def _scaled(path: Path) -> Any:
     """What the recipe of an export says of its channels; None where nothing is scaled, or is said."""
     import json
 
-    recipe = (path if path.is_dir() else path.parent) / "recipe.json"
+    recipe = (path if path.is_dir() else path.parent) / "export.json"
     return json.loads(recipe.read_text(encoding="utf-8")).get("equalization") if recipe.is_file() else None
 
 

@@ -95,7 +95,7 @@ class LanguageModel:
         self.load_seconds = 0.0
         self.adapter = adapter
         self._session = session
-        self._signatures = LanguageSignatures.of(session, bundle.cache_length, bundle.rewindable_tokens)
+        self._signatures = LanguageSignatures.of(session, bundle.cache_length, bundle.max_rollback_tokens)
         self._held = _hold(session, self._signatures, bundle, adapter)
         self._pool = _Pool(self)
         self._worker = Worker()
@@ -296,7 +296,7 @@ class LanguageModel:
             raise UsageError(
                 f"{self.bundle.name} has no verify signatures, which speculative decoding needs",
                 code="EG761",
-                hint="export again with --speculate 8",
+                hint="export again with --verify-lengths 8",
             )
         drafter.check(self)
         return lambda: Speculation(drafter, self._verify_noise)

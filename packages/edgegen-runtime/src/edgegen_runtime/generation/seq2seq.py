@@ -78,12 +78,12 @@ class TextToTextModel(LanguageModel):
 
     def _context_for(self, text_ids: Sequence[int]) -> tuple[Held, Context]:
         """A cache of an answer, and the inputs that hold the text."""
-        memory, decode = self._reader.read(text_ids), self._signatures.groups[-1][1].decode
+        encoder_states, decode = self._reader.read(text_ids), self._signatures.groups[-1][1].decode
         if not self._idle:
-            held = self._session.hold(decode, memory)
+            held = self._session.hold(decode, encoder_states)
             return held, Context(self._session, self._signatures, self.bundle.cache_length, held)
         held, context = self._idle.pop()
-        self._session.refill(decode, held, memory)
+        self._session.refill(decode, held, encoder_states)
         context.rewind(0)
         return held, context
 

@@ -141,8 +141,8 @@ KIND = Kind(
     without=(
         "prefill_lengths",
         "cache_length",
-        "short_caches",
-        "speculate",
+        "cache_buckets",
+        "verify_lengths",
         "lora_rank",
         "layers",
         "calibration",

@@ -23,7 +23,7 @@ from edgegen.export.verify import (
     some_tokens,
     write_text,
 )
-from edgegen.genai.signature_names import encode_signatures, is_memory_input, signature_groups
+from edgegen.genai.signature_names import encode_signatures, is_encoder_state, signature_groups
 from edgegen.litert.session import Session
 from edgegen.tracing import Signature
 
@@ -64,7 +64,7 @@ def _read(job: Job, session: Session) -> tuple[dict[str, Array], Callable[[], An
     text = some_tokens(_model(job).config.vocab_size, length)
     encoded = session.run(signature, padded(text, length))
     whole = signature_groups(session.signatures)[-1]
-    held = session.hold(whole.decode, {name: array for name, array in encoded.items() if is_memory_input(name)})
+    held = session.hold(whole.decode, {name: array for name, array in encoded.items() if is_encoder_state(name)})
     start = _model(job).config.start_token_id
     answer, outputs = write_text(session, whole, start, min(LENGTH, job.options.cache_length), held)
     return {**encoded, **joined(outputs)}, lambda: _eager_logits(job.model, text, answer)
@@ -74,9 +74,14 @@ def _eager_logits(model: Any, text: list[int], answer: list[int]) -> Array:
     positions = torch.arange(len(answer), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):
         tokens = torch.tensor([text], dtype=torch.int32)
-        memory = model(tokens, torch.ones_like(tokens))["memory"]
+        encoder_states = model(tokens, torch.ones_like(tokens))["encoder_states"]
         cache = model.new_cache(len(answer), device="cpu")
-        outputs = model(torch.tensor([answer], dtype=torch.int32), input_pos=positions, kv_cache=cache, memory=memory)
+        outputs = model(
+            torch.tensor([answer], dtype=torch.int32),
+            input_pos=positions,
+            kv_cache=cache,
+            encoder_states=encoder_states,
+        )
     logits: Array = outputs["logits"][0].numpy()
     return logits
 
@@ -106,7 +111,7 @@ KIND = Kind(
     title="an encoder-decoder",
     pipeline="text2text-generation",
     command='edgegen run . --prompt "translate English to German: Hello"',
-    without=("speculate", "lora_rank", "calibration", "calibrate"),
+    without=("verify_lengths", "lora_rank", "calibration", "calibrate"),
     encode_lengths=(32, 128, 512),
     # Answers are short, and seldom have a beginning that is given.
     defaults={"cache_length": 512, "prefill_lengths": (8,)},

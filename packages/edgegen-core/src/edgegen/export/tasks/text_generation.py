@@ -24,7 +24,7 @@ from edgegen.tracing import Signature
 
 def _signatures(model: Any, options: ExportOptions) -> list[Signature]:
     # Named only where it is asked for, so that a family's own model need not know of it.
-    asked = {"verify_lengths": options.speculate, "lora_rank": options.lora_rank}
+    asked = {"verify_lengths": options.verify_lengths, "lora_rank": options.lora_rank}
     extra = {name: value for name, value in asked.items() if value}
     signatures: list[Signature] = model.signatures(
         options.prefill_lengths, options.cache_length, shorter_caches(options), **extra
@@ -48,14 +48,14 @@ def _read(job: Job, session: Session) -> tuple[dict[str, Array], Callable[[], An
 def _manifest(job: Job) -> dict[str, Any]:
     return {
         **generating(job),
-        "verify_lengths": list(job.options.speculate),
+        "verify_lengths": list(job.options.verify_lengths),
         "chat_template": "chat_template.jinja" if job.chat_template else None,
     }
 
 
 def shorter_caches(options: ExportOptions) -> list[int]:
     """Those of the short caches that are shorter than the cache."""
-    return [slots for slots in options.short_caches if slots < options.cache_length]
+    return [slots for slots in options.cache_buckets if slots < options.cache_length]
 
 
 def generating(job: Job) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def generating(job: Job) -> dict[str, Any]:
     return {
         "cache_length": job.options.cache_length,
         "prefill_lengths": list(job.options.prefill_lengths),
-        "rewindable_tokens": job.rewindable,
+        "max_rollback_tokens": job.max_rollback,
         "stop_token_ids": list(tokenizer.eos_token_ids) if tokenizer else [],
         "stop_tokens": list(job.variant.stop_tokens),
     }

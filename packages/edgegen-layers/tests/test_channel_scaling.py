@@ -22,13 +22,13 @@ from edgegen_quant.ptq.smoothquant_pass import scale
 
 LAYERS, DIM = 2, 32
 RMS, CENTRED, LAYER = NormalizationConfig(), NormalizationConfig(scale_shift=1.0), NormalizationConfig(kind="layer")
-ATTENTION = AttentionConfig(num_heads=4, num_query_groups=2, head_dim=8)
+ATTENTION = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=8)
 BIASED = replace(ATTENTION, qkv_use_bias=True, output_proj_use_bias=True)
 GATED = FeedForwardConfig(intermediate_size=48)
 PLAIN = FeedForwardConfig(intermediate_size=48, activation="gelu", gated=False, use_bias=True)
 LLAMA = TransformerBlockConfig(attn_config=ATTENTION, ff_config=GATED)
 GEMMA = TransformerBlockConfig(
-    attn_config=replace(ATTENTION, num_query_groups=1, qk_norm=CENTRED),
+    attn_config=replace(ATTENTION, num_kv_heads=1, qk_norm=CENTRED),
     ff_config=replace(GATED, activation="gelu_tanh"),
     pre_attention_norm_config=CENTRED,
     pre_ff_norm_config=CENTRED,
@@ -82,7 +82,7 @@ def test_scaled_channels_change_no_logits(name):
     model = DecoderLM(sizes)
     randomize(model)
     before = logits(model)
-    offered = model.equalizable()
+    offered = model.scaling_groups()
     assert len(offered) == count
     for channels in offered:
         if channels.added:
@@ -90,10 +90,10 @@ def test_scaled_channels_change_no_logits(name):
     sources = module_weights(model)
     generator = np.random.default_rng(0)
     for channels in offered:
-        columns = sources[channels.takers[0]].shape[1] // channels.copies
+        columns = sources[channels.consumers[0]].shape[1] // channels.copies
         scale(sources, channels, generator.uniform(0.25, 4, columns).astype(np.float32))
     scaled = {name: torch.from_numpy(source.read()) for name, source in sources.items()}
-    touched = {name for channels in offered for name in channels.takers}
+    touched = {name for channels in offered for name in channels.consumers}
     assert all(not torch.allclose(scaled[name], model.get_parameter(name), rtol=0.1) for name in touched)
     with torch.no_grad():
         for parameter, contents in scaled.items():
@@ -102,15 +102,15 @@ def test_scaled_channels_change_no_logits(name):
 
 
 def test_every_channel_counts():
-    """Each is left out of one's makers in turn: the logits change, so the comparison above can fail."""
+    """Each is left out of one's producers in turn: the logits change, so the comparison above can fail."""
     for index in range(4):
         model = DecoderLM(CONFIGS["qwen"][0])
         randomize(model)
         before, sources = logits(model), module_weights(model)
-        channels = model.equalizable()[index]
-        columns = np.full(sources[channels.takers[0]].shape[1] // channels.copies, 2, np.float32)
-        scale(sources, replace(channels, makers=()), columns)
+        channels = model.scaling_groups()[index]
+        columns = np.full(sources[channels.consumers[0]].shape[1] // channels.copies, 2, np.float32)
+        scale(sources, replace(channels, producers=()), columns)
         with torch.no_grad():
-            for name in channels.takers:
+            for name in channels.consumers:
                 model.get_parameter(name).copy_(torch.from_numpy(sources[name].read()))
         assert np.abs(logits(model) - before).max() > 1e-3 * np.abs(before).max()
