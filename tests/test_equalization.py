@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from edgegen.cli.output import Output
-from edgegen.conversion import plan_parameters
 from edgegen.export import ExportOptions, plan, run
 from edgegen.litert.session import Session
 from edgegen.plugins import load, registry
+from edgegen.quantization.assign import plan_parameters
 from edgegen.tflite.writer import write_model
 from edgegen_quant.ptq.smoothquant_pass import equalized
 

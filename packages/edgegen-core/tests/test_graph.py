@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgegen.conversion import plan_parameters
 from edgegen.graph import REWRITES, Graph, GraphBuilder, Op, Program, Value, optimize, validate
 from edgegen.litert.session import Session
 from edgegen.plugins import load, registry
+from edgegen.quantization.assign import plan_parameters
 from edgegen.tflite.writer import write_model
 from edgegen.weights.tensors import LazyTensor
 

@@ -10,7 +10,7 @@ from ops.written import CASES
 from torch import nn
 
 import edgegen
-from edgegen.conversion import lowering_rules
+from edgegen.compile import lowering_rules
 from edgegen.errors import PluginError, UnsupportedError
 from edgegen.lowering import RuleTable
 from edgegen.lowering.aten import RULES

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgegen.conversion import module_weights
 from edgegen.export import offloaded
 from edgegen.export.offloaded import streamed_weights
+from edgegen.weights.module import module_weights
 
 
 class Model(nn.Module):

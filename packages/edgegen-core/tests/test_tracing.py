@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import edgegen
-from edgegen.conversion import build_program
+from edgegen.compile import build_program
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen.lowering.aten import RULES
 from edgegen.tracing import Composites, Repeated, Signature, Tracer, composite

@@ -12,14 +12,16 @@ from ai_edge_litert import schema_py_generated as schema
 from torch import nn
 
 from edgegen.api import Converter
-from edgegen.conversion import build_program, module_weights, plan_parameters
+from edgegen.compile import build_program
 from edgegen.errors import UsageError
 from edgegen.graph import Program
 from edgegen.litert.session import Session
 from edgegen.lowering.aten import RULES
+from edgegen.quantization.assign import plan_parameters
 from edgegen.tflite.reader import read_model
 from edgegen.tflite.writer import ALIGNMENT, Parameter, write_model
 from edgegen.tracing import Signature, dynamic_update_slice
+from edgegen.weights.module import module_weights
 from edgegen.weights.storage import Encoded, Storage, Tolerance
 from edgegen.weights.tensors import LazyTensor
 

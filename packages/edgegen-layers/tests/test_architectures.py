@@ -10,8 +10,8 @@ import torch
 import transformers
 from lowering import randomize
 
-from edgegen.conversion import parameter_shapes
 from edgegen.weights import WeightMap, open_checkpoint
+from edgegen.weights.module import parameter_shapes
 from edgegen.weights.weight_map import concat, interleaved_qkv, permute_rows, transpose
 from edgegen_layers import (
     AttentionConfig,

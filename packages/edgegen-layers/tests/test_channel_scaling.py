@@ -9,7 +9,7 @@ import pytest
 import torch
 from lowering import randomize
 
-from edgegen.conversion import module_weights
+from edgegen.weights.module import module_weights
 from edgegen_layers import (
     AttentionConfig,
     DecoderLM,

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import BertConfig, BertForPreTraining, BertModel, T5Config, T5ForConditionalGeneration
 
-from edgegen.conversion import parameter_shapes
 from edgegen.plugins import load, registry
 from edgegen.weights import open_checkpoint
+from edgegen.weights.module import parameter_shapes
 
 BERT = {
     "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,

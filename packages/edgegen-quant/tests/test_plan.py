@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 import edgegen
-from edgegen.conversion import build_program, module_weights, plan_parameters
+from edgegen.compile import build_program
 from edgegen.plugins import load, registry
+from edgegen.quantization.assign import plan_parameters
 from edgegen.tflite.reader import read_model
 from edgegen.tracing import Signature
+from edgegen.weights.module import module_weights
 from edgegen.weights.storage import ParameterInfo
 
 WIDTH, ROWS = 128, 24
@@ -20,7 +22,7 @@ MATRIX = {
     "fp32": "float32",
     "fp16": "float16",
     "int8-channel": "int8-channel",
-    "int8-weight-only": "int8-channel+widened",
+    "int8-weight-only": "int8-channel+dequantized",
     "int4-channel": "int4-channel",
     "int4-block32": "int4-block32",
     "int4-block64": "int4-block64",

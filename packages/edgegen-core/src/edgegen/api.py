@@ -12,14 +12,16 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from edgegen.conversion import build_program, module_weights, plan_parameters
+from edgegen.compile import build_program
 from edgegen.errors import UsageError
 from edgegen.graph import Program
 from edgegen.litert.dynamic_session import ResizingSession
 from edgegen.litert.session import Session
+from edgegen.quantization.assign import plan_parameters
 from edgegen.quantization.recipe import Recipe, choose
 from edgegen.tflite.writer import Parameter, write_model
 from edgegen.tracing import Composites, Dynamic, Signature
+from edgegen.weights.module import module_weights
 from edgegen.weights.storage import Scheme
 from edgegen.weights.tensors import LazyTensor
 
@@ -77,14 +79,14 @@ class Converter:
         *,
         scheme: str | Path | Recipe = "fp32",
         parameters: Mapping[str, LazyTensor] | None = None,
-        composites: Composites | None = None,
+        composites: str | Composites = "none",
     ) -> ConvertedModel:
         """Trace and lower all signatures.
 
         Args:
             scheme: a quantization scheme's name, or a recipe; see :mod:`edgegen.quantization.recipe`.
             parameters: where weights come from, by parameter name; default: the module itself.
-            composites: which to keep; default: all.
+            composites: composites to keep: ``none``, ``all`` or names, as ``edgegen export --composites`` takes them.
 
         Raises:
             UsageError: unknown scheme, a recipe or arguments that do not fit.
@@ -98,7 +100,8 @@ class Converter:
                 hint="make one module of them, and pick what a signature does by a keyword argument",
             )
         chosen = choose(scheme).scheme
-        program = build_program(self._signatures, composites)
+        kept = Composites.parse(composites) if isinstance(composites, str) else composites
+        program = build_program(self._signatures, kept)
         if parameters is None:
             parameters = module_weights(self._signatures[0].module)
         return ConvertedModel(
@@ -206,6 +209,8 @@ def convert(
     *,
     scheme: str | Path | Recipe = "fp32",
     dynamic: Dynamic | None = None,
+    composites: str | Composites = "none",
 ) -> ConvertedModel:
-    """Convert a module with one signature, ``serving_default``; see :func:`signature`."""
-    return signature(DEFAULT_SIGNATURE, module, example_args, dynamic=dynamic).convert(scheme=scheme)
+    """Convert a module with one signature, ``serving_default``; see :func:`signature` and :meth:`Converter.convert`."""
+    converter = signature(DEFAULT_SIGNATURE, module, example_args, dynamic=dynamic)
+    return converter.convert(scheme=scheme, composites=composites)

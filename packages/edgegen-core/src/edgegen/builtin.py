@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgegen.descriptors import KINDS, Command, ExportTarget, LoweringRules
+from edgegen.descriptors import TASKS, Command, ExportTarget, LoweringRules, QuantScheme
 from edgegen.hookspecs import hookimpl
 
 
@@ -49,13 +49,24 @@ def edgegen_commands() -> Iterable[Command]:
 
 
 @hookimpl
+def edgegen_quant_schemes() -> Iterable[QuantScheme]:
+    """No quantization, so that core converts by itself."""
+    yield QuantScheme(
+        name="fp32",
+        summary="32-bit floating-point weights",
+        scheme="edgegen.quantization.float_schemes:FP32",
+        aliases=("float32",),
+    )
+
+
+@hookimpl
 def edgegen_export_targets() -> Iterable[ExportTarget]:
     """A folder with the LiteRT file and what belongs to it."""
     yield ExportTarget(
         name="tflite",
         summary="LiteRT flatbuffer, tokenizer, recipe and model card in a folder",
         package="edgegen.export.folder:package",
-        kinds=KINDS,
+        tasks=TASKS,
     )
 
 

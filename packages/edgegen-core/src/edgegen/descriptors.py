@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-KINDS = ("decoder", "encoder", "encoder-decoder")
-"""What a model can be: one that continues a text, one that makes vectors of it, one that answers it with another."""
+TASKS = ("text-generation", "feature-extraction", "text2text-generation")
+"""Tasks of models, as model hubs name them: decoders, text encoders, encoder-decoders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +79,17 @@ class ModelFamily:
     """``module:attr`` of ``(variant_name: str) -> config dataclass``; raises KeyError for a name not listed."""
     builder: str
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
-    device; ``layers`` maps a building block to the implementation chosen for it. The module offers
-    ``signatures(prefill_lengths, cache_length, cache_buckets) -> list[edgegen.tracing.Signature]``; other kinds than
-    ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
+    device; ``layers`` maps a building block to the implementation chosen for it. The module fulfils the protocol of the
+    family's task: :class:`edgegen.modeling.CausalLM`, ``TextEncoder`` or ``Seq2SeqLM``."""
     read_config: str | None = None
     """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: what the checkpoint says of
     itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a
     variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.weights.WeightMap``."""
-    kind: str = "decoder"
-    """One of :data:`KINDS`: what the models are, and with it how they are exported, verified and run."""
+    task: str = "text-generation"
+    """One of :data:`TASKS`; it decides how the models are exported, verified and run, and which protocol of
+    :mod:`edgegen.modeling` their modules fulfil."""
     acceptable_error: float = 0.25
     """Error of the logits (of an encoder: of the embedding), as verification measures it, beyond which ``edgegen
     export`` warns that a scheme loses too much, and names a better one."""
@@ -142,6 +142,25 @@ class QuantScheme:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightPass:
+    """A post-training pass over weights, run between reading a checkpoint and encoding its weights.
+
+    Example::
+
+        WeightPass(name="gptq", summary="rounds a matrix with regard to its inputs",
+                   implementation="edgegen_quant.ptq.gptq_pass:GptqPass", order=20)
+    """
+
+    name: str
+    """Lower case, as ``--weight-pass`` takes it."""
+    summary: str
+    implementation: str
+    """``module:attr`` of a class without arguments that fulfils :class:`edgegen.quantization.passes.WeightPass`."""
+    order: int = 50
+    """Passes of a lower number come first; those of one number in the order of their names."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportTarget:
     """A deliverable made from a converted model.
 
@@ -154,20 +173,20 @@ class ExportTarget:
     name: str
     summary: str
     package: str
-    """``module:attr`` of ``(job: edgegen.export.Job, folder: pathlib.Path) -> None``: writes its files into
+    """``module:attr`` of ``(result: edgegen.export.ExportResult, folder: pathlib.Path) -> None``: writes its files into
     ``folder``, which already holds ``model.tflite`` and is renamed into place afterwards."""
     check: str | None = None
-    """``module:attr`` of ``(job: edgegen.export.Job, report: edgegen.export.Reporter) -> None``, called when all is
-    planned and nothing written: raises for what it cannot package, warns of what will be missing."""
+    """``module:attr`` of ``(plan: edgegen.export.ExportPlan, report: edgegen.export.Reporter) -> None``, called when all
+    is planned and nothing written: raises for what it cannot package, warns of what will be missing."""
     files: str | None = None
-    """``module:attr`` of ``(job: edgegen.export.Job, model: int) -> Mapping[str, int]``: names and sizes of the large
-    files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is beside
+    """``module:attr`` of ``(plan: edgegen.export.ExportPlan, model: int) -> Mapping[str, int]``: names and sizes of the
+    large files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is beside
     them while they are written, and disk is needed for both. None: it and the tokenizer."""
     contents: Mapping[str, str] = field(default_factory=dict)
     """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.genai.file_contents.Contents``: what ``edgegen inspect`` says
     of files that end so; imports no torch."""
-    kinds: tuple[str, ...] = ("decoder",)
-    """Which of :data:`KINDS` it can package."""
+    tasks: tuple[str, ...] = ("text-generation",)
+    """Those of :data:`TASKS` that it can package."""
 
 
 @dataclass(frozen=True, kw_only=True)

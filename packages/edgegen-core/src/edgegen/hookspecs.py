@@ -20,6 +20,7 @@ from edgegen.descriptors import (
     LoweringRules,
     ModelFamily,
     QuantScheme,
+    WeightPass,
 )
 
 GROUP = "edgegen"
@@ -74,6 +75,14 @@ def edgegen_op_lowerings() -> Iterable[LoweringRules]:  # type: ignore[empty-bod
     """Rules that turn operators into LiteRT operators.
 
     .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def edgegen_weight_passes() -> Iterable[WeightPass]:  # type: ignore[empty-body]
+    """Passes over weights between reading and encoding: channel scaling, GPTQ, ...
+
+    .. versionadded:: 0.2
     """
 
 

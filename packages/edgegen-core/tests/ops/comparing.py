@@ -20,13 +20,15 @@ from torch import nn
 from torch.export import exported_program
 from torch.utils import _pytree as pytree
 
-from edgegen.conversion import lowering_rules, module_weights, plan_parameters
+from edgegen.compile import lowering_rules
 from edgegen.errors import UnsupportedError
 from edgegen.graph import Program, Value, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
+from edgegen.quantization.assign import plan_parameters
 from edgegen.tflite.writer import write_model
 from edgegen.tracing import Signature, Tracer
+from edgegen.weights.module import module_weights
 
 Tolerance = tuple[float, float]
 """Relative and absolute."""

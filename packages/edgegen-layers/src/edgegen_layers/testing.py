@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from edgegen.api import Converter
-from edgegen.conversion import parameter_shapes
 from edgegen.plugins import load, registry
 from edgegen.tracing import Composites
 from edgegen.weights import LazyTensor, open_checkpoint
+from edgegen.weights.module import parameter_shapes
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import ModelConfig
 from edgegen_layers.decoder import DecoderLM

@@ -31,7 +31,7 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
     yield ModelFamily(
         name="bert",
         summary="BERT, and sentence embedders of its architecture",
-        kind="encoder",
+        task="feature-extraction",
         variants=tuple(
             Variant(name=name, source=source, parameters=size, context_length=context, license=terms)
             for name, source, size, context, terms in BERT
@@ -44,7 +44,7 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
     yield ModelFamily(
         name="t5",
         summary="T5 and Flan-T5",
-        kind="encoder-decoder",
+        task="text2text-generation",
         variants=tuple(
             Variant(
                 name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgegen import hookimpl
-from edgegen.descriptors import QuantScheme
+from edgegen.descriptors import QuantScheme, WeightPass
 
 _SCHEMES = "edgegen_quant.schemes"
 _FALLS_TO_8 = "8 bits where the columns do not divide by it"
@@ -15,17 +15,11 @@ _COARSE = "one scale for a whole row of 4-bit numbers costs much quality, most o
 @hookimpl
 def edgegen_quant_schemes() -> Iterable[QuantScheme]:
     yield QuantScheme(
-        name="fp32",
-        summary="32-bit floating-point weights",
-        scheme=f"{_SCHEMES}:FP32",
-        aliases=("float32",),
-    )
-    yield QuantScheme(
         name="fp16",
         summary="16-bit floating-point weights, float32 arithmetic",
         scheme=f"{_SCHEMES}:FP16",
         aliases=("float16",),
-        caution="the CPU runtime widens the weights to float32: half the file, but no less memory than fp32",
+        caution="the CPU runtime dequantizes the weights to float32: half the file, but no less memory than fp32",
     )
     yield QuantScheme(
         name="int8-channel",
@@ -38,7 +32,7 @@ def edgegen_quant_schemes() -> Iterable[QuantScheme]:
         summary="8-bit weights with one scale per output channel, float32 arithmetic",
         scheme=f"{_SCHEMES}:INT8_WEIGHT_ONLY",
         aliases=("weight_only_wi8_afp32",),
-        caution="the CPU runtime widens the weights to float32: a small file, but as much memory as fp32 and as slow",
+        caution="the CPU runtime dequantizes the weights to float32: a small file, but as much memory as fp32 and as slow",
     )
     yield QuantScheme(
         name="int4-channel",
@@ -74,7 +68,23 @@ def edgegen_quant_schemes() -> Iterable[QuantScheme]:
             scheme=f"{_SCHEMES}:INT4_BLOCK{block}_INT8_EMBED",
         )
     yield QuantScheme(
-        name="keep",
+        name="passthrough",
         summary="the checkpoint's own 4-bit blocks, bit for bit; matrices of other types as int8-channel",
-        scheme=f"{_SCHEMES}:KEEP",
+        scheme=f"{_SCHEMES}:PASSTHROUGH",
+    )
+
+
+@hookimpl
+def edgegen_weight_passes() -> Iterable[WeightPass]:
+    yield WeightPass(
+        name="smoothquant",
+        summary="scales channels so that quantizing activations to 8 bits, or weights in blocks, costs less",
+        implementation="edgegen_quant.ptq.smoothquant_pass:SmoothQuantPass",
+        order=10,
+    )
+    yield WeightPass(
+        name="gptq",
+        summary="rounds each matrix so that errors cancel over the inputs that calibration data give it",
+        implementation="edgegen_quant.ptq.gptq_pass:GptqPass",
+        order=20,
     )

@@ -11,9 +11,12 @@ from litert_lm_builder.runtime.proto import llm_metadata_pb2, sampler_params_pb2
 from edgegen.adapters.layout import LAYOUT_FILE
 from edgegen.errors import UnsupportedError
 from edgegen.export.folder import write_json
-from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.model_card import model_card
-from edgegen.export.provenance import recipe
+from edgegen.export.options import MODEL_FILE
+from edgegen.export.provenance import provenance
+from edgegen.export.records import ExportPlan, ExportResult
+from edgegen.export.reporting import Reporter
+from edgegen.genai.provenance import EXPORT_FILE
 from edgegen.weights import TokenizerAssets
 from edgegen_bundles import __version__
 from edgegen_bundles.chat.prompts import Prompts, prompts
@@ -28,27 +31,27 @@ NO_ADAPTER = "no-adapter.tflite"
 """An adapter of zeros, for sessions without one."""
 
 
-def check(job: Job, report: Reporter) -> None:
+def check(plan: ExportPlan, report: Reporter) -> None:
     """Refuse a model without a tokenizer; say what the bundle will lack.
 
     Raises:
         UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads, caches are rings, or adapters would have
             a rank that it does not take.
     """
-    refuse_rings(job)
-    if job.lora is not None:
-        check_rank(job.lora.rank)
-    for warning in prompts_of(job).warnings:
+    refuse_rings(plan)
+    if plan.lora is not None:
+        check_rank(plan.lora.rank)
+    for warning in prompts_of(plan).warnings:
         report.warn(warning)
 
 
-def refuse_rings(job: Job) -> None:
+def refuse_rings(plan: ExportPlan) -> None:
     """Refuse caches that LiteRT-LM, which is also what MediaPipe runs, does not know.
 
     Raises:
         UnsupportedError: the caches of some blocks keep the end of a text only.
     """
-    if job.max_rollback is not None:
+    if plan.max_rollback is not None:
         raise UnsupportedError(
             "LiteRT-LM keeps the whole text in every block's cache",
             code="EG803",
@@ -56,40 +59,41 @@ def refuse_rings(job: Job) -> None:
         )
 
 
-def files(job: Job, model: int) -> dict[str, int]:
+def files(plan: ExportPlan, model: int) -> dict[str, int]:
     """The bundle, and how large it will be."""
-    others = [len(llm_metadata(job).SerializeToString()), len(_tokenizer_section(job).contents)]  # type: ignore[arg-type]
-    return {file_name(job): container.size([*others, model])}
+    others = [len(llm_metadata(plan).SerializeToString()), len(_tokenizer_section(plan).contents)]  # type: ignore[arg-type]
+    return {file_name(plan): container.size([*others, model])}
 
 
-def package(job: Job, folder: Path) -> None:
+def package(result: ExportResult, folder: Path) -> None:
     """Write the bundle in the place of ``model.tflite``, and what people want to know of it."""
-    name, model = file_name(job), folder / MODEL_FILE
+    plan = result.plan
+    name, model = file_name(plan), folder / MODEL_FILE
     sections = [
-        Section(kind=Kind.LLM_METADATA, contents=llm_metadata(job).SerializeToString(deterministic=True)),
-        _tokenizer_section(job),
+        Section(kind=Kind.LLM_METADATA, contents=llm_metadata(plan).SerializeToString(deterministic=True)),
+        _tokenizer_section(plan),
         Section(kind=Kind.MODEL, contents=model, labels={"model_type": "tf_lite_prefill_decode"}),
     ]
-    container.write(folder / name, sections, {"Name": job.variant.name, "Generator": f"edgegen-bundles {__version__}"})
+    container.write(folder / name, sections, {"Name": plan.variant.name, "Generator": f"edgegen-bundles {__version__}"})
     model.unlink()
-    if job.lora is not None:
-        write_json(folder / LAYOUT_FILE, job.lora.as_json())
+    if plan.lora is not None:
+        write_json(folder / LAYOUT_FILE, plan.lora.as_json())
         # Without one LiteRT-LM leaves in the adapter's place whatever was there before.
-        write_adapter(folder / NO_ADAPTER, job.lora.rank, job.lora.zeros())
-    write_json(folder / "export.json", recipe(job))
-    (folder / "README.md").write_text(model_card(job, _command(job)), encoding="utf-8")
+        write_adapter(folder / NO_ADAPTER, plan.lora.rank, plan.lora.zeros())
+    write_json(folder / EXPORT_FILE, provenance(result))
+    (folder / "README.md").write_text(model_card(result, _command(plan)), encoding="utf-8")
 
 
-def file_name(job: Job) -> str:
+def file_name(plan: ExportPlan) -> str:
     """Named after the variant: a bundle travels alone."""
-    return f"{job.variant.name}.litertlm"
+    return f"{plan.variant.name}.litertlm"
 
 
-def llm_metadata(job: Job) -> llm_metadata_pb2.LlmMetadata:
+def llm_metadata(plan: ExportPlan) -> llm_metadata_pb2.LlmMetadata:
     """What LiteRT-LM must know beside the graph."""
-    begins = prompts_of(job)
+    begins = prompts_of(plan)
     metadata = llm_metadata_pb2.LlmMetadata(
-        max_num_tokens=job.options.cache_length,
+        max_num_tokens=plan.options.cache_length,
         jinja_prompt_template=begins.template,
         # The most likely token always, as `edgegen run` does; whoever wants chance asks for it. There is a type for
         # that, GREEDY, but LiteRT-LM 0.18 does not implement it.
@@ -101,51 +105,51 @@ def llm_metadata(job: Job) -> llm_metadata_pb2.LlmMetadata:
     metadata.llm_model_type.generic_model.SetInParent()
     if begins.start_token is not None:
         metadata.start_token.token_ids.ids.append(begins.start_token)
-    for token in stop_tokens(job):
+    for token in stop_tokens(plan):
         metadata.stop_tokens.add().token_ids.ids.append(token)
     return metadata
 
 
-def stop_tokens(job: Job) -> list[int]:
+def stop_tokens(plan: ExportPlan) -> list[int]:
     """The checkpoint's and the variant's; a name that the vocabulary lacks cannot come up."""
-    tokenizer = tokenizer_of(job)
+    tokenizer = tokenizer_of(plan)
     names = vocabulary(tokenizer)
-    named = (names.id_of(name) for name in job.variant.stop_tokens)
+    named = (names.id_of(name) for name in plan.variant.stop_tokens)
     return list(dict.fromkeys([*tokenizer.eos_token_ids, *(token for token in named if token is not None)]))
 
 
-def prompts_of(job: Job) -> Prompts:
+def prompts_of(plan: ExportPlan) -> Prompts:
     """Start token and chat template."""
-    tokenizer = tokenizer_of(job)
-    return prompts(tokenizer, vocabulary(tokenizer), tokenizer.chat_template or job.variant.chat_template)
+    tokenizer = tokenizer_of(plan)
+    return prompts(tokenizer, vocabulary(tokenizer), tokenizer.chat_template or plan.variant.chat_template)
 
 
-def tokenizer_of(job: Job) -> TokenizerAssets:
+def tokenizer_of(plan: ExportPlan) -> TokenizerAssets:
     """Of the checkpoint.
 
     Raises:
         UnsupportedError: it has none that LiteRT-LM reads.
     """
-    tokenizer = job.tokenizer
+    tokenizer = plan.tokenizer
     if tokenizer is None or not {HF_FILE, SENTENCEPIECE_FILE} & set(tokenizer.files):
         raise UnsupportedError(
-            f"a bundle holds a tokenizer, and {job.checkpoint.path} has none that LiteRT-LM reads",
+            f"a bundle holds a tokenizer, and {plan.checkpoint.path} has none that LiteRT-LM reads",
             code="EG802",
             hint=f"put {HF_FILE} or {SENTENCEPIECE_FILE} beside the weights, or use --target tflite",
         )
     return tokenizer
 
 
-def _tokenizer_section(job: Job) -> Section:
+def _tokenizer_section(plan: ExportPlan) -> Section:
     """Hugging Face's is packed, with its size before it."""
-    assets: Mapping[str, bytes] = tokenizer_of(job).files
+    assets: Mapping[str, bytes] = tokenizer_of(plan).files
     if HF_FILE not in assets:
-        chats = example_chats(prompts_of(job).template)
+        chats = example_chats(prompts_of(plan).template)
         return Section(kind=Kind.SENTENCEPIECE, contents=findable(assets[SENTENCEPIECE_FILE], chats))
     contents = assets[HF_FILE]
     return Section(kind=Kind.HF_TOKENIZER, contents=len(contents).to_bytes(8, "little") + zlib.compress(contents))
 
 
-def _command(job: Job) -> str:
-    chat = "" if prompts_of(job).template else "--no-template "
-    return f'litert-lm run {file_name(job)} {chat}--prompt "Hello"'
+def _command(plan: ExportPlan) -> str:
+    chat = "" if prompts_of(plan).template else "--no-template "
+    return f'litert-lm run {file_name(plan)} {chat}--prompt "Hello"'

@@ -8,36 +8,37 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from edgegen.adapters.layout import LoraLayout, Projection
-from edgegen.conversion import parameter_shapes
+from edgegen.adapters.peft import NAMING
 from edgegen.descriptors import ModelFamily
 from edgegen.errors import UnsupportedError
+from edgegen.modeling import SupportsLora, supports
 from edgegen.plugins import load
 from edgegen.weights import Checkpoint, WeightMap
+from edgegen.weights.module import parameter_shapes
 from edgegen.weights.row_operations import ShapeError
 
-_PUBLISHED = "huggingface"
-"""How adapters name weights, whatever the checkpoint's own naming is."""
 
-
-def lora_layout(checkpoint: Checkpoint, family: ModelFamily, config: Any, model: Any, rank: int) -> LoraLayout:
-    """How adapters of ``rank`` fit ``model``.
+def lora_layout(checkpoint: Checkpoint, family: ModelFamily, config: Any, module: nn.Module, rank: int) -> LoraLayout:
+    """The layout of adapters of ``rank`` for ``module``.
 
     Raises:
         UnsupportedError: the family's model takes no adapters, or its weights are not made of whole rows of the
             published ones.
     """
-    if _PUBLISHED not in family.weight_maps or not hasattr(model, "lora_projections"):
+    adaptable = supports(module, SupportsLora)
+    if NAMING not in family.weight_maps or adaptable is None:
         raise UnsupportedError(
             f"models of family {family.name} take no adapters at run time",
             code="EG305",
             hint="merge one with --lora DIR",
         )
-    weight_map: WeightMap = load(family.weight_maps[_PUBLISHED])(config)
-    shapes = parameter_shapes(model)
+    weight_map: WeightMap = load(family.weight_maps[NAMING])(config)
+    shapes = parameter_shapes(module)
     projections: dict[str, list[Projection]] = {}
-    for block in model.lora_projections():
+    for block in adaptable.lora_projections():
         by_parameter: dict[str, dict[str, int]] = {}
         for name, (parameter, rows) in block.items():
             by_parameter.setdefault(parameter, {})[name] = rows
@@ -57,7 +58,7 @@ def _origins(weight_map: WeightMap, checkpoint: Checkpoint, parameter: str, part
 
     A checkpoint with other names does not say how many rows those have; it is then either all, or one for each part.
     """
-    published = checkpoint.naming == _PUBLISHED
+    published = checkpoint.naming == NAMING
     names = list(weight_map.source_names(parameter, checkpoint.tensors if published else _Anything()))
     if published:
         counts = [checkpoint.tensors[name].rows for name in names]

@@ -27,7 +27,7 @@ from edgegen.weights.tensors import Checkpoint, LazyTensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-_NAMING = "huggingface"
+NAMING = "huggingface"
 """How the models that peft trains on name their weights."""
 
 _PREFIX = "base_model.model."
@@ -128,7 +128,7 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """
     saved = SavedAdapter.open(folder)
     adapters, replaced = saved.adapters, saved.replaced
-    if checkpoint.naming != _NAMING:
+    if checkpoint.naming != NAMING:
         raise UsageError(
             f"the adapter names weights as Hugging Face does, and {checkpoint.path.name} as {checkpoint.naming} does",
             hint="use the model's safetensors",

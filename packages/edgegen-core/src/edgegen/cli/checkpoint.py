@@ -28,11 +28,11 @@ _SHOWN = 5
 @output_options
 def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, output: Output) -> None:
     """List the tensors of the checkpoint at PATH, and say which models it may be."""
-    from edgegen.export.identify import compare, recognise
+    from edgegen.export.identify import compare, identify
     from edgegen.weights import open_checkpoint
 
     opened = open_checkpoint(path, checkpoint_format)
-    candidates, refused = ([compare(opened, variant)], {}) if variant else recognise(opened)
+    candidates, refused = ([compare(opened, variant)], {}) if variant else identify(opened)
     document = {
         "path": opened.path,
         "format": opened.format,

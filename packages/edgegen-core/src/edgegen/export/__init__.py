@@ -1,7 +1,14 @@
-"""The whole job: checkpoint in, verified and packaged model out. Composes the public steps; needs torch."""
+"""Exporting a model: checkpoint in, verified and packaged model out.
 
-from edgegen.export.job import ExportOptions, Job
-from edgegen.export.plan import defaults, plan
-from edgegen.export.run import run
+:func:`plan` resolves everything and writes nothing, :func:`estimate` says what the plan takes, :func:`run` carries it
+out. Needs torch.
+"""
 
-__all__ = ["ExportOptions", "Job", "defaults", "plan", "run"]
+from edgegen.export.options import ExportOptions
+from edgegen.export.planner import defaults, plan
+from edgegen.export.preflight import estimate
+from edgegen.export.records import ExportPlan, ExportResult
+from edgegen.export.reporting import Reporter
+from edgegen.export.runner import run
+
+__all__ = ["ExportOptions", "ExportPlan", "ExportResult", "Reporter", "defaults", "estimate", "plan", "run"]

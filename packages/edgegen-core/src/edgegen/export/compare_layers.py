@@ -1,4 +1,4 @@
-"""Compares an exported file with the eager model block by block, to find where they part."""
+"""Comparison of an exported file with the eager model block by block, to find where they part."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from edgegen.errors import UnsupportedError
-from edgegen.export.offloaded import streamed_weights
-from edgegen.export.verify import Array, open_session
+from edgegen.export.reference import Reference
+from edgegen.export.tasks import Task
+from edgegen.export.verify import Array
+from edgegen.litert.session import Session
 from edgegen.tflite.debug_outputs import write_probe
 from edgegen.tracing import Repeated
-
-if TYPE_CHECKING:
-    from edgegen.export.job import Job
 
 
 @dataclass(frozen=True)
 class BlockError:
-    """How far a block's output is from the eager model's, what went before it included.
+    """The error of a block's output against the eager model's, that of the blocks before it included.
 
     Attributes:
         path: of the module.
@@ -36,19 +35,26 @@ class BlockError:
     error: float
 
 
-def compare_blocks(job: Job, path: Path) -> list[BlockError]:
-    """Of every block of ``job``'s model, in the order in which they run, in the file at ``path``.
+def compare_blocks(task: Task, reference: Reference, path: Path) -> list[BlockError]:
+    """Errors of all blocks, in the order in which they run.
+
+    Args:
+        task: of the model.
+        reference: the float model.
+        path: the exported file.
 
     Raises:
         UsageError: the file does not say where its blocks end.
         UnsupportedError: its blocks are not the model's.
     """
     with tempfile.TemporaryDirectory(prefix="edgegen-blocks-") as folder:
-        probe = Path(folder) / path.name
-        blocks = [block for found in write_probe(path, job.kind.probed(job), probe).values() for block in found]
-        ours, read_eagerly = job.kind.read(job, open_session(job, probe))
-        with streamed_weights(job.model, job.sources), watched(job.model) as theirs:
-            read_eagerly()
+        debug_file = Path(folder) / path.name
+        signatures = task.debug_signatures(Session(path).signatures)
+        found = write_probe(path, signatures, debug_file)
+        blocks = [block for names in found.values() for block in names]
+        ours, run_eager = task.debug_run(Session(debug_file), reference)
+        with reference.loaded(), watched(reference.module) as theirs:
+            run_eager()
     missing = [name for name in blocks if name not in theirs]
     if missing:
         raise UnsupportedError(

@@ -1,58 +1,60 @@
-"""The ``tflite`` target: a folder with the model, its tokenizer, a manifest for runtimes, recipe and model card."""
+"""The ``tflite`` target: a folder with the model, its tokenizer, a manifest for runtimes, provenance and model card."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgegen.adapters.layout import LAYOUT_FILE
 from edgegen.export.model_card import model_card
-from edgegen.export.provenance import recipe
+from edgegen.export.options import MODEL_FILE
+from edgegen.export.provenance import provenance
+from edgegen.export.records import ExportPlan, ExportResult
+from edgegen.export.tasks import TASKS
+from edgegen.genai.manifest import MANIFEST_FILE, EmbeddingFacts, Manifest, TokenizerFacts
+from edgegen.genai.provenance import EXPORT_FILE
 
-if TYPE_CHECKING:
-    from edgegen.export.job import Job
 
-MANIFEST_VERSION = 1
-
-
-def package(job: Job, folder: Path) -> None:
+def package(result: ExportResult, folder: Path) -> None:
     """Write everything but the model, which is there already."""
-    tokenizer, facts = job.tokenizer, manifest(job)
-    if tokenizer is not None:
-        for name, contents in tokenizer.files.items():
+    plan, facts = result.plan, manifest(result.plan)
+    if plan.tokenizer is not None:
+        for name, contents in plan.tokenizer.files.items():
             (folder / name).write_bytes(contents)
-    if job.chat_template and facts.get("chat_template"):
-        (folder / facts["chat_template"]).write_text(job.chat_template, encoding="utf-8")
-    write_json(folder / "manifest.json", facts)
-    write_json(folder / "export.json", recipe(job))
-    if job.lora is not None:
-        write_json(folder / LAYOUT_FILE, job.lora.as_json())
-    (folder / "README.md").write_text(model_card(job), encoding="utf-8")
+    if plan.chat_template and facts.chat_template:
+        (folder / facts.chat_template).write_text(plan.chat_template, encoding="utf-8")
+    write_json(folder / MANIFEST_FILE, facts.to_json())
+    write_json(folder / EXPORT_FILE, provenance(result))
+    if plan.lora is not None:
+        write_json(folder / LAYOUT_FILE, plan.lora.as_json())
+    (folder / "README.md").write_text(model_card(result), encoding="utf-8")
 
 
-def manifest(job: Job) -> dict[str, Any]:
-    """What a runtime must know to run the folder."""
-    tokenizer = job.tokenizer
-    return {
-        "schema_version": MANIFEST_VERSION,
-        "kind": job.kind.name,
-        "name": job.variant.name,
-        "family": job.family.name,
-        "model": "model.tflite",
-        "scheme": job.scheme_name,
-        "parameters": job.variant.parameters,
-        "context_length": job.variant.context_length,
-        **job.kind.manifest(job),
-        "tokenizer": tokenizer
-        and {
-            "file": next(iter(tokenizer.files)),
-            "bos_token_id": tokenizer.bos_token_id,
-            "add_bos": tokenizer.add_bos,
-        },
-    }
+def manifest(plan: ExportPlan) -> Manifest:
+    """Facts that a runtime needs to run the folder."""
+    tokenizer = plan.tokenizer
+    fields = dict(TASKS[plan.family.task].manifest(plan))
+    if "embedding" in fields:
+        fields["embedding"] = EmbeddingFacts(**fields["embedding"])
+    return Manifest(
+        task=plan.family.task,
+        name=plan.variant.name,
+        family=plan.family.name,
+        model=MODEL_FILE,
+        scheme=plan.scheme_name,
+        parameters=plan.variant.parameters,
+        context_length=plan.variant.context_length,
+        tokenizer=None
+        if tokenizer is None
+        else TokenizerFacts(
+            file=next(iter(tokenizer.files)), bos_token_id=tokenizer.bos_token_id, add_bos=tokenizer.add_bos
+        ),
+        **fields,
+    )
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write JSON for people and programs."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Which model a checkpoint may be: by what it states of itself, else by names and shapes. Needs torch."""
+"""Identifying the model of a checkpoint: by what it states of itself, else by names and shapes. Needs torch."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
-from edgegen.conversion import parameter_shapes
 from edgegen.descriptors import ModelFamily
 from edgegen.errors import CheckpointError, EdgegenError
 from edgegen.plugins import load, registry
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.mismatch import WeightDiff
+from edgegen.weights.module import parameter_shapes
 
-CONTEXT_IS_FREE = ("max_seq_len",)
+CONTEXT_IS_FREE = ("max_position_embeddings", "max_seq_len")
 """Fields of a configuration in which a fine-tune may differ and still be the same architecture."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model, and how far a checkpoint is from it.
+    """A model that a checkpoint may be, with the differences between them.
 
     Attributes:
         family: name.
@@ -48,7 +49,7 @@ class Candidate:
         return not self.configuration and not self.weights
 
 
-def recognise(checkpoint: Checkpoint) -> tuple[list[Candidate], dict[str, str]]:
+def identify(checkpoint: Checkpoint) -> tuple[list[Candidate], dict[str, str]]:
     """Models that the checkpoint may be, best first, and why families were ruled out.
 
     A family that reads the checkpoint's configuration is compared by it; where there is none, each variant is
@@ -106,15 +107,16 @@ def stated_config(checkpoint: Checkpoint, family: ModelFamily) -> Any:
         ) from error
 
 
-def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> Any:
-    """The ``torch.nn.Module`` without weights.
+def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> nn.Module:
+    """The family's module on the ``meta`` device, without weights.
 
     Raises:
         CheckpointError: its sizes overflow.
     """
     try:
         with torch.device("meta"):
-            return load(family.builder)(config, layers=layers)
+            module: nn.Module = load(family.builder)(config, layers=layers)
+            return module
     except RuntimeError as error:  # torch's word for sizes whose product no computer can count
         raise CheckpointError(
             f"a {family.name} of the stated sizes cannot be built: {str(error).splitlines()[0]}",

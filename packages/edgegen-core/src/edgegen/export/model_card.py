@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from edgegen.export.weight_report import MEANINGS, summaries
-
-if TYPE_CHECKING:
-    from edgegen.export.job import Job
+from edgegen.export.conversion_report import MEANINGS, summaries
+from edgegen.export.records import ExportResult
+from edgegen.export.tasks import TASKS
 
 
-def model_card(job: Job, command: str | None = None) -> str:
+def model_card(result: ExportResult, command: str | None = None) -> str:
     """Markdown with the metadata block that model hubs read.
 
     Args:
-        command: what runs the model, typed in its folder; default: that of its kind.
+        result: the export.
+        command: command that runs the model, typed in its folder; default: the task's.
     """
-    variant = job.variant
-    rows = "\n".join(f"| {title} | {text} |" for title, text in job.kind.card(job).items())
+    plan = result.plan
+    task, variant = TASKS[plan.family.task], plan.variant
+    rows = "\n".join(f"| {title} | {text} |" for title, text in task.card(plan).items())
     weights = "\n".join(
-        f"| `{row.kind}` | {row.count} | {row.source} | {row.storage} | {row.nbytes / 1e6:,.1f} | {row.how} |"
-        for row in job.transfers
+        f"| `{row.pattern}` | {row.count} | {row.source} | {row.storage} | {row.nbytes / 1e6:,.1f} | {row.conversion} |"
+        for row in plan.conversion
     )
-    used = {row.how: MEANINGS[row.how] for row in job.transfers}
-    ways = "\n".join(f"- {line}" for line in summaries(job.transfers))
-    words = "\n".join(f"- *{how}*: {meaning}" for how, meaning in used.items())
-    verified = str(job.verification) if job.verification else "not verified (`--no-verify`)"
+    used = {row.conversion: MEANINGS[row.conversion] for row in plan.conversion}
+    conversions = "\n".join(f"- {line}" for line in summaries(plan.conversion))
+    meanings = "\n".join(f"- *{conversion}*: {meaning}" for conversion, meaning in used.items())
+    verified = str(result.verification) if result.verification else "not verified (`--no-verify`)"
     return f"""---
 license: {variant.license}
 base_model: {variant.source}
 library_name: litert
-pipeline_tag: {job.kind.pipeline}
+pipeline_tag: {task.name}
 ---
 
 # {variant.name} for LiteRT
@@ -40,7 +39,7 @@ pipeline_tag: {job.kind.pipeline}
 | | |
 | --- | --- |
 | parameters | {variant.parameters:,} |
-| quantization | {job.scheme_name} |
+| quantization | {plan.scheme_name} |
 {rows}
 | trained context | {variant.context_length} tokens |
 | licence | {variant.license} |
@@ -48,17 +47,17 @@ pipeline_tag: {job.kind.pipeline}
 
 ## Weights
 
-{ways}
+{conversions}
 
-| weight | tensors | checkpoint | file | MB | how |
+| weight | tensors | checkpoint | file | MB | conversion |
 | --- | ---: | --- | --- | ---: | --- |
 {weights}
 
-{words}
+{meanings}
 
 `export.json` says what this was made from and how to make it again.
 
 ```sh
-{command or job.kind.command}
+{command or task.command}
 ```
 """

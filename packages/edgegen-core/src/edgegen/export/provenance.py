@@ -1,4 +1,4 @@
-"""``export.json``: everything needed to repeat an export."""
+"""Provenance: ``export.json``, everything needed to repeat an export."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from edgegen.export.job import Job
-
-SCHEMA_VERSION = 1
+from edgegen.export.records import ExportResult
+from edgegen.genai.provenance import SCHEMA_VERSION
+from edgegen.plugins import registry
 
 LIBRARIES = ("torch", "ai-edge-litert", "numpy", "flatbuffers", "safetensors")
+"""Libraries whose versions decide the result, beside edgegen's own packages."""
 
 
 def sha256(path: Path) -> str:
@@ -24,26 +24,32 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def recipe(job: Job) -> dict[str, Any]:
-    """What went in: inputs with hashes, options, versions; and what verification found."""
-    options = job.options
-    text = options.calibration
+def provenance(result: ExportResult) -> dict[str, Any]:
+    """Contents of ``export.json``: inputs with hashes, options, versions, and what passes and verification found."""
+    plan = result.plan
+    options, calibration = plan.options, plan.options.calibration
+    running = {each.name for each in plan.passes}
     return {
         "schema_version": SCHEMA_VERSION,
-        "variant": job.variant.name,
-        "family": job.family.name,
-        "source": job.variant.source,
+        "variant": plan.variant.name,
+        "family": plan.family.name,
+        "source": plan.variant.source,
         "checkpoint": {
             "path": str(options.checkpoint),
-            "format": job.checkpoint.format,
-            "files": {name: {"sha256": job.hashes[path]} for name, path in _named(job.checkpoint.files).items()},
+            "format": plan.checkpoint.format,
+            "files": {name: {"sha256": result.hashes[path]} for name, path in _named(plan.checkpoint.files).items()},
         },
-        "equalization": asdict(job.equalization) if job.equalization else None,
-        "calibration": asdict(job.calibration) if job.calibration else None,
-        "text": text and {"path": str(text), "sha256": job.hashes[text]},
+        "passes": {
+            each.name: {
+                "transforms_weights": each.transform is not None,
+                "report": dict(result.passes[each.name].details),
+            }
+            for each in plan.passes
+        },
+        "calibration": calibration and {"path": str(calibration), "sha256": result.hashes[calibration]},
         "options": {
             "variant": options.variant,
-            "scheme": job.scheme_name,
+            "scheme": plan.scheme_name,
             "encode_lengths": None if options.encode_lengths is None else list(options.encode_lengths),
             "prefill_lengths": list(options.prefill_lengths),
             "cache_length": options.cache_length,
@@ -54,18 +60,18 @@ def recipe(job: Job) -> dict[str, Any]:
             "lora": None if options.lora is None else str(options.lora),
             "lora_rank": options.lora_rank,
             "layers": dict(options.layers),
-            "calibration": text and str(text),
-            "calibrate": bool(job.text) or options.calibrate,
-            "equalize": bool(job.equalizing),
+            "calibration": calibration and str(calibration),
+            # As decided, so that a repetition does not decide anew.
+            "weight_passes": {name: name in running for name in sorted(registry().weight_passes)},
         },
-        "weights": [asdict(row) for row in job.transfers],
+        "weights": [asdict(row) for row in plan.conversion],
         "versions": {"python": platform.python_version(), **_versions()},
-        "verification": asdict(job.verification) if job.verification else None,
+        "verification": asdict(result.verification) if result.verification else None,
     }
 
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:
-    """Files by their names; those whose name an earlier one has, with the folder that they lie in."""
+    """Name -> file; a name that an earlier file has is preceded by its folder."""
     named: dict[str, Path] = {}
     for path in files:
         named[path.name if path.name not in named else f"{path.parent.name}/{path.name}"] = path
@@ -73,7 +79,7 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _versions() -> dict[str, str]:
-    """Of the libraries that decide the result, and of every edgegen package."""
+    """Versions of the libraries that decide the result, and of every edgegen package."""
     installed = {dist.name: dist.version for dist in metadata.distributions()}
     relevant = sorted(n for n in installed if n and (n in LIBRARIES or n.startswith("edgegen-")))
     return {name: installed[name] for name in relevant}

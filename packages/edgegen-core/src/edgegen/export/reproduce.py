@@ -1,44 +1,42 @@
-"""An export as its ``export.json`` tells of it: to check it again, or to make it once more in another way."""
+"""The options of an earlier export: to verify it again, or to make it once more in another way."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import UsageError
-from edgegen.export.job import ExportOptions
+from edgegen.export.options import ExportOptions
+from edgegen.genai.provenance import read_provenance, unreadable
 
-EXPORT_FILE = "export.json"
+_PATHS = ("lora", "calibration")
 
 
-def options_of(path: Path, checkpoint: Path | None = None) -> ExportOptions:
-    """What was asked for when the folder at ``path`` was exported, or the file in it.
+def reproduce(path: Path, checkpoint: Path | None = None) -> ExportOptions:
+    """The options that an exported folder was made with.
 
     Args:
         path: the folder, or a file in it.
         checkpoint: where the weights are now; default: where they were.
 
     Raises:
-        UsageError: there is no recipe, or it is damaged.
+        UsageError: it does not say how it was made, or that is damaged.
     """
     folder = path if path.is_dir() else path.parent
+    document = read_provenance(path)
     try:
-        recipe = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
-        stated = dict(recipe["options"])
-        found = checkpoint or Path(recipe["checkpoint"]["path"])
-        return ExportOptions(checkpoint=found, output=folder, **{name: _settled(name, stated[name]) for name in stated})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{folder} does not say how it was made: {error!r}",
-            code="EG107",
-            hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
-        ) from error
+        options = {name: _value(name, value) for name, value in document["options"].items()}
+        found = checkpoint or Path(document["checkpoint"]["path"])
+        return ExportOptions(checkpoint=found, output=folder, **options)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(folder, error) from error
 
 
-def _settled(name: str, value: Any) -> Any:
+def _value(name: str, value: Any) -> Any:
     if name == "encode_lengths" and not value:
         return None  # of a model that has none
     if isinstance(value, list):
         return tuple(value)
-    return Path(value) if name in ("lora", "calibration") and value is not None else value
+    if isinstance(value, Mapping):
+        return dict(value)
+    return Path(value) if name in _PATHS and value is not None else value

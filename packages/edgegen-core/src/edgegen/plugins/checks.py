@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from edgegen.descriptors import (
-    KINDS,
+    TASKS,
     CheckpointFormat,
     Command,
     ErrorHint,
@@ -17,6 +17,7 @@ from edgegen.descriptors import (
     ModelFamily,
     QuantScheme,
     Variant,
+    WeightPass,
 )
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -28,6 +29,7 @@ REFERENCES: Mapping[type, tuple[str, ...]] = {
     QuantScheme: ("scheme",),
     ExportTarget: ("package", "check", "files", "contents"),
     LoweringRules: ("rules",),
+    WeightPass: ("implementation",),
     Command: ("command",),
     ErrorHint: ("hint",),
 }
@@ -61,7 +63,7 @@ def flaw(item: object, kind: type) -> str | None:
     """
     if not isinstance(item, kind):
         return f"is {_named(type(item))}, expected {_named(kind)}"
-    return _field_flaw(item, kind) or _reference_flaw(item, kind) or _kinds_flaw(item) or _variants_flaw(item)
+    return _field_flaw(item, kind) or _reference_flaw(item, kind) or _tasks_flaw(item) or _variants_flaw(item)
 
 
 def references(item: object) -> tuple[str, ...]:
@@ -94,10 +96,10 @@ def _reference_flaw(item: object, kind: type) -> str | None:
     return None
 
 
-def _kinds_flaw(item: object) -> str | None:
-    stated = item.kinds if isinstance(item, ExportTarget) else [item.kind] if isinstance(item, ModelFamily) else []
-    unknown = [kind for kind in stated if kind not in KINDS]
-    return f"is of kind {unknown[0]!r}, expected one of {', '.join(KINDS)}" if unknown else None
+def _tasks_flaw(item: object) -> str | None:
+    stated = item.tasks if isinstance(item, ExportTarget) else [item.task] if isinstance(item, ModelFamily) else []
+    unknown = [task for task in stated if task not in TASKS]
+    return f"has the task {unknown[0]!r}, expected one of {', '.join(TASKS)}" if unknown else None
 
 
 def _variants_flaw(item: object) -> str | None:

@@ -18,6 +18,7 @@ from edgegen.descriptors import (
     ModelFamily,
     QuantScheme,
     Variant,
+    WeightPass,
 )
 from edgegen.errors import UsageError
 from edgegen.plugins import loading
@@ -49,6 +50,7 @@ class Registry:
     export_targets: Mapping[str, Provided[ExportTarget]]
     layers: Mapping[tuple[str, str], Provided[LayerImpl]]
     lowering_rules: Mapping[str, Provided[LoweringRules]]
+    weight_passes: Mapping[str, Provided[WeightPass]]
     commands: Mapping[str, Provided[Command]]
     error_hints: Mapping[str, Provided[ErrorHint]]
     plugins: tuple[Plugin, ...]
@@ -75,6 +77,10 @@ class Registry:
         """A deliverable. Raises UsageError with the closest name."""
         return self._find("export target", name, self.export_targets, "edgegen list-plugins")
 
+    def weight_pass(self, name: str) -> WeightPass:
+        """A pass over weights. Raises UsageError with the closest name."""
+        return self._find("weight pass", name, self.weight_passes, "edgegen list-plugins")
+
     def layer(self, block: str, name: str) -> LayerImpl:
         """An implementation of a building block. Raises UsageError with the closest name."""
         blocks: dict[str, dict[str, Provided[LayerImpl]]] = {}
@@ -93,6 +99,7 @@ class Registry:
             "export target": self.export_targets.values(),
             "layer": self.layers.values(),
             "lowering rules": self.lowering_rules.values(),
+            "weight pass": self.weight_passes.values(),
             "command": self.commands.values(),
             "error hint": self.error_hints.values(),
         }
@@ -135,6 +142,7 @@ def registry() -> Registry:
         export_targets=_table(loader, "edgegen_export_targets", ExportTarget, _name),
         layers=_table(loader, "edgegen_layers", LayerImpl, lambda layer: [(layer.block, layer.name)]),
         lowering_rules=_table(loader, "edgegen_op_lowerings", LoweringRules, _name),
+        weight_passes=_table(loader, "edgegen_weight_passes", WeightPass, _name),
         commands=_table(loader, "edgegen_commands", Command, _name),
         error_hints=_table(loader, "edgegen_error_hints", ErrorHint, _name),
         # Last, because collecting is what finds the problems.

@@ -1,13 +1,12 @@
-"""Channels of a model that can be scaled without changing what it computes, as the model tells of them.
+"""Scaling groups: channels of a model that can be scaled without changing what it computes (cross-layer scaling).
 
-Where one layer makes channels that only linear layers take, and makes each in proportion to weights of its own, those
-weights can be divided by any number above 0 and the consumers' columns multiplied by it. A model has a method
-``scaling_groups() -> list[ScalingGroup]``; the exporter chooses the numbers, see :mod:`edgegen_quant.ptq.smoothquant_pass`.
+Where producers make channels that only linear layers consume, each in proportion to the producers' own weights, those
+weights can be divided by any number above 0 and the consumers' columns multiplied by it. A module that fulfils
+:class:`edgegen.modeling.SupportsChannelScaling` lists them; a weight pass chooses the numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a parameter, one for each channel, that the channel is proportional to.
+    """Rows of a parameter, one for each channel, to which the channel is proportional.
 
     Attributes:
         parameter: path; a vector's elements count as rows.
@@ -33,7 +32,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class ScalingGroup:
-    """Channels between layers.
+    """Channels between layers that are scaled together.
 
     Attributes:
         producers: everything that they are proportional to, biases included: halve all of these rows, and the channel
@@ -52,33 +51,14 @@ class ScalingGroup:
     added: str | None = None
 
     def expanded(self, channels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A number for each channel as one for each column of the consumers."""
+        """A number for each channel, repeated as the consumers' columns are: ``[channels] -> [columns]``."""
         if self.run is None:
             return channels
         heads = channels.reshape(-1, 1, self.run)
         return heads.repeat(self.copies, axis=1).reshape(-1)
 
     def copied(self, columns: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The other way round, all copies of a channel beside each other: ``[columns] -> [copies, channels]``."""
+        """A number for each column, with the copies of a channel beside each other: ``[columns] -> [copies, channels]``."""
         if self.run is None:
             return columns[None]
         return columns.reshape(-1, self.copies, self.run).swapaxes(0, 1).reshape(self.copies, -1)
-
-
-@dataclass(frozen=True)
-class Equalization:
-    """What an export scaled.
-
-    Attributes:
-        text: what was read to know magnitudes: ``calibration`` (the user's), ``built-in``, or ``random`` tokens where
-            there is no tokenizer to read with.
-        tokens: how many.
-        scaled: kinds of weights, with ``*`` for numbers -> how many of each.
-    """
-
-    text: str
-    tokens: int
-    scaled: Mapping[str, int]
-
-    def __str__(self) -> str:
-        return f"{sum(self.scaled.values())} weights scaled, by {self.tokens} tokens ({self.text})"

@@ -14,7 +14,7 @@ def expand_widened(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
     Lookups need none where their rows come out as float32; of float16 rows, only those looked up are dequantized.
     Graphs without such parameters come back as they are.
     """
-    if not any(storage.dtype == "float16" or storage.widened for storage in storages.values()):
+    if not any(storage.dtype == "float16" or storage.weight_only for storage in storages.values()):
         return graph
     widened: dict[Value, Value] = {}
     ops: list[Op] = []
@@ -46,4 +46,4 @@ def _is_float16(value: Value, storages: Mapping[str, Storage]) -> bool:
 
 
 def _is_widened(value: Value, storages: Mapping[str, Storage]) -> bool:
-    return value.parameter is not None and storages[value.parameter].widened
+    return value.parameter is not None and storages[value.parameter].weight_only

@@ -1,4 +1,4 @@
-"""How a parameter's numbers are kept in the file: quantization as a property of storage.
+"""Storage of parameters in the file: quantization as a property of storage.
 
 A :class:`Scheme` (a plugin's) looks at each parameter and answers with a :class:`Storage`; the writer then streams the
 parameter's rows through :meth:`Scheme.encode`. Nothing here rewrites a graph.
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[np.float32]
 
-Gram = npt.NDArray[np.float32]
+Hessian = npt.NDArray[np.float32]
+"""Mean of ``x xᵀ`` over the inputs ``x`` of a linear layer, ``[k, k]``: half the Hessian of its squared error."""
 
 BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2}
 """Storage types that the writer knows, with their width in bits."""
@@ -24,22 +25,23 @@ BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2}
 
 @dataclass(frozen=True)
 class Storage:
-    """What a parameter is stored as.
+    """The storage of a parameter: type, granularity and block size.
 
     Attributes:
         dtype: a key of :data:`BITS`. Two int4 or four int2 numbers share a byte, the first in its lowest bits.
         per_channel: one float32 scale for each row (axis 0); symmetric, so the zero point is 0.
         block: so many neighbours of a row share a float16 scale; None for none.
         offsets: dtype of a number that is added to all of a block, after scaling; None for none.
-        widened: whether matrix products see float32: the numbers are turned into it when the model is loaded. Integers
-            that are not are multiplied as such, with activations that the runtime quantizes. float16 always is widened.
+        weight_only: True if the runtime dequantizes the matrix to float32 when it loads the model, so that products are
+            float32. Other integers are multiplied as such, with activations that the runtime quantizes. float16 always
+            is dequantized.
     """
 
     dtype: str
     per_channel: bool = False
     block: int | None = None
     offsets: str | None = None
-    widened: bool = False
+    weight_only: bool = False
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, int]:
         """The arrays that the file keeps outside its head, with their bytes: ``data``, ``scales``, ``offsets``."""
@@ -59,10 +61,14 @@ class Storage:
         if self.block is not None:
             return f"{self.dtype}-block{self.block}" + ("+offsets" if self.offsets else "")
         scaled = f"{self.dtype}-channel" if self.per_channel else self.dtype
-        return f"{scaled}+widened" if self.widened else scaled
+        return f"{scaled}+dequantized" if self.weight_only else scaled
 
 
 FLOAT32 = Storage("float32")
+
+MATRIX_ROLES = ("linear", "embedding")
+"""Roles of parameters that quantization applies to. Norm weights and biases stay float32: they are small, and kernels
+want them so."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +119,12 @@ class Tolerance:
 
 
 class Scheme(Protocol):
-    """What ``QuantScheme.scheme`` names."""
+    """A quantization scheme: decides each parameter's storage and encodes its rows."""
 
     @property
-    def tolerance(self) -> Tolerance: ...
+    def tolerance(self) -> Tolerance:
+        """How far an export by this scheme may stray from the float model."""
+        ...
 
     def storage(self, parameter: ParameterInfo) -> Storage:
         """How ``parameter`` is to be stored."""
@@ -128,32 +136,33 @@ class Scheme(Protocol):
 
 
 @runtime_checkable
-class Calibratable(Protocol):
-    """A scheme that rounds a matrix better where it is known what that is multiplied with."""
+class SupportsCalibration(Protocol):
+    """A scheme that rounds a matrix better where its inputs are known (GPTQ)."""
 
-    def learns(self, storage: Storage) -> bool:
-        """Whether it does so for matrices that get ``storage``."""
+    def needs_calibration(self, storage: Storage) -> bool:
+        """True if GPTQ-style rounding helps matrices stored this way (below 8 bits, or 8 bits a little)."""
         ...
 
-    def calibrated(self, storage: Storage, grams: Sequence[Gram]) -> Scheme:
+    def calibrated(self, storage: Storage, hessians: Sequence[Hessian]) -> Scheme:
         """The scheme for one matrix ``[R, K]`` with ``storage``.
 
         Args:
-            grams: means of ``x xᵀ`` over what it is multiplied with, of consecutive columns that are taken to be
-                related: ``[k, k]`` each, with a sum of K, and each k but the last a multiple of 128.
+            storage: of the matrix.
+            hessians: of consecutive groups of columns that are taken to be related: ``[k, k]`` each, with a sum of K,
+                and each k but the last a multiple of 128.
         """
         ...
 
 
 @runtime_checkable
-class Mixture(Protocol):
-    """A scheme that leaves each parameter to another one. Its own methods answer for a parameter of no name."""
+class MixedScheme(Protocol):
+    """A scheme that delegates each parameter to another one; its own methods answer for a parameter without a name."""
 
     def scheme_for(self, parameter: ParameterInfo) -> Scheme:
-        """The scheme in charge of ``parameter``, itself no mixture."""
+        """The scheme in charge of ``parameter``, itself not mixed."""
         ...
 
 
 def scheme_for(scheme: Scheme, parameter: ParameterInfo) -> Scheme:
     """The scheme that is in charge of ``parameter`` where ``scheme`` is the file's."""
-    return scheme.scheme_for(parameter) if isinstance(scheme, Mixture) else scheme
+    return scheme.scheme_for(parameter) if isinstance(scheme, MixedScheme) else scheme

@@ -1,50 +1,59 @@
-"""What a text says of a model's weights: what each matrix is multiplied with, and so how best to round it.
+"""The GPTQ pass: each matrix is rounded so that errors cancel over the inputs that calibration data give it.
 
-The float model reads the text with its weights streamed; each matrix is rounded and written when the model comes to it,
-from the mean of ``x xᵀ`` over its inputs ``x``, and that is dropped. So memory holds one sequence's activations and one
-matrix's statistics, however large the model.
+The float model reads the calibration data with its weights streamed; each matrix is rounded and written when the model
+comes to it, from the Hessian (the mean of ``x xᵀ`` over its inputs ``x``), which is then dropped. So memory holds one
+sequence's activations and one matrix's statistics, however large the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from edgegen.errors import UsageError
-from edgegen.tflite.writer import ModelFile, Parameter
-from edgegen.weights.storage import BITS, Calibratable, Gram, Scheme
-from edgegen.weights.tensors import LazyTensor
-from edgegen_quant.ptq.activations import CODE, Text, linear_weights, read, text_for
+from edgegen.modeling import CausalLM, supports
+from edgegen.quantization.passes import Encode, PassContext, PassCost, PassReport, PlannedPass, Weights
+from edgegen.weights.storage import BITS, Hessian, Scheme, SupportsCalibration
+from edgegen_quant.ptq.calibration_data import (
+    CODE,
+    MEMORY,
+    CalibrationData,
+    calibration_data,
+    collect_activations,
+    linear_weights,
+)
 
 if TYPE_CHECKING:
-    from edgegen.export.job import Job
+    from edgegen.tflite.writer import Parameter
+
+NAME = "gptq"
 
 _TOKENS = 512
 """Read at most. On SmolLM2, twice as many change nothing that can be measured."""
 
-_RELATED = 1024
+_GROUP = 1024
 """Columns whose inputs are taken to be related; a multiple of any block. More take time by their square, and gain
 nothing that can be measured."""
 
 _WORK = 1 << 40
 """Multiplications that are spent without being asked: less than a minute on two cores."""
 
-PER_SECOND = 1.2e10
-"""Of them on one core, as measured on models of 0.1 and 0.3 billion weights."""
+_PER_SECOND = 1.2e10
+"""Multiplications per second on one core, as measured on models of 0.1 and 0.3 billion weights."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What an export learnt from.
+    """The outcome of GPTQ.
 
     Attributes:
         text: ``calibration`` (the user's) or ``built-in``.
-        tokens: how many were read.
-        matrices: rounded with what was seen.
+        tokens: number that were read.
+        matrices: number that were rounded so.
     """
 
     text: str
@@ -55,96 +64,114 @@ class Calibration:
         return f"{self.matrices} matrices rounded, by {self.tokens} tokens ({self.text})"
 
 
-def planned(job: Job) -> Text | None:
-    """The text that ``job`` is to learn from, if it is.
+class GptqPass:
+    """Post-training quantization by GPTQ (Frantar et al., 2022, https://arxiv.org/abs/2210.17323).
 
-    Raises:
-        UsageError: it was asked for, and there is nothing to learn or to read.
+    By itself it runs below 8 bits where that takes little time, and wherever the user gives a calibration text.
     """
-    calibrate, own = job.options.calibrate, job.options.calibration is not None
-    if not _learning(job):
-        if calibrate or (own and not job.equalizing):
-            raise UsageError(
-                f"{job.scheme_name} has no use for a calibration text",
-                code=CODE,
-                hint="leave --calibration and --calibrate out, or choose a scheme of integers, such as int4-block32",
-            )
-        return None
-    if calibrate is None:
-        calibrate = own or ("calibrate" not in job.kind.without and _coarse(job) and work(job) <= _WORK)
-    text = text_for(job, _TOKENS) if calibrate else None
-    if text is None and job.options.calibrate:
-        raise UsageError(
-            "calibrating needs the model's tokenizer, and the checkpoint has none that can be run",
-            code=CODE,
-            hint="leave --calibrate out, or put tokenizer.json beside the weights",
+
+    def prepare(self, module: nn.Module, weights: Weights, scheme: Scheme, enabled: bool | None) -> Weights:
+        return {}
+
+    def plan(self, context: PassContext) -> PlannedPass | None:
+        matrices = _calibrated_matrices(context)
+        if not matrices or supports(context.module, CausalLM) is None:
+            if context.enabled:
+                raise _no_use(context)
+            return None
+        enabled = context.enabled
+        if enabled is None:
+            coarse = any(BITS[parameter.storage.dtype] < 8 for parameter in matrices.values())
+            enabled = context.calibration is not None or (coarse and _work(matrices) <= _WORK)
+        data = calibration_data(context, _TOKENS) if enabled else None
+        if data is None:
+            if context.enabled:
+                raise UsageError(
+                    "calibrating needs the model's tokenizer, and the checkpoint has none that can be run",
+                    code=CODE,
+                    hint=f"leave --weight-pass {NAME} out, or put tokenizer.json beside the weights",
+                )
+            return None
+        return PlannedPass(
+            name=NAME,
+            cost=PassCost(seconds=_work(matrices) / _PER_SECOND, memory=MEMORY),
+            uses_calibration=True,
+            encode=lambda weights, encode: _report(_calibrate(context.module, weights, data, matrices, encode)),
         )
-    return text
 
 
-def work(job: Job) -> int:
-    """Multiplications that calibrating takes: reading, and rounding."""
-    return sum(_work(each.source.shape) for each in _learning(job).values())
+def _no_use(context: PassContext) -> UsageError:
+    return UsageError(
+        f"{context.scheme_name} has no use for {NAME}: no matrix of {context.subject} is rounded to integers with it",
+        code=CODE,
+        hint=f"leave --weight-pass {NAME} out, or choose a scheme of integers, such as int4-block32",
+    )
 
 
-def calibrate(job: Job, sources: Mapping[str, LazyTensor], text: Text, file: ModelFile) -> Calibration:
-    """Read ``text`` with the weights ``sources``, and write each matrix that learns from it."""
-    left = _learning(job)
-    count = len(left)
+def _report(outcome: Calibration) -> PassReport:
+    return PassReport(summary=str(outcome), details=asdict(outcome))
+
+
+def _calibrate(
+    module: nn.Module, weights: Weights, data: CalibrationData, matrices: dict[str, Parameter], encode: Encode
+) -> Calibration:
+    """Let the model read the data, and write each matrix that needs calibration."""
+    left = dict(matrices)
     rounding = _Rounding()
 
     def observe(name: str, x: torch.Tensor) -> None:
         parameter = left.pop(name, None)  # a matrix of two products is rounded for the first
         if parameter is not None:
-            file.write(name, rounding.scheme_for(parameter, x))
+            encode(name, rounding.scheme_for(parameter, x))
 
     # numpy's threads would wait for more work after each of many small products, and keep torch's from theirs.
     with threadpool_limits(1, user_api="blas"):
-        read(job, sources, text.tokens, observe)
-    return Calibration(text.name, len(text.tokens), count - len(left))
+        collect_activations(module, weights, data.tokens, observe)
+    return Calibration(data.name, len(data.tokens), len(matrices) - len(left))
 
 
 class _Rounding:
-    """Schemes for matrices; those that are multiplied with the same share one."""
+    """Calibrated schemes of matrices; those with the same inputs share one."""
 
     def __init__(self) -> None:
         self._x: torch.Tensor | None = None
-        self._known: dict[object, Scheme] = {}
+        self._schemes: dict[object, Scheme] = {}
 
     def scheme_for(self, parameter: Parameter, x: torch.Tensor) -> Scheme:
         if x is not self._x:
-            self._x, self._grams, self._known = x, _grams(x), {}
+            self._x, self._hessians, self._schemes = x, _hessians(x), {}
         scheme, storage = parameter.scheme, parameter.storage
-        assert isinstance(scheme, Calibratable)
+        assert isinstance(scheme, SupportsCalibration)
         key = (id(scheme), storage)
-        if key not in self._known:
-            self._known[key] = scheme.calibrated(storage, self._grams)
-        return self._known[key]
+        if key not in self._schemes:
+            self._schemes[key] = scheme.calibrated(storage, self._hessians)
+        return self._schemes[key]
 
 
-def _grams(x: torch.Tensor) -> list[Gram]:
+def _hessians(x: torch.Tensor) -> list[Hessian]:
     """Means of ``x xᵀ`` over all but the last dimension."""
-    parts = torch.split(x.reshape(-1, x.shape[-1]), _RELATED, dim=1)
+    parts = torch.split(x.reshape(-1, x.shape[-1]), _GROUP, dim=1)
     return [(part.T @ part / len(part)).numpy() for part in parts]
 
 
-def _learning(job: Job) -> dict[str, Parameter]:
-    """The linear layers' matrices that come out better for knowing what they are multiplied with."""
-    linear = linear_weights(job.model)
-    return {name: each for name, each in job.parameters.items() if name in linear and _learns(each)}
+def _calibrated_matrices(context: PassContext) -> dict[str, Parameter]:
+    """The matrices of linear layers whose scheme needs calibration for them."""
+    linear = linear_weights(context.module)
+    return {
+        name: parameter
+        for name, parameter in context.parameters.items()
+        if name in linear
+        and isinstance(parameter.scheme, SupportsCalibration)
+        and parameter.scheme.needs_calibration(parameter.storage)
+    }
 
 
-def _learns(parameter: Parameter) -> bool:
-    scheme = parameter.scheme
-    return isinstance(scheme, Calibratable) and scheme.learns(parameter.storage)
+def _work(matrices: dict[str, Parameter]) -> int:
+    """Multiplications that the pass takes: reading, and rounding."""
+    return sum(_work_of(parameter.source.shape) for parameter in matrices.values())
 
 
-def _coarse(job: Job) -> bool:
-    """Whether rounding loses much: 8 bits lose little, and gain little on texts of another kind."""
-    return any(BITS[parameter.storage.dtype] < 8 for parameter in _learning(job).values())
-
-
-def _work(shape: tuple[int, ...]) -> int:
+def _work_of(shape: tuple[int, ...]) -> int:
     rows, columns = shape
-    related = min(columns, _RELATED)
-    return rows * columns * (_TOKENS + related // 2) + columns * related * (_TOKENS + related)
+    group = min(columns, _GROUP)
+    return rows * columns * (_TOKENS + group // 2) + columns * group * (_TOKENS + group)

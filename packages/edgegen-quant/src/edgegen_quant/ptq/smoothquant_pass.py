@@ -1,23 +1,23 @@
-"""Channels scaled so that quantization costs less.
+"""The SmoothQuant pass: channels are scaled so that quantization costs less.
 
-XNNPACK quantizes what a matrix is multiplied with to 8 bits: each token's numbers with one step, a 255th of their
-range. A few channels are far larger than all others, and set that step for all. To divide channel j by ``s[j]`` and
-multiply column j of the matrix by it changes nothing in floats (Xiao et al., 2022, https://arxiv.org/abs/2211.10438),
-but the error of the products, which is about ``range(x / s) * |W * s|``. It is least near ``s = sqrt(m / w)``, for
-channels of magnitude ``m`` and columns of length ``w``; a smaller power of ``m / w`` is better, as weights are rounded
-too. Those of few bits gain by it themselves: a column that is multiplied with much is rounded in finer steps, at the
-cost of those that it shares its scales with (AWQ; Lin et al., 2023, https://arxiv.org/abs/2306.00978).
+XNNPACK quantizes a matrix's inputs to 8 bits: each token's numbers with one step, a 255th of their range. A few channels
+are far larger than all others, and set that step for all. To divide channel j by ``s[j]`` and multiply column j of the
+matrix by it changes nothing in floats (SmoothQuant; Xiao et al., 2022, https://arxiv.org/abs/2211.10438), but the error
+of the products, which is about ``range(x / s) * |W * s|``. It is least near ``s = sqrt(m / w)``, for channels of
+magnitude ``m`` and columns of length ``w``; a smaller power of ``m / w`` is better, as weights are rounded too. Weights
+of few bits gain by it themselves: a column with large inputs is rounded in finer steps, at the cost of those that it
+shares its scales with (AWQ; Lin et al., 2023, https://arxiv.org/abs/2306.00978).
 
-Magnitudes are known from a short text, which the float model reads with its weights streamed; what is written is scaled
-as rows are read. The weights that verification computes with stay the checkpoint's.
+Magnitudes are known from calibration data, which the float model reads with its weights streamed; weights are scaled as
+rows are read. The weights that verification computes with stay the checkpoint's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +25,22 @@ import torch
 from torch import nn
 
 from edgegen.errors import UsageError
-from edgegen.export.verify import some_tokens
-from edgegen.quantization.channel_scaling import Equalization, Rows, ScalingGroup
+from edgegen.export.reference import random_tokens
+from edgegen.modeling import SupportsChannelScaling, supports
+from edgegen.quantization.channel_scaling import Rows, ScalingGroup
+from edgegen.quantization.passes import PassContext, PassCost, PassReport, PlannedPass, Weights
 from edgegen.weights.mismatch import pattern_of
 from edgegen.weights.storage import BITS, ParameterInfo, Scheme, Storage, scheme_for
 from edgegen.weights.tensors import LazyTensor
-from edgegen_quant.ptq.activations import Text, read, text_for
+from edgegen_quant.ptq.calibration_data import (
+    MEMORY,
+    CalibrationData,
+    calibration_data,
+    collect_activations,
+    users_tokens,
+)
 
-if TYPE_CHECKING:
-    from edgegen.export.job import Job
+NAME = "smoothquant"
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
@@ -44,148 +51,193 @@ _MOST, _LEAST = 256, 32
 _WORK = 1 << 35
 """Multiplications that reading may take, as long as it reads the least: a second."""
 
-_EXPONENT = 0.35
-"""Of ``m / w``. On SmolLM2 and Gemma 3, with 8 bits 0.5 loses a tenth more and 0.25 up to a fifth; blocks of 4 bits
-lose the least at 0.3 to 0.35."""
+_PER_SECOND = 1.2e10
+"""Multiplications per second on one core, as measured on models of 0.1 and 0.3 billion weights."""
+
+_ALPHA = 0.35
+"""SmoothQuant's alpha: scale = (activation rms / weight norm) ** alpha. On SmolLM2 and Gemma 3, with 8 bits 0.5 loses a
+tenth more and 0.25 up to a fifth; blocks of 4 bits lose the least at 0.3 to 0.35."""
 
 _SMALLEST = 1e-4
-"""Of the largest magnitude, and of the longest column: what smaller ones are taken for."""
+"""Share of the largest magnitude, and of the longest column, that smaller ones are replaced by."""
 
 _SAMPLES, _SAMPLE = 16, 32
 """So many times so many neighbouring rows of a matrix say how long its columns are."""
 
 
-def prepare(model: Any, sources: dict[str, LazyTensor], scheme: Scheme, wanted: bool | None) -> None:
-    """Before ``model`` is traced: add the parameters that scaling it takes, to it and to ``sources``.
+@dataclass(frozen=True)
+class ChannelScaling:
+    """The outcome of SmoothQuant.
 
-    Args:
-        wanted: see :attr:`~edgegen.export.job.ExportOptions.equalize`.
+    Attributes:
+        text: ``calibration`` (the user's), ``built-in``, or ``random`` tokens where there is no tokenizer.
+        tokens: number that were read.
+        scaled: name pattern of weights, with ``*`` for numbers -> number of weights.
     """
-    is_wanted = _Wanted(model, sources, scheme, wanted)
-    for channels in _offered(model):
-        if channels.added is not None and is_wanted(channels):
-            model.add_scales(channels.added)
-            columns = sources[channels.consumers[0]].shape[1]
-            sources[channels.added] = LazyTensor(
-                channels.added, (columns,), "F32", 0, lambda start, stop: np.ones(stop - start, np.float32)
-            )
+
+    text: str
+    tokens: int
+    scaled: Mapping[str, int]
+
+    def __str__(self) -> str:
+        return f"{sum(self.scaled.values())} weights scaled, by {self.tokens} tokens ({self.text})"
 
 
-def planned(job: Job) -> list[ScalingGroup]:
-    """What of ``job``'s model is to be scaled.
+class SmoothQuantPass:
+    """Channel scaling (SmoothQuant), for modules that fulfil :class:`edgegen.modeling.SupportsChannelScaling`.
 
-    Not what adapters read or add to at run time: they are trained for the channels as they were.
-
-    Raises:
-        UsageError: it was asked for, and there is nothing.
+    By itself it runs where activations are quantized, and weights to 8 bits or in blocks.
     """
-    model: Any = job.model
-    adapted = {name for block in model.lora_projections() for name, _ in block.values()} if job.lora else set()
-    wanted = _Wanted(model, job.sources, job.scheme, job.options.equalize)
-    chosen = [
-        channels
-        for channels in _offered(model)
-        if wanted(channels) and not adapted & {*channels.consumers, *(rows.parameter for rows in channels.producers)}
-    ]
-    if job.options.equalize and not chosen:
-        reason = f"{job.scheme_name} keeps the checkpoint's own numbers" if wanted.keeps else "it names no channels"
-        raise UsageError(
-            f"nothing of {job.variant.name} can be scaled: {reason}", code="EG109", hint="leave --equalize out"
+
+    def prepare(self, module: nn.Module, weights: Weights, scheme: Scheme, enabled: bool | None) -> Weights:
+        scalable = supports(module, SupportsChannelScaling)
+        if scalable is None:
+            return {}
+        choice = _Choice(module, weights, scheme, enabled)
+        added: dict[str, LazyTensor] = {}
+        for group in scalable.scaling_groups():
+            if group.added is not None and choice.scales(group):
+                scalable.add_scales(group.added)
+                columns = weights[group.consumers[0]].shape[1]
+                added[group.added] = LazyTensor(
+                    group.added, (columns,), "F32", 0, lambda start, stop: np.ones(stop - start, np.float32)
+                )
+        return added
+
+    def plan(self, context: PassContext) -> PlannedPass | None:
+        choice = _Choice(context.module, context.weights, context.scheme, context.enabled)
+        groups = [group for group in _groups(context.module) if choice.scales(group) and not _adapted(group, context)]
+        if not groups:
+            if context.enabled:
+                keeps = f"{context.scheme_name} keeps the checkpoint's own numbers"
+                reason = keeps if choice.keeps else "it names no channels"
+                raise UsageError(
+                    f"nothing of {context.subject} can be scaled: {reason}",
+                    code="EG109",
+                    hint=f"leave --weight-pass {NAME} out",
+                )
+            return None
+        if context.calibration is not None:
+            users_tokens(context)  # a text that cannot be read is a mistake of now
+        tokens = _token_count(context.weights)
+        weights = sum(math.prod(tensor.shape) for tensor in context.weights.values())
+        return PlannedPass(
+            name=NAME,
+            cost=PassCost(seconds=tokens * weights / _PER_SECOND, memory=MEMORY),
+            uses_calibration=True,
+            transform=lambda weights: _transform(context, groups, weights),
         )
-    return chosen
 
 
-def equalized(job: Job) -> tuple[dict[str, LazyTensor], Equalization]:
-    """``job``'s sources with its channels scaled, and what was done."""
-    text = _text(job)
-    magnitudes = _magnitudes(job, text.tokens)
-    sources = dict(job.sources)
-    for channels in job.equalizing:
-        scale(sources, channels, factors(channels, sources, magnitudes[channels.consumers[0]]))
-    changed = [pattern_of(name) for name in sources if sources[name] is not job.sources[name]]
-    return sources, Equalization(
-        text.name, len(text.tokens), {kind: changed.count(kind) for kind in dict.fromkeys(changed)}
-    )
+def _transform(context: PassContext, groups: Sequence[ScalingGroup], weights: Weights) -> tuple[Weights, PassReport]:
+    scaled, outcome = scale_channels(context, groups, weights)
+    return scaled, PassReport(summary=str(outcome), details=asdict(outcome))
+
+
+def scale_channels(
+    context: PassContext, groups: Sequence[ScalingGroup], weights: Weights
+) -> tuple[dict[str, LazyTensor], ChannelScaling]:
+    """``weights`` with the channels of ``groups`` scaled, and the outcome."""
+    data = _data(context)
+    magnitudes = _magnitudes(context.module, weights, data)
+    scaled = dict(weights)
+    for group in groups:
+        scale(scaled, group, factors(group, scaled, magnitudes[group.consumers[0]]))
+    changed = [pattern_of(name) for name in scaled if scaled[name] is not weights[name]]
+    counts = {pattern: changed.count(pattern) for pattern in dict.fromkeys(changed)}
+    return scaled, ChannelScaling(data.name, len(data.tokens), counts)
 
 
 def factors(channels: ScalingGroup, sources: Mapping[str, LazyTensor], magnitude: Numbers) -> Floats:
-    """What the consumers' columns are multiplied by, a number for each channel; ``magnitude`` is one for each column."""
+    """Scales of channels, by which the consumers' columns are multiplied, ``[channels]``; ``magnitude`` is ``[columns]``."""
     lengths = np.sqrt(sum(channels.copied(_square_lengths(sources[name])).sum(axis=0) for name in channels.consumers))
     ratio = _floored(channels.copied(magnitude).max(axis=0)) / _floored(lengths)
-    columns: Floats = ((ratio / np.exp(np.log(ratio).mean())) ** _EXPONENT).astype(np.float32)
+    columns: Floats = ((ratio / np.exp(np.log(ratio).mean())) ** _ALPHA).astype(np.float32)
     return columns
 
 
 def scale(sources: dict[str, LazyTensor], channels: ScalingGroup, columns: Floats) -> None:
-    """Multiply the consumers' columns, and divide what makes the channels, in place."""
+    """Multiply the consumers' columns and divide the producers' rows by ``columns``, in place."""
     for rows in channels.producers:
         sources[rows.parameter] = _with_rows_scaled(sources[rows.parameter], rows, np.float32(1) / columns)
     for name in channels.consumers:
         sources[name] = _with_columns_scaled(sources[name], channels.expanded(columns))
 
 
-def _offered(model: Any) -> list[ScalingGroup]:
-    found: list[ScalingGroup] = model.scaling_groups() if hasattr(model, "scaling_groups") else []
-    return found
+def _groups(module: nn.Module) -> Sequence[ScalingGroup]:
+    scalable = supports(module, SupportsChannelScaling)
+    return () if scalable is None else scalable.scaling_groups()
 
 
-class _Wanted:
-    """Whether channels are to be scaled: as ``asked``, or else where quantized matrices have quantized inputs.
+def _adapted(group: ScalingGroup, context: PassContext) -> bool:
+    """True if an adapter reads or adds to the channels at run time: it was trained for them as they were."""
+    names = {*group.consumers, *(rows.parameter for rows in group.producers)}
+    return not context.adapted.isdisjoint(names)
 
-    Not if whole rows of few bits share a scale anywhere: what larger columns cost all others is often more than they
-    gain.
+
+class _Choice:
+    """The choice of groups: as the user says, or else where quantized matrices have quantized inputs.
+
+    None is chosen if whole rows of few bits share a scale anywhere: what larger columns cost all others is often more
+    than they gain.
 
     Attributes:
-        keeps: whether weights are stored in the checkpoint's own numbers, which stay what they are; then nothing is.
+        keeps: True if weights are stored in the checkpoint's own numbers, which stay what they are; then none is.
     """
 
-    def __init__(self, model: nn.Module, sources: Mapping[str, LazyTensor], scheme: Scheme, asked: bool | None) -> None:
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        tables = (module.weight for module in model.modules() if isinstance(module, nn.Embedding))
-        self._tables = {names[id(table)] for table in tables}
-        self._sources, self._scheme, self._asked = sources, scheme, asked
-        packed = {name: tensor.packed.storage for name, tensor in sources.items() if tensor.packed is not None}
+    def __init__(self, module: nn.Module, weights: Weights, scheme: Scheme, enabled: bool | None) -> None:
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        embeddings = (layer.weight for layer in module.modules() if isinstance(layer, nn.Embedding))
+        self._embeddings = {names[id(weight)] for weight in embeddings}
+        self._weights, self._scheme, self._enabled = weights, scheme, enabled
+        packed = {name: tensor.packed.storage for name, tensor in weights.items() if tensor.packed is not None}
         self.keeps = any(self._storage(name) == storage for name, storage in packed.items())
-        consumers = {name for channels in _offered(model) for name in channels.consumers}
-        storages = [self._storage(name) for name in consumers]
+        storages = [self._storage(name) for group in _groups(module) for name in group.consumers]
         self._coarse = any(BITS[storage.dtype] < 8 and storage.block is None for storage in storages)
 
-    def __call__(self, channels: ScalingGroup) -> bool:
+    def scales(self, group: ScalingGroup) -> bool:
+        """True if the group is to be scaled."""
         if self.keeps:
             return False
-        if self._asked is not None:
-            return self._asked
-        storages = map(self._storage, channels.consumers)
-        return not self._coarse and any(storage.dtype.startswith("int") and not storage.widened for storage in storages)
+        if self._enabled is not None:
+            return self._enabled
+        storages = map(self._storage, group.consumers)
+        return not self._coarse and any(
+            storage.dtype.startswith("int") and not storage.weight_only for storage in storages
+        )
 
     def _storage(self, name: str) -> Storage:
-        tensor = self._sources[name]
-        role = "embedding" if name in self._tables else "linear"
+        tensor = self._weights[name]
+        role = "embedding" if name in self._embeddings else "linear"
         info = ParameterInfo(name, tensor.shape, role, None if tensor.packed is None else tensor.packed.storage)
         return scheme_for(self._scheme, info).storage(info)
 
 
-def _magnitudes(job: Job, tokens: Sequence[int]) -> dict[str, Numbers]:
-    """Root mean squares of what each matrix is multiplied with: parameter -> ``[columns]``."""
+def _magnitudes(module: nn.Module, weights: Weights, data: CalibrationData) -> dict[str, Numbers]:
+    """Root mean squares of each matrix's inputs: parameter -> ``[columns]``."""
     found: dict[str, Numbers] = {}
 
     def observe(name: str, x: torch.Tensor) -> None:
         found[name] = x.reshape(-1, x.shape[-1]).double().square().mean(dim=0).sqrt().numpy()
 
-    read(job, job.sources, tokens, observe)
+    collect_activations(module, weights, data.tokens, observe)
     return found
 
 
-def _text(job: Job) -> Text:
-    """What to read."""
-    model: Any = job.model
-    weights = sum(math.prod(tensor.shape) for tensor in job.sources.values())
-    count = min(max(_LEAST, _WORK // weights), _MOST)
-    return text_for(job, count) or Text("random", some_tokens(model.config.vocab_size, count))
+def _token_count(weights: Weights) -> int:
+    """Tokens to read: fewer for a larger model."""
+    count = sum(math.prod(tensor.shape) for tensor in weights.values())
+    return min(max(_LEAST, _WORK // count), _MOST)
+
+
+def _data(context: PassContext) -> CalibrationData:
+    module: Any = context.module
+    count = _token_count(context.weights)
+    return calibration_data(context, count) or CalibrationData("random", random_tokens(module.config.vocab_size, count))
 
 
 def _square_lengths(tensor: LazyTensor) -> npt.NDArray[np.float64]:
-    """Of the columns, ``[K]``, from rows all over the matrix."""
+    """Squared lengths of the columns, ``[K]``, from rows all over the matrix."""
     total = np.zeros(tensor.shape[1])
     for start in range(0, tensor.rows, max(_SAMPLE, tensor.rows // _SAMPLES)):
         rows = tensor.read_rows(start, min(start + _SAMPLE, tensor.rows))
@@ -194,7 +246,7 @@ def _square_lengths(tensor: LazyTensor) -> npt.NDArray[np.float64]:
 
 
 def _floored(numbers: npt.NDArray[Any]) -> Numbers:
-    """Numbers above 0, also where all are 0."""
+    """``numbers`` with small ones replaced, so that all are above 0."""
     largest = float(numbers.max())
     floored: Numbers = np.maximum(numbers, _SMALLEST * largest if largest > 0 else 1.0)
     return floored

@@ -90,41 +90,44 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
     if (folder / "manifest.json").is_file():
         return folder
     from edgegen.export import plan, run
-    from edgegen.export.reproduce import options_of
+    from edgegen.export.reproduce import reproduce
 
-    asked = options_of(model, folder)
+    asked, transforms = reproduce(model, folder), _transforms(model)
     options = replace(
         asked,
         output=scratch / "reference",
         scheme="fp32",
-        calibrate=None,
-        calibration=asked.calibration if asked.equalize else None,
+        # Transformed as the model is, so that their weights can be compared; no pass rounds float32.
+        weight_passes={name: name in transforms for name in asked.weight_passes},
+        calibration=asked.calibration if transforms else None,
         prefill_lengths=(8,),
         cache_buckets=(),
         verify_lengths=(min(_READ, asked.cache_length),),
         target="tflite",
         verify=False,
     )
-    return run(plan(options, output), output)
+    return run(plan(options, output), output).output
 
 
 def _comparable(model: Path, baseline: Path, output: Output) -> bool:
-    """Whether the weights of both files are the same ones, scaled alike."""
-    if _scaled(model) == _scaled(baseline):
+    """True if the weights of both files are the same ones, transformed alike."""
+    if _transforms(model) == _transforms(baseline):
         return True
     output.warn(
-        f"the weights of {model.name} are not compared with the reference's: channels are scaled in one of the two; "
-        "name the checkpoint as reference, or an export of it with --equalize"
+        f"the weights of {model.name} are not compared with the reference's: a weight pass transformed one of the two; "
+        "name the checkpoint as reference, or an export of it with the same --weight-pass"
     )
     return False
 
 
-def _scaled(path: Path) -> Any:
-    """What the recipe of an export says of its channels; None where nothing is scaled, or is said."""
-    import json
+def _transforms(path: Path) -> dict[str, Any]:
+    """Weight passes that transformed an export's weights -> their reports; none where the export says nothing."""
+    from edgegen.genai.provenance import is_export, read_provenance
 
-    recipe = (path if path.is_dir() else path.parent) / "export.json"
-    return json.loads(recipe.read_text(encoding="utf-8")).get("equalization") if recipe.is_file() else None
+    if not is_export(path if path.is_dir() else path.parent):
+        return {}
+    passes = read_provenance(path)["passes"]
+    return {name: entry["report"] for name, entry in passes.items() if entry["transforms_weights"]}
 
 
 def _text(path: Path | None) -> str:

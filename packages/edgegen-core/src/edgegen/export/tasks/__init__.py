@@ -1,9 +1,9 @@
-"""What there is to know of each kind of model, one file each; a family says which its models are."""
+"""Tasks of models, one file each; a family names the one that its models are for."""
 
 from edgegen.export.tasks import feature_extraction, text2text_generation, text_generation
-from edgegen.export.tasks.options import Kind
+from edgegen.export.tasks.task import Task
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["TASKS", "Task"]
 
-KINDS = {kind.name: kind for kind in (text_generation.KIND, feature_extraction.KIND, text2text_generation.KIND)}
-"""Name, as in :data:`edgegen.descriptors.KINDS` -> how such models are exported."""
+TASKS = {task.name: task for task in (text_generation.TASK, feature_extraction.TASK, text2text_generation.TASK)}
+"""Name, as in :data:`edgegen.descriptors.TASKS` -> how such models are exported."""

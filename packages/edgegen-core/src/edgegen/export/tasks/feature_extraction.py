@@ -1,69 +1,37 @@
-"""Encoders: they make vectors of a text, one for each token and one for all of it."""
+"""Feature extraction: text encoders, which make vectors of a text, one for each token and one for all of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from edgegen.export.job import ExportOptions, Job
-from edgegen.export.offloaded import streamed_weights
-from edgegen.export.tasks.options import Kind, listed
-from edgegen.export.verify import Array, judge, open_session, some_tokens
+from edgegen.export.options import ExportOptions
+from edgegen.export.records import ExportPlan
+from edgegen.export.reference import Reference
+from edgegen.export.results import EmbeddingVerification
+from edgegen.export.tasks.task import Task, listed
+from edgegen.export.verify import Array
 from edgegen.genai.signature_names import encode_signatures
 from edgegen.litert.session import Session
+from edgegen.modeling import TextEncoder, require
 from edgegen.tracing import Signature
-from edgegen.weights.storage import Tolerance
 
 
-@dataclass(frozen=True)
-class EncoderVerification:
-    """How the exported file compares with the eager float model.
-
-    Attributes:
-        texts: compared texts.
-        embedding_error: largest distance of an embedding from the eager one, relative to that one's length.
-        cosine: smallest cosine between the two.
-        vectors_error: largest distance of the vectors of a text's tokens, likewise.
-    """
-
-    texts: int
-    embedding_error: float
-    cosine: float
-    vectors_error: float
-
-    @property
-    def error(self) -> float:
-        """Of the embeddings."""
-        return self.embedding_error
-
-    def __str__(self) -> str:
-        return f"embedding error {self.embedding_error:.2e}, cosine {self.cosine:.6f} or more for {self.texts} texts"
-
-    def check(self, scheme: str, tolerance: Tolerance) -> None:
-        """Raise VerificationError where a figure is beyond ``tolerance``, whose bound for logits is one for vectors."""
-        errors = {"embedding error": self.embedding_error, "vectors error": self.vectors_error}
-        judge(scheme, {name: (error, error <= tolerance.logits, f"at most {tolerance.logits}")
-                       for name, error in errors.items()})  # fmt: skip
+def _signatures(module: nn.Module, options: ExportOptions) -> list[Signature]:
+    return require(module, TextEncoder, options.variant).signatures(options.encode_lengths or ())
 
 
-def _signatures(model: Any, options: ExportOptions) -> list[Signature]:
-    signatures: list[Signature] = model.signatures(options.encode_lengths)
-    return signatures
-
-
-def _verify(job: Job, path: Path) -> EncoderVerification:
+def _verify(session: Session, reference: Reference) -> EmbeddingVerification:
     """Random tokens: every signature reads a short text, padded, and the longest one that fills it; the eager model
     reads both as they are."""
-    session, model = open_session(job, path), _model(job)
     signatures = encode_signatures(session.signatures)
-    texts = [some_tokens(model.config.vocab_size, count) for count in (-(-min(signatures) // 2), max(signatures))]
-    with streamed_weights(model, job.sources):
-        short, long = (_eager(model, text) for text in texts)
+    texts = [reference.random_tokens(count) for count in (-(-min(signatures) // 2), max(signatures))]
+    with reference.loaded():
+        short, long = (_eager(reference.module, text) for text in texts)
     compared = [(length, texts[0], short) for length in signatures] + [(max(signatures), texts[1], long)]
     errors, cosines, vectors = [], [], []
     for length, text, expected in compared:
@@ -71,31 +39,31 @@ def _verify(job: Job, path: Path) -> EncoderVerification:
         errors.append(_distance(got["embedding"], expected["embedding"]))
         cosines.append(_cosine(got["embedding"], expected["embedding"]))
         vectors.append(_distance(got["token_vectors"][:, : len(text)], expected["token_vectors"]))
-    return EncoderVerification(len(compared), max(errors), min(cosines), max(vectors))
+    return EmbeddingVerification(len(compared), max(errors), min(cosines), max(vectors))
 
 
-def _probed(job: Job) -> list[str]:
-    return [next(iter(encode_signatures(job.program.signatures).values()))]
+def _debug_signatures(names: Iterable[str]) -> list[str]:
+    return [next(iter(encode_signatures(names).values()))]
 
 
-def _read(job: Job, session: Session) -> tuple[Mapping[str, Array], Callable[[], Any]]:
+def _debug_run(session: Session, reference: Reference) -> tuple[Mapping[str, Array], Callable[[], object]]:
     """Random tokens, as many as the shortest signature takes."""
     length, signature = next(iter(encode_signatures(session.signatures).items()))
-    text = some_tokens(_model(job).config.vocab_size, length)
-    return session.run(signature, padded(text, length)), lambda: _eager(job.model, text)
+    text = reference.random_tokens(length)
+    return session.run(signature, padded(text, length)), lambda: _eager(reference.module, text)
 
 
 def padded(text: list[int], length: int) -> dict[str, Array]:
-    """What an ``encode_<length>`` takes."""
+    """Inputs of an ``encode_<length>`` for a text of at most that many tokens."""
     tokens, mask = np.zeros((2, 1, length), np.int32)
     tokens[0, : len(text)], mask[0, : len(text)] = text, 1
     return {"tokens": tokens, "attention_mask": mask}
 
 
-def _eager(model: Any, text: list[int]) -> dict[str, Array]:
+def _eager(module: nn.Module, text: list[int]) -> dict[str, Array]:
     with torch.no_grad(), torch.device("cpu"):
         tokens = torch.tensor([text], dtype=torch.int32)
-        outputs = model(tokens, torch.ones_like(tokens))
+        outputs = module(tokens, torch.ones_like(tokens))
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
@@ -108,37 +76,33 @@ def _cosine(got: Array, expected: Array) -> float:
     return float(np.vdot(got.astype(np.float64), expected.astype(np.float64))) / lengths
 
 
-def _model(job: Job) -> Any:
-    return job.model
-
-
-def _manifest(job: Job) -> dict[str, Any]:
-    config = _model(job).config
+def _manifest(plan: ExportPlan) -> dict[str, Any]:
+    config = plan.config
     return {
-        "encode_lengths": list(job.options.encode_lengths or ()),
+        "encode_lengths": plan.options.encode_lengths or (),
         "embedding": {
-            "dimensions": config.encoder.embedding_dim,
+            "dimensions": config.hidden_size,
             "pooling": config.pooling or "mean",
             "normalized": bool(config.normalize),
         },
     }
 
 
-def _card(job: Job) -> dict[str, str]:
-    embedding = _manifest(job)["embedding"]
+def _card(plan: ExportPlan) -> dict[str, str]:
+    embedding = _manifest(plan)["embedding"]
     unit = ", brought to length 1" if embedding["normalized"] else ""
     return {
-        "encode signatures": listed(job.options.encode_lengths, "encode"),
+        "encode signatures": listed(plan.options.encode_lengths, "encode"),
         "embedding": f"{embedding['dimensions']} numbers, pooled by `{embedding['pooling']}`{unit}",
     }
 
 
-KIND = Kind(
-    name="encoder",
+TASK = Task(
+    name="feature-extraction",
     title="an encoder",
-    pipeline="feature-extraction",
+    protocol=TextEncoder,
     command='edgegen embed . "Hello"',
-    without=(
+    rejected=(
         "prefill_lengths",
         "cache_length",
         "cache_buckets",
@@ -146,13 +110,12 @@ KIND = Kind(
         "lora_rank",
         "layers",
         "calibration",
-        "calibrate",
     ),
     encode_lengths=(32, 128, 512),
     signatures=_signatures,
     verify=_verify,
-    probed=_probed,
-    read=_read,
+    debug_signatures=_debug_signatures,
+    debug_run=_debug_run,
     manifest=_manifest,
     card=_card,
 )

@@ -1,92 +1,110 @@
-"""Decoders: they continue a text."""
+"""Text generation: decoders, which continue a text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from edgegen.export.job import ExportOptions, Job
-from edgegen.export.tasks.options import Kind, listed
-from edgegen.export.verify import (
-    LENGTH,
-    Array,
-    eager_logits,
-    first_token,
-    joined,
-    some_adapter,
-    verify_decoder,
-    write_text,
-)
+from torch import nn
+
+from edgegen.errors import UsageError
+from edgegen.export.options import ExportOptions
+from edgegen.export.records import ExportPlan
+from edgegen.export.reference import Reference
+from edgegen.export.results import LogitsVerification
+from edgegen.export.tasks.task import Task, listed
+from edgegen.export.verify import LENGTH, Array, compare_logits, eager_logits, joined, write_text
 from edgegen.genai.signature_names import signature_groups
 from edgegen.litert.session import Session
+from edgegen.modeling import CausalLM, SupportsLora, SupportsVerifyLengths, missing, require
 from edgegen.tracing import Signature
 
-
-def _signatures(model: Any, options: ExportOptions) -> list[Signature]:
-    # Named only where it is asked for, so that a family's own model need not know of it.
-    asked = {"verify_lengths": options.verify_lengths, "lora_rank": options.lora_rank}
-    extra = {name: value for name, value in asked.items() if value}
-    signatures: list[Signature] = model.signatures(
-        options.prefill_lengths, options.cache_length, shorter_caches(options), **extra
-    )
-    return signatures
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
 
-def _probed(job: Job) -> list[str]:
-    return [signature_groups(job.program.signatures)[-1].decode]
+def _signatures(module: nn.Module, options: ExportOptions) -> list[Signature]:
+    decoder = require(module, CausalLM, options.variant)
+    # Passed only where they are asked for, so that a family's own module need not know of them.
+    extra: dict[str, Any] = {}
+    if options.verify_lengths:
+        _need(module, SupportsVerifyLengths, "--verify-lengths")
+        extra["verify_lengths"] = options.verify_lengths
+    if options.lora_rank:
+        _need(module, SupportsLora, "--lora-rank")
+        extra["lora_rank"] = options.lora_rank
+    return decoder.signatures(options.prefill_lengths, options.cache_length, options.shorter_caches, **extra)
 
 
-def _read(job: Job, session: Session) -> tuple[dict[str, Array], Callable[[], Any]]:
+def _need(module: nn.Module, protocol: type[Any], option: str) -> None:
+    lacking = missing(module, protocol)
+    if lacking:
+        raise UsageError(
+            f"{option} has no effect on a {type(module).__name__}: it lacks {', '.join(lacking)}",
+            hint=f"leave out {option}; a module that takes it fulfils edgegen.modeling.{protocol.__name__}",
+        )
+
+
+def _verify(session: Session, reference: Reference) -> LogitsVerification:
+    static_inputs = session.hold(signature_groups(session.signatures)[-1].decode, reference.random_adapter())
+    return compare_logits(session, reference, reference.start_token_id, static_inputs, _eager(reference))
+
+
+def _eager(reference: Reference) -> Callable[[list[int]], Any]:
+    """``(tokens) -> [T, V]`` logits of the float model, with the adapter that a file that takes one is given."""
+    module: Any = reference.module
+    adapter = None if reference.lora is None else module.adapter(reference.random_adapter())
+    return lambda tokens: eager_logits(module, tokens, adapter)
+
+
+def _debug_signatures(names: Iterable[str]) -> list[str]:
+    return [signature_groups(names)[-1].decode]
+
+
+def _debug_run(session: Session, reference: Reference) -> tuple[dict[str, Array], Callable[[], object]]:
     """A text that the file writes itself."""
     whole = signature_groups(session.signatures)[-1]
-    adapter = {} if job.lora is None else some_adapter(job.lora)
-    held = session.hold(whole.decode, adapter)
-    tokens, outputs = write_text(session, whole, first_token(job), min(LENGTH, job.options.cache_length), held)
-    return joined(outputs), lambda: eager_logits(job.model, tokens, adapter)
+    static_inputs = session.hold(whole.decode, reference.random_adapter())
+    length = min(LENGTH, reference.cache_length)
+    tokens, outputs = write_text(session, whole, reference.start_token_id, length, static_inputs)
+    return joined(outputs), lambda: _eager(reference)(tokens)
 
 
-def _manifest(job: Job) -> dict[str, Any]:
+def _manifest(plan: ExportPlan) -> dict[str, Any]:
     return {
-        **generating(job),
-        "verify_lengths": list(job.options.verify_lengths),
-        "chat_template": "chat_template.jinja" if job.chat_template else None,
+        **generation_fields(plan),
+        "verify_lengths": plan.options.verify_lengths,
+        "chat_template": CHAT_TEMPLATE_FILE if plan.chat_template else None,
     }
 
 
-def shorter_caches(options: ExportOptions) -> list[int]:
-    """Those of the short caches that are shorter than the cache."""
-    return [slots for slots in options.cache_buckets if slots < options.cache_length]
-
-
-def generating(job: Job) -> dict[str, Any]:
-    """What ``manifest.json`` says of a model that makes text."""
-    tokenizer = job.tokenizer
+def generation_fields(plan: ExportPlan) -> dict[str, Any]:
+    """Fields of ``manifest.json`` for models that make text."""
     return {
-        "cache_length": job.options.cache_length,
-        "prefill_lengths": list(job.options.prefill_lengths),
-        "max_rollback_tokens": job.max_rollback,
-        "stop_token_ids": list(tokenizer.eos_token_ids) if tokenizer else [],
-        "stop_tokens": list(job.variant.stop_tokens),
+        "cache_length": plan.options.cache_length,
+        "prefill_lengths": plan.options.prefill_lengths,
+        "max_rollback_tokens": plan.max_rollback,
+        "stop_token_ids": plan.tokenizer.eos_token_ids if plan.tokenizer else (),
+        "stop_tokens": plan.variant.stop_tokens,
     }
 
 
-def _card(job: Job) -> dict[str, str]:
+def _card(plan: ExportPlan) -> dict[str, str]:
     return {
-        "prefill signatures": listed(job.options.prefill_lengths, "prefill"),
-        "cache": f"{job.options.cache_length} tokens",
+        "prefill signatures": listed(plan.options.prefill_lengths, "prefill"),
+        "cache": f"{plan.options.cache_length} tokens",
     }
 
 
-KIND = Kind(
-    name="decoder",
+TASK = Task(
+    name="text-generation",
     title="a decoder",
-    pipeline="text-generation",
+    protocol=CausalLM,
     command='edgegen run . --prompt "Hello"',
-    without=("encode_lengths",),
+    rejected=("encode_lengths",),
     signatures=_signatures,
-    verify=verify_decoder,
-    probed=_probed,
-    read=_read,
+    verify=_verify,
+    debug_signatures=_debug_signatures,
+    debug_run=_debug_run,
     manifest=_manifest,
     card=_card,
 )

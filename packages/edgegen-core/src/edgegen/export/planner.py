@@ -1,4 +1,4 @@
-"""Plans an export: finds every mistake that can be found before work begins."""
+"""Planning an export: finds every mistake that can be found before work begins."""
 
 from __future__ import annotations
 
@@ -10,90 +10,110 @@ from typing import Any
 
 from torch import nn
 
+from edgegen.adapters.layout import LoraLayout
 from edgegen.adapters.matching import lora_layout
 from edgegen.adapters.peft import with_adapter
-from edgegen.conversion import build_program, parameter_shapes, plan_parameters
+from edgegen.compile import build_program
 from edgegen.descriptors import ExportTarget, ModelFamily, Variant
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.export import weight_passes
+from edgegen.export.conversion_report import conversion_report
 from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, stated_config
-from edgegen.export.job import ExportOptions, Job, Reporter
-from edgegen.export.preflight import forecast
-from edgegen.export.tasks import KINDS, Kind
-from edgegen.export.weight_report import transfers
+from edgegen.export.options import ExportOptions
+from edgegen.export.output_folder import check_output
+from edgegen.export.records import ExportPlan, start_token_id
+from edgegen.export.reporting import Reporter
+from edgegen.export.tasks import TASKS, Task
+from edgegen.modeling import SupportsLora, require
 from edgegen.plugins import load, registry
+from edgegen.quantization.assign import plan_parameters
+from edgegen.quantization.passes import PassContext
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites
 from edgegen.weights import Checkpoint, LazyTensor, open_checkpoint, progress
 from edgegen.weights.hyperparameters import differences
-from edgegen_quant.ptq import gptq_pass as calibration
-from edgegen_quant.ptq import smoothquant_pass as equalization
+from edgegen.weights.module import parameter_shapes
 
 DEFAULT_SCHEME = "int8-channel"
 """For models that no table recommends another scheme for."""
 
 
-def plan(options: ExportOptions, report: Reporter) -> Job:
+def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     """Resolve names, open the checkpoint, match its weights, trace and lower, and look ahead; write nothing.
 
     Raises:
         UsageError: something named does not exist, or lengths make no sense.
         CheckpointError: the checkpoint is damaged or not the variant's.
         UnsupportedError: the model uses operators that have no lowering.
+        PluginError: the family's module lacks a method.
         ResourceError: the machine lacks the disk or the memory.
     """
     registered = registry()
-    family, variant = _named(options.variant)
-    kind = KINDS[family.kind]
-    kind.check(options)
+    family, listed = _named(options.variant)
+    task = TASKS[family.task]
+    task.check(options)
     _check_lengths(options)
-    chosen = choose(options.scheme or (variant.scheme if variant else DEFAULT_SCHEME))
+    chosen = choose(options.scheme or (listed.scheme if listed else DEFAULT_SCHEME))
     for descriptor in chosen.descriptors:
         if descriptor.caution:
             report.warn(f"{descriptor.name}: {descriptor.caution}")
     target = registered.target(options.target)
-    _check_target(target, kind, options.variant)
+    _check_target(target, task, options.variant)
     for block, implementation in options.layers.items():
         registered.layer(block, implementation)
-    _check_output(options.output)
+    passes = weight_passes.load_passes(options.weight_passes)
+    check_output(options.output)
     with report.stage("checkpoint") as stage:
         with progress.heard_by(stage):
             checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
         if options.lora is not None:
             checkpoint = with_adapter(checkpoint, options.lora)
-        config = _config(checkpoint, family, variant)
-        model = empty_model(family, config, options.layers)
-        variant = variant or _unlisted(options.checkpoint, checkpoint, family, config, model)
-        sources = _match(checkpoint, family, variant, config, model)
-        lora = options.lora_rank and lora_layout(checkpoint, family, config, model, options.lora_rank)
-        equalization.prepare(model, sources, chosen.scheme, options.equalize)
+        config = _config(checkpoint, family, listed)
+        module = empty_model(family, config, options.layers)
+        require(module, task.protocol, _owner(family))
+        variant = listed or _unlisted(options.checkpoint, checkpoint, family, config, module)
+        weights = _match(checkpoint, family, variant, config, module)
+        lora = options.lora_rank and lora_layout(checkpoint, family, config, module, options.lora_rank)
+        weights = weight_passes.prepare(passes, module, weights, chosen.scheme, options.weight_passes)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
-    options = kind.settled(options, variant.context_length)
-    _warn_of_lengths(options, kind, variant, report)
+    options = task.with_encode_lengths(options, variant.context_length)
+    _warn_of_lengths(options, task, variant, report)
     with report.stage("trace") as stage:
-        program = build_program(kind.signatures(model, options), Composites.parse(options.composites))
+        program = build_program(task.signatures(module, options), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
-    job = Job(
+    parameters = plan_parameters(program, weights, chosen.scheme)
+    tokenizer = checkpoint.tokenizer()
+    context = PassContext(
+        subject=variant.name,
+        module=module,
+        weights=weights,
+        parameters=parameters,
+        scheme=chosen.scheme,
+        scheme_name=chosen.name,
+        calibration=options.calibration,
+        tokenizer=tokenizer,
+        context_length=variant.context_length,
+        start_token_id=start_token_id(tokenizer),
+        adapted=_adapted(lora or None, module),
+    )
+    planned = ExportPlan(
         options=options,
         family=family,
-        kind=kind,
         variant=variant,
         scheme_name=chosen.name,
         scheme=chosen.scheme,
         checkpoint=checkpoint,
-        model=model,
-        sources=sources,
+        module=module,
+        weights=weights,
         program=program,
-        parameters=plan_parameters(program, sources, chosen.scheme),
+        parameters=parameters,
+        conversion=conversion_report(parameters, chosen.name),
+        passes=weight_passes.planned(passes, context, options.weight_passes),
         lora=lora or None,
     )
-    job.transfers = transfers(job.parameters, job.scheme_name)
-    job.equalizing = equalization.planned(job)
-    job.text = calibration.planned(job)
     if target.check is not None:
-        load(target.check)(job, report)
-    job.forecast = forecast(job)
-    job.forecast.check(options.output)
-    return job
+        load(target.check)(planned, report)
+    return planned
 
 
 def defaults(name: str) -> Mapping[str, Any]:
@@ -102,7 +122,21 @@ def defaults(name: str) -> Mapping[str, Any]:
     Raises:
         UsageError: there is none.
     """
-    return KINDS[_named(name)[0].kind].defaults
+    return TASKS[_named(name)[0].task].defaults
+
+
+def _owner(family: ModelFamily) -> str:
+    """The family and the package that it comes from, for messages."""
+    provided = registry().families.get(family.name)
+    return f"family {family.name}" + (f" ({provided.distribution})" if provided else "")
+
+
+def _adapted(lora: LoraLayout | None, module: nn.Module) -> frozenset[str]:
+    """Parameters that adapters read or add to at run time."""
+    if lora is None:
+        return frozenset()
+    blocks = require(module, SupportsLora, type(module).__name__).lora_projections()
+    return frozenset(name for block in blocks for name, _ in block.values())
 
 
 def _named(name: str) -> tuple[ModelFamily, Variant | None]:
@@ -136,14 +170,14 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
     return config
 
 
-def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: Any, model: nn.Module) -> Variant:
+def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: Any, module: nn.Module) -> Variant:
     """A row for a model that the family's table does not have."""
     # What was named, as a reference may lead to a folder whose name is a hash; after the prefix that it may have.
     stem = named.name.rpartition(":")[2].removesuffix(".gguf").removesuffix(".safetensors")
     return Variant(
         name=re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-") or family.name,
-        parameters=sum(math.prod(shape) for shape in parameter_shapes(model).values()),
-        context_length=config.max_seq_len,
+        parameters=sum(math.prod(shape) for shape in parameter_shapes(module).values()),
+        context_length=config.max_position_embeddings,
         source=stem,
         license=str(checkpoint.config.get("general.license", "unknown")),
         scheme=DEFAULT_SCHEME,
@@ -151,7 +185,7 @@ def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: 
 
 
 def _match(
-    checkpoint: Checkpoint, family: ModelFamily, variant: Variant, config: Any, model: nn.Module
+    checkpoint: Checkpoint, family: ModelFamily, variant: Variant, config: Any, module: nn.Module
 ) -> dict[str, LazyTensor]:
     if checkpoint.naming not in family.weight_maps:
         raise CheckpointError(
@@ -161,7 +195,7 @@ def _match(
         )
     weight_map = load(family.weight_maps[checkpoint.naming])(config)
     subject = f"{variant.name} (format {checkpoint.format})"
-    resolved: dict[str, LazyTensor] = weight_map.resolve(checkpoint, parameter_shapes(model), subject)
+    resolved: dict[str, LazyTensor] = weight_map.resolve(checkpoint, parameter_shapes(module), subject)
     return resolved
 
 
@@ -185,19 +219,18 @@ def _check_lengths(options: ExportOptions) -> None:
         )
 
 
-def _check_target(target: ExportTarget, kind: Kind, name: str) -> None:
-    if kind.name not in target.kinds:
-        able = [
-            known.descriptor.name for known in registry().export_targets.values() if kind.name in known.descriptor.kinds
-        ]
+def _check_target(target: ExportTarget, task: Task, name: str) -> None:
+    if task.name not in target.tasks:
+        known = (provided.descriptor for provided in registry().export_targets.values())
+        able = [descriptor.name for descriptor in known if task.name in descriptor.tasks]
         raise UnsupportedError(
-            f"--target {target.name} cannot package {name}, which is {kind.title}",
+            f"--target {target.name} cannot package {name}, which is {task.title}",
             hint=f"--target {able[0]}" if able else None,
         )
 
 
-def _warn_of_lengths(options: ExportOptions, kind: Kind, variant: Variant, report: Reporter) -> None:
-    lengths = {"a cache": 0 if "cache_length" in kind.without else options.cache_length,
+def _warn_of_lengths(options: ExportOptions, task: Task, variant: Variant, report: Reporter) -> None:
+    lengths = {"a cache": 0 if "cache_length" in task.rejected else options.cache_length,
                "a text": max(options.encode_lengths or (0,))}  # fmt: skip
     for what, length in lengths.items():
         if length > variant.context_length:
@@ -205,14 +238,3 @@ def _warn_of_lengths(options: ExportOptions, kind: Kind, variant: Variant, repor
                 f"{what} of {length} tokens is longer than {variant.name} was trained for "
                 f"({variant.context_length}); text beyond that may make no sense"
             )
-
-
-def _check_output(output: Path) -> None:
-    """Only what edgegen wrote may be replaced."""
-    if output.is_dir() and any(output.iterdir()) and not (output / "export.json").is_file():
-        raise UsageError(
-            f"output folder {output} exists and holds something else than an export",
-            hint="name a folder that does not exist yet",
-        )
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"output {output} is a file, not a folder", hint="name a folder that does not exist yet")

@@ -1,4 +1,4 @@
-"""What became of the checkpoint's numbers on their way into the file, kind of weight by kind of weight."""
+"""The conversion report: how the checkpoint's numbers went into the file, by groups of weights of one name pattern."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgegen.tflite.writer import Parameter
 from edgegen.weights.mismatch import pattern_of
 
 MANTISSA = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
-"""Bits after the point in the floating-point types that checkpoints come in."""
+"""Bits of the mantissa of the floating-point types that checkpoints come in."""
 
 MEANINGS = {
     "kept": "the checkpoint's own quantized numbers, bit for bit",
@@ -19,58 +19,57 @@ MEANINGS = {
     "dequantized": "quantized numbers turned into floats",
     "requantized": "quantized numbers turned into floats and quantized anew",
 }
-"""How -> what that says."""
+"""Conversion -> its meaning."""
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """A kind of weight: those whose names differ only in numbers.
+class ConversionRow:
+    """A group of weights whose names differ only in numbers.
 
     Attributes:
-        kind: name with ``*`` for numbers, e.g. ``blocks.*.attention.qkv.weight``.
+        pattern: name with ``*`` for numbers, e.g. ``blocks.*.attention.qkv.weight``.
         count: how many there are.
         source: type in the checkpoint, ``Q4_0+Q6_K`` where a weight is made of several.
         storage: type in the file.
-        how: a key of :data:`MEANINGS`.
-        why: the reason for requantizing; empty otherwise.
+        conversion: a key of :data:`MEANINGS`.
+        reason: the reason for requantizing; empty otherwise.
         nbytes: in the file.
     """
 
-    kind: str
+    pattern: str
     count: int
     source: str
     storage: str
-    how: str
-    why: str
+    conversion: str
+    reason: str
     nbytes: int
 
 
-def transfers(parameters: Mapping[str, Parameter], scheme: str) -> tuple[Transfer, ...]:
-    """One row for each kind, in the order of the file."""
-    rows: dict[tuple[str, str, str], Transfer] = {}
+def conversion_report(parameters: Mapping[str, Parameter], scheme: str) -> tuple[ConversionRow, ...]:
+    """One row for each group of weights, in the order of the file."""
+    rows: dict[tuple[str, str, str], ConversionRow] = {}
     for name, parameter in parameters.items():
-        how = _how(parameter)
-        key = (pattern_of(name), parameter.source.dtype, str(parameter.storage))
-        before = rows.get(key) or Transfer(*key[:1], 0, *key[1:], how, "", 0)
-        rows[key] = replace(before, count=before.count + 1, nbytes=before.nbytes + parameter.nbytes)
-        if how == "requantized":
-            rows[key] = replace(rows[key], why=_why(parameter, scheme))
+        conversion = _conversion(parameter)
+        pattern, source, storage = key = (pattern_of(name), parameter.source.dtype, str(parameter.storage))
+        row = rows.get(key) or ConversionRow(pattern, 0, source, storage, conversion, "", 0)
+        reason = _reason(parameter, scheme) if conversion == "requantized" else row.reason
+        rows[key] = replace(row, count=row.count + 1, nbytes=row.nbytes + parameter.nbytes, reason=reason)
     return tuple(rows.values())
 
 
-def summaries(rows: Iterable[Transfer]) -> list[str]:
-    """A line for each way that numbers went: ``24 of Q4_0 -> int4-block32: kept``."""
+def summaries(rows: Iterable[ConversionRow]) -> list[str]:
+    """A line for each conversion: ``24 of Q4_0 -> int4-block32: kept``."""
     counts: dict[tuple[str, str, str, str], int] = {}
     for row in rows:
-        key = (row.source, row.storage, row.how, row.why)
+        key = (row.source, row.storage, row.conversion, row.reason)
         counts[key] = counts.get(key, 0) + row.count
     return [
-        f"{count} of {source} -> {storage}: {how}{f' ({why})' if why else ''}"
-        for (source, storage, how, why), count in counts.items()
+        f"{count} of {source} -> {storage}: {conversion}{f' ({reason})' if reason else ''}"
+        for (source, storage, conversion, reason), count in counts.items()
     ]
 
 
-def _how(parameter: Parameter) -> str:
+def _conversion(parameter: Parameter) -> str:
     source, storage = parameter.source.dtype, parameter.storage.dtype
     if parameter.kept:
         return "kept"
@@ -84,10 +83,10 @@ def _how(parameter: Parameter) -> str:
     return "quantized" if all(part in MANTISSA for part in source.split("+")) else "requantized"
 
 
-def _why(parameter: Parameter, scheme: str) -> str:
+def _reason(parameter: Parameter, scheme: str) -> str:
     source = parameter.source
     if source.packed is not None:
-        return f"{scheme} stores it so; --scheme keep would keep it"
+        return f"{scheme} stores it so; --scheme passthrough would keep it"
     if "+" in source.dtype:
         return "made of several types"
     return f"LiteRT has no storage that holds {source.dtype} exactly"

@@ -1,23 +1,20 @@
-"""A text for a model to read before it is written: which one, and the reading itself, with weights streamed."""
+"""Calibration data: the text that a model reads before its weights are encoded, and the activations it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from edgegen.errors import UsageError
 from edgegen.export.offloaded import Observer, streamed_weights
-from edgegen.export.verify import first_token
-from edgegen.weights.tensors import LazyTensor, TokenizerAssets
+from edgegen.quantization.passes import PassContext, Weights
+from edgegen.weights.tensors import TokenizerAssets
 from edgegen_quant.ptq.calibration_text import mixed_text
-
-if TYPE_CHECKING:
-    from edgegen.export.job import Job
 
 CODE = "EG108"
 
@@ -32,11 +29,11 @@ MEMORY = 200 << 20
 
 
 @dataclass(frozen=True)
-class Text:
-    """What a model reads.
+class CalibrationData:
+    """Tokens to calibrate on.
 
     Attributes:
-        name: ``calibration`` (the user's), ``built-in``, or ``random``.
+        name: ``calibration`` (the user's text), ``built-in``, or ``random``.
         tokens: ids; those of a text begin with the start token.
     """
 
@@ -44,7 +41,7 @@ class Text:
     tokens: Sequence[int]
 
 
-def text_for(job: Job, count: int) -> Text | None:
+def calibration_data(context: PassContext, count: int) -> CalibrationData | None:
     """The user's text, or else the built-in one, in at most ``count`` tokens that fit the model's context.
 
     Returns:
@@ -53,32 +50,32 @@ def text_for(job: Job, count: int) -> Text | None:
     Raises:
         UsageError: the user's text cannot be read, or is too short.
     """
-    count = min(count, job.variant.context_length)
-    start = first_token(job)
-    if job.options.calibration is not None:
-        return Text("calibration", [start, *users_tokens(job)[: count - 1]])
-    tokens = _encoded(job)[: count - 1]
-    model: Any = job.model
-    if not tokens or max(tokens) >= model.config.vocab_size:
+    count = min(count, context.context_length)
+    start = context.start_token_id
+    if context.calibration is not None:
+        return CalibrationData("calibration", [start, *users_tokens(context)[: count - 1]])
+    tokens = _built_in_tokens(context.tokenizer)[: count - 1]
+    module: Any = context.module
+    if not tokens or max(tokens) >= module.config.vocab_size:
         return None
-    return Text("built-in", [start, *tokens])
+    return CalibrationData("built-in", [start, *tokens])
 
 
-def users_tokens(job: Job) -> list[int]:
+def users_tokens(context: PassContext) -> list[int]:
     """The text that the user gave, its beginning if it is long.
 
     Raises:
         UsageError: it cannot be read, there is no tokenizer, or it is too short.
     """
-    path = job.options.calibration
+    path = context.calibration
     assert path is not None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the calibration text {path}: {error}", code=CODE) from error
-    if job.tokenizer is None:
+    if context.tokenizer is None:
         raise UsageError("a calibration text needs a tokenizer, and the checkpoint has none", code=CODE)
-    tokens = encode(job.tokenizer, text[:_CHARACTERS])
+    tokens = encode(context.tokenizer, text[:_CHARACTERS])
     if len(tokens) < _FEWEST:
         raise UsageError(
             f"the calibration text {path} has {len(tokens)} tokens, too few to go by",
@@ -88,13 +85,18 @@ def users_tokens(job: Job) -> list[int]:
     return tokens
 
 
-def read(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], observe: Observer) -> None:
-    """Let the model read, in one sequence, until ``observe`` was told what every matrix is multiplied with.
+def collect_activations(module: nn.Module, weights: Weights, tokens: Sequence[int], observe: Observer) -> None:
+    """Run a decoder over one sequence until ``observe`` was told the inputs of every linear layer.
 
     The last is the head, whose product is as large as the vocabulary, and of no use here.
+
+    Args:
+        module: fulfils :class:`edgegen.modeling.CausalLM`; on the ``meta`` device.
+        weights: its weights, streamed.
+        tokens: ids.
+        observe: ``(name of the matrix, inputs [1, T, K])``.
     """
-    model: Any = job.model
-    left = linear_weights(model)
+    left = linear_weights(module)
 
     def observe_all(name: str, x: torch.Tensor) -> None:
         observe(name, x)
@@ -102,29 +104,30 @@ def read(job: Job, sources: Mapping[str, LazyTensor], tokens: Sequence[int], obs
         if not left:
             raise _AllSeenError
 
-    with streamed_weights(model, sources, observe_all), torch.no_grad(), torch.device("cpu"):
+    decoder: Any = module
+    with streamed_weights(module, weights, observe_all), torch.no_grad(), torch.device("cpu"):
         ids = torch.tensor([list(tokens)], dtype=torch.int32)
         positions = torch.arange(len(tokens), dtype=torch.int32)
         with suppress(_AllSeenError):
-            model(ids, positions, model.new_cache(len(tokens), device="cpu"))
+            decoder(ids, positions, decoder.new_cache(len(tokens), device="cpu"))
 
 
 class _AllSeenError(Exception):
     """Leaves a model's forward early."""
 
 
-def linear_weights(model: nn.Module) -> set[str]:
-    """The names of linear layers' matrices."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {names[id(module.weight)] for module in model.modules() if type(module) is nn.Linear}
+def linear_weights(module: nn.Module) -> set[str]:
+    """Names of the matrices of linear layers."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {names[id(layer.weight)] for layer in module.modules() if type(layer) is nn.Linear}
 
 
-def _encoded(job: Job) -> list[int]:
+def _built_in_tokens(tokenizer: TokenizerAssets | None) -> list[int]:
     """The built-in text; nothing where there is no tokenizer, or none that can be run here."""
-    if job.tokenizer is None:
+    if tokenizer is None:
         return []
     try:
-        return encode(job.tokenizer, mixed_text())
+        return encode(tokenizer, mixed_text())
     except Exception:  # whatever a library raises for what it cannot read: an export need not be able to
         return []
 
@@ -143,5 +146,7 @@ def encode(tokenizer: TokenizerAssets, text: str) -> list[int]:
         return list(SentencePieceProcessor(model_proto=tokenizer.files["tokenizer.model"]).encode(text))
     except ImportError as error:
         raise UsageError(
-            f"a calibration text needs the library {error.name}", code=CODE, hint="pip install 'edgegen-core[convert]'"
+            f"a calibration text needs the library {error.name}",
+            code=CODE,
+            hint="pip install --upgrade edgegen-quant",
         ) from error

@@ -1,0 +1,66 @@
+"""From signatures to a program of LiteRT operators: trace, lower, rewrite. Needs torch.
+
+:func:`build_program` is the compiler; :func:`edgegen.quantization.assign.plan_parameters` then says what each weight is
+stored as, and :mod:`edgegen.tflite.writer` writes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgegen.errors import UnsupportedError, UsageError
+from edgegen.graph import FixedSizeError, Graph, Program, generalize, optimize
+from edgegen.lowering import RuleTable, lower
+from edgegen.plugins import load, registry
+from edgegen.tracing import Composites, Signature, Tracer
+
+
+def lowering_rules() -> RuleTable:
+    """The rules of all plugins, in one table."""
+    rules = RuleTable()
+    for provided in registry().lowering_rules.values():
+        rules.merge(load(provided.descriptor.rules))
+    return rules
+
+
+def build_program(
+    signatures: Sequence[Signature], composites: Composites | None = None, rules: RuleTable | None = None
+) -> Program:
+    """Trace, lower and optimize every signature.
+
+    Raises:
+        UsageError: two signatures have one name, or arguments do not fit.
+        UnsupportedError: an operator has no lowering.
+    """
+    names = [signature.name for signature in signatures]
+    if len(set(names)) != len(names):
+        raise UsageError(f"signature names must differ; got {', '.join(names)}")
+    rules = lowering_rules() if rules is None else rules
+    if any(signature.dynamic for signature in signatures):
+        composites = Composites.parse("none")  # their bodies have sizes of their own
+    try:
+        return _build(signatures, Tracer(rules, composites, places=False), rules)
+    except UnsupportedError:
+        # Once more, slower, to say on which lines.
+        return _build(signatures, Tracer(rules, composites, places=True), rules)
+
+
+def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) -> Program:
+    return Program({s.name: _graph(s, tracer, rules) for s in signatures})
+
+
+def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:
+    def of(sized: Signature) -> Graph:
+        return optimize(lower(sized, tracer.trace(sized), rules))
+
+    if not signature.dynamic:
+        return of(signature)
+    twice = {name: 2 * n for name, n in signature.sizes.items()}
+    try:
+        return generalize(of(signature), of(signature.resized(twice)))
+    except FixedSizeError as error:
+        raise UnsupportedError(
+            f"signature {signature.name!r} cannot leave {', '.join(twice)} open: {error}",
+            code="EG303",
+            hint="make one signature for each of some sizes: Converter.buckets, with the same arguments",
+        ) from error

@@ -1,0 +1,132 @@
+"""The plan of an export (everything resolved, nothing written yet) and its result."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgegen.adapters.layout import LoraLayout
+from edgegen.descriptors import ModelFamily, Variant
+from edgegen.export.conversion_report import ConversionRow
+from edgegen.export.options import ExportOptions
+from edgegen.export.reference import Reference
+from edgegen.export.results import VerificationResult
+from edgegen.graph import Program
+from edgegen.modeling import LimitsRollback, supports
+from edgegen.quantization.passes import PassReport, PlannedPass
+from edgegen.tflite.writer import Parameter
+from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
+from edgegen.weights.storage import Scheme
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportPlan:
+    """A planned export.
+
+    Attributes:
+        options: what was asked for, with the task's defaults filled in.
+        family: the model's.
+        variant: the model's; made up for one that its family's table does not list.
+        scheme_name: scheme or recipe, as ``--scheme`` takes it.
+        scheme: of all parameters.
+        checkpoint: opened, with ``options.lora`` merged.
+        module: on the ``meta`` device; fulfils the protocol of the family's task.
+        weights: parameter name -> the checkpoint's numbers.
+        program: traced, lowered and rewritten.
+        parameters: parameter name -> storage and scheme; in the order of the file.
+        conversion: what becomes of each group of weights.
+        passes: over weights, in the order in which they run.
+        lora: adapters that the file takes at run time; None for none.
+    """
+
+    options: ExportOptions
+    family: ModelFamily
+    variant: Variant
+    scheme_name: str
+    scheme: Scheme
+    checkpoint: Checkpoint
+    module: nn.Module
+    weights: Mapping[str, LazyTensor]
+    program: Program
+    parameters: Mapping[str, Parameter]
+    conversion: tuple[ConversionRow, ...]
+    passes: tuple[PlannedPass, ...]
+    lora: LoraLayout | None
+
+    @functools.cached_property
+    def tokenizer(self) -> TokenizerAssets | None:
+        """The checkpoint's tokenizer files, converted if need be."""
+        return self.checkpoint.tokenizer()
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source: the checkpoint's, or the variant's where that has none."""
+        return None if self.tokenizer is None else self.tokenizer.chat_template or self.variant.chat_template
+
+    @property
+    def config(self) -> Any:
+        """The module's hyper-parameters, see :class:`edgegen.modeling.ModelConfig`."""
+        return self.module.config
+
+    @property
+    def max_rollback(self) -> int | None:
+        """Most tokens that a runtime can roll the cache back by; None for all of them."""
+        limited = supports(self.module, LimitsRollback)
+        return None if limited is None else limited.max_rollback(self.options.cache_length)
+
+    @property
+    def reference(self) -> Reference:
+        """The float model that the file is verified against."""
+        return Reference(
+            module=self.module,
+            weights=self.weights,
+            start_token_id=start_token_id(self.tokenizer),
+            cache_length=self.options.cache_length,
+            lora=self.lora,
+        )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of all weights in the file."""
+        return sum(parameter.nbytes for parameter in self.parameters.values())
+
+    @property
+    def bytes_by_storage(self) -> dict[str, int]:
+        """Storage -> bytes."""
+        sizes: dict[str, int] = {}
+        for parameter in self.parameters.values():
+            sizes[str(parameter.storage)] = sizes.get(str(parameter.storage), 0) + parameter.nbytes
+        return sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """A finished export.
+
+    Attributes:
+        plan: what was carried out.
+        hashes: SHA-256 of each checkpoint file, and of the calibration text.
+        passes: pass over weights -> its report.
+        verification: figures against the float model; None with ``verify=False``.
+    """
+
+    plan: ExportPlan
+    hashes: Mapping[Path, str]
+    passes: Mapping[str, PassReport]
+    verification: VerificationResult | None
+
+    @property
+    def output(self) -> Path:
+        """The output folder."""
+        return self.plan.options.output
+
+
+def start_token_id(tokenizer: TokenizerAssets | None) -> int:
+    """What a decoder's text begins with: the start token; 0 where there is none."""
+    return (tokenizer.bos_token_id if tokenizer else None) or 0

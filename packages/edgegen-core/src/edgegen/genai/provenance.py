@@ -1,0 +1,80 @@
+"""``export.json``: how an exported folder was made. Written by :mod:`edgegen.export.provenance`; read here, without torch.
+
+Folders of versions before 0.2 have a ``recipe.json`` with other names in it, which is read as well.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgegen.errors import UsageError
+
+EXPORT_FILE = "export.json"
+EXPORT_FILES = (EXPORT_FILE, "recipe.json")
+SCHEMA_VERSION = 2
+
+_OPTIONS = {"short_caches": "cache_buckets", "speculate": "verify_lengths"}
+"""Options of schema version 1 -> their names today."""
+
+_SCHEMES = {"keep": "passthrough"}
+"""Schemes of schema version 1 -> their names today."""
+
+_PASSES = {"smoothquant": ("equalize", "equalization"), "gptq": ("calibrate", "calibration")}
+"""Weight passes -> the option and the field of schema version 1."""
+
+
+def is_export(folder: Path) -> bool:
+    """True if the folder says that it is an export."""
+    return any((folder / name).is_file() for name in EXPORT_FILES)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The document of an exported folder, in the form of this version.
+
+    Args:
+        path: the folder, or a file in it.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    folder = path if path.is_dir() else path.parent
+    file = next((folder / name for name in EXPORT_FILES if (folder / name).is_file()), folder / EXPORT_FILE)
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return _migrated(document) if document["schema_version"] == 1 else _object(document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise unreadable(folder, error) from error
+
+
+def unreadable(folder: Path, error: Exception) -> UsageError:
+    """The error for a folder whose provenance is missing or damaged."""
+    return UsageError(
+        f"{folder} does not say how it was made: {error!r}",
+        code="EG107",
+        hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
+    )
+
+
+def _object(document: Any) -> dict[str, Any]:
+    return dict(document)
+
+
+def _migrated(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of schema version 1 with today's names."""
+    options = {_OPTIONS.get(name, name): value for name, value in document["options"].items()}
+    options["weight_passes"] = {name: bool(options.pop(option, False)) for name, (option, _) in _PASSES.items()}
+    options["scheme"] = _SCHEMES.get(options["scheme"], options["scheme"])
+    reports = {name: document.get(field) for name, (_, field) in _PASSES.items()}
+    passes = {
+        name: {"transforms_weights": name == "smoothquant", "report": report}
+        for name, report in reports.items()
+        if report
+    }
+    return {
+        **document,
+        "options": options,
+        "passes": passes,
+        "calibration": document.get("text"),
+    }
