@@ -45,7 +45,7 @@ def export(scheme: str, output: Path) -> Path:
         [
             *(sys.executable, "-m", "edgegen", "export", MODEL, "--checkpoint", checkpoint, "-o", output),
             *("--scheme", scheme, "--prefill-lengths", "8", "--cache-length", "64", "--cache-buckets", "none"),
-            *("--no-verify", "--no-equalize", "--quiet"),
+            *("--no-verify", "--no-weight-pass", "smoothquant", "--quiet"),
         ]
     )
     return output / "model.tflite"

@@ -39,18 +39,18 @@ ROWS = (
     "int4-block32",
     "int4-channel",
     "int2-channel",
-    "keep",
+    "passthrough",
 )
 """Scheme, and what is other than by itself: ``unscaled`` leaves channels as they are, ``calibrated`` rounds by the
 built-in text, ``uncalibrated`` without it, ``searched`` does neither, and ``nearest`` looks for no scales either."""
 
-CHANGES: dict[str, dict[str, Any]] = {
+PASSES: dict[str, dict[str, bool]] = {
     "": {},
-    "unscaled": {"equalize": False},
-    "calibrated": {"calibrate": True},
-    "uncalibrated": {"calibrate": False},
-    "searched": {"calibrate": False, "equalize": False},
-    "nearest": {"calibrate": False, "equalize": False},
+    "unscaled": {"smoothquant": False},
+    "calibrated": {"gptq": True},
+    "uncalibrated": {"gptq": False},
+    "searched": {"gptq": False, "smoothquant": False},
+    "nearest": {"gptq": False, "smoothquant": False},
 }
 
 AT_ONCE = 4
@@ -77,13 +77,14 @@ def export(variant: str, checkpoint: Path, row: str, output: Path) -> Path:
         prefill_lengths=(128,),
         verify_lengths=(64,),
         verify=False,
-        **CHANGES[word],
+        weight_passes=PASSES[word],
     )
     quiet = Output(quiet=True)
-    job = plan(options, quiet)
+    planned = plan(options, quiet)
     if word == "nearest":
-        job.parameters = {name: without_search(parameter) for name, parameter in job.parameters.items()}
-    return carry_out(job, quiet)
+        parameters = {name: without_search(parameter) for name, parameter in planned.parameters.items()}
+        planned = dataclasses.replace(planned, parameters=parameters)
+    return carry_out(planned, quiet).output
 
 
 def without_search(parameter: Any) -> Any:

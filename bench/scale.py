@@ -65,7 +65,8 @@ def measure(name: str, checkpoint: Path, *, scheme: str, cold: bool, verify: boo
                 *(sys.executable, "-m", "edgegen", "export", name, "--checkpoint", checkpoint, "-o", output),
                 *("--scheme", scheme, "--prefill-lengths", "8,64,128", "--cache-length", "1280"),
                 *("--cache-buckets", "none", "--verify" if verify else "--no-verify", "--json", "--quiet"),
-                "--no-equalize",  # random weights have no channels to tell apart
+                "--no-weight-pass",
+                "smoothquant",  # random weights have no channels to tell apart
             ],
             limit=limit,
         )

@@ -257,7 +257,11 @@ def test_signatures_are_those_of_both_halves(answerer, edgegen):
     expected = {"encode_8", "encode_32", "prefill_4", "decode", "cache_8_prefill_4", "cache_8_decode"}
     assert set(names) == expected
     manifest = json.loads((answerer / "manifest.json").read_text())
-    assert (manifest["kind"], manifest["start_token_id"], manifest["stop_token_ids"]) == ("encoder-decoder", 0, [1])
+    assert (manifest["task"], manifest["start_token_id"], manifest["stop_token_ids"]) == (
+        "text2text-generation",
+        0,
+        [1],
+    )
 
 
 def test_lengths_default_to_those_of_short_answers(edgegen, t5_checkpoint, tmp_path):

@@ -17,7 +17,7 @@ def exports(checkpoint, tiny_family, tmp_path_factory, edgegen):
     folder = tmp_path_factory.mktemp("exports")
     for name, more in (
         ("fp32", ("--verify-lengths", "8")),
-        ("fp32-scaled", ("--verify-lengths", "8", "--equalize")),
+        ("fp32-scaled", ("--verify-lengths", "8", "--weight-pass", "smoothquant")),
         ("int8-channel", ()),
     ):
         scheme = name.removesuffix("-scaled")

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from edgegen.errors import VerificationError
-from edgegen.export import verify as verification
+from edgegen.export.results import LogitsVerification
+from edgegen.export.tasks import text_generation
 
 
 @pytest.fixture
@@ -172,8 +173,8 @@ def test_a_disk_without_room(edgegen, checkpoint, out, monkeypatch):
 
 
 def test_a_file_that_computes_something_else_fails_verification(edgegen, checkpoint, out, monkeypatch):
-    honest = verification.eager_logits
-    monkeypatch.setattr(verification, "eager_logits", lambda *a: honest(*a)[:, ::-1])
+    honest = text_generation.eager_logits
+    monkeypatch.setattr(text_generation, "eager_logits", lambda *a: honest(*a)[:, ::-1])
     expect(export(edgegen, checkpoint, out), 5, "disagrees", "top-1 agreement", "--no-verify")
 
 
@@ -184,9 +185,9 @@ def test_each_figure_of_verification_can_fail_it(figures):
     from edgegen.weights.storage import Tolerance
 
     good = {"positions": 32, "logits_error": 0.0, "top1": 1.0, "prefill_error": 0.0}
-    verification.Verification(**good).check("fp32", Tolerance(logits=0.1, top1=0.9))
+    LogitsVerification(**good).check("fp32", Tolerance(logits=0.1, top1=0.9))
     with pytest.raises(VerificationError):
-        verification.Verification(**{**good, **figures}).check("fp32", Tolerance(logits=0.1, top1=0.9))
+        LogitsVerification(**{**good, **figures}).check("fp32", Tolerance(logits=0.1, top1=0.9))
 
 
 def test_prompt_longer_than_the_cache(edgegen, exported):

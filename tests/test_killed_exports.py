@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from edgegen.errors import UsageError, VerificationError
-from edgegen.export import verify
+from edgegen.export import runner
+from edgegen.export.output_folder import work_folder
 from edgegen.litert.session import Session
 from edgegen.testing.plugins import environment
 
@@ -19,14 +20,14 @@ from edgegen.testing.plugins import environment
 MOMENTS = {
     "the first weights": "patch(os, 'pwrite', 1)",
     "later weights": "patch(os, 'pwrite', 6)",
-    "while verifying": "patch(verify, 'open_session', 1)",
-    "while packaging": "patch(folder, 'recipe', 1)",
-    "before it gets its name": "patch(running, '_put_in_place', 1)",
+    "while verifying": "patch(runner, 'open_session', 1)",
+    "while packaging": "patch(folder, 'provenance', 1)",
+    "before it gets its name": "patch(runner, 'put_in_place', 1)",
 }
 SCRIPT = """
 import os, pathlib, signal, sys
 from edgegen.cli import main
-from edgegen.export import folder, running, verify
+from edgegen.export import folder, runner, verify
 
 def patch(place, name, when):
     honest, calls = getattr(place, name), []
@@ -77,19 +78,26 @@ def test_an_earlier_export_survives(edgegen, checkpoint, tiny_family, tmp_path, 
     assert edgegen(*arguments(checkpoint, output)).code == 0
     before = (output / "model.tflite").read_bytes()
     # Killed between its two renames: the earlier export has gone aside, the new one has no name yet.
-    killed("patch(pathlib.Path, 'rename', 2)", checkpoint, output, tiny_family)
+    killed("patch(os, 'replace', 2)", checkpoint, output, tiny_family)
     assert not output.exists()
-    monkeypatch.setattr(verify, "open_session", lambda *arguments: (_ for _ in ()).throw(VerificationError("no")))
+    monkeypatch.setattr(runner, "open_session", lambda *arguments: (_ for _ in ()).throw(VerificationError("no")))
     assert edgegen(*arguments(checkpoint, output)).code == 5
     assert (output / "model.tflite").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_two_exports_to_one_folder_do_not_meet(edgegen, checkpoint, tmp_path):
-    other = tmp_path / ".out.partial"
-    other.mkdir()
-    (other / "owner").write_text(f"{os.getpid()} {psutil.Process().create_time()}")
-    result = edgegen(*arguments(checkpoint, tmp_path / "out"))
-    assert result.code == 6
-    assert "error[EG603]" in result.err
-    assert other.is_dir()
+    with work_folder(tmp_path / "out") as other:
+        result = edgegen(*arguments(checkpoint, tmp_path / "out"))
+        assert result.code == 6
+        assert "error[EG603]" in result.err
+        assert other.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_ours_stays_beside_the_export(edgegen, checkpoint, tmp_path):
+    for name in (".out.partial", ".out.previous", ".out.mine.partial", ".out.mine.previous"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    assert edgegen(*arguments(checkpoint, tmp_path / "out")).code == 0
+    assert len(list(tmp_path.rglob("notes.txt"))) == 4

@@ -70,12 +70,12 @@ def test_the_same_export_gives_the_same_bytes(export, tmp_path):
 
 
 def test_the_forecast_counts_the_model_twice_while_it_is_copied(export, tmp_path):
-    forecast = export("--dry-run", "--json").json["forecast"]
+    estimate = export("--dry-run", "--json").json["estimate"]
     assert export("--no-verify").code == 0
     written = (tmp_path / "out" / BUNDLE).stat().st_size
-    assert forecast["files"] == {BUNDLE: written}
+    assert estimate["files"] == {BUNDLE: written}
     model = contents(tmp_path / "out" / BUNDLE).parts[-1].nbytes
-    assert forecast["disk"] >= written + model
+    assert estimate["disk"] >= written + model
 
 
 def test_it_is_verified_before_it_is_bundled(export):

@@ -23,14 +23,14 @@ def export(edgegen, checkpoint, tmp_path):
 
 
 def test_a_dry_run_tells_the_sizes_of_the_files_and_writes_nothing(export, tmp_path):
-    forecast = export("--dry-run", "--json").json["forecast"]
+    estimate = export("--dry-run", "--json").json["estimate"]
     assert list(tmp_path.iterdir()) == []
-    assert forecast["disk"] >= sum(forecast["files"].values())
-    assert forecast["seconds"] > 0
+    assert estimate["disk"] >= sum(estimate["files"].values())
+    assert estimate["seconds"] > 0
     assert export("--no-verify").code == 0
     written = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
-    assert forecast["files"]["model.tflite"] == written["model.tflite"]
-    assert forecast["files"]["tokenizer.json"] == written["tokenizer.json"]
+    assert estimate["files"]["model.tflite"] == written["model.tflite"]
+    assert estimate["files"]["tokenizer.json"] == written["tokenizer.json"]
 
 
 def test_a_dry_run_says_it_in_words(export):
@@ -42,15 +42,15 @@ def test_a_dry_run_says_it_in_words(export):
 def test_verification_needs_memory_for_packed_weights(export, monkeypatch):
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0)))
     with_it, without = (export("--dry-run", "--json", *option).json for option in ((), ("--no-verify",)))
-    assert with_it["forecast"]["memory"] - without["forecast"]["memory"] == with_it["weight_bytes"]
+    assert with_it["estimate"]["memory"] - without["estimate"]["memory"] == with_it["weight_bytes"]
 
 
 def test_large_packed_weights_go_to_disk(export, monkeypatch):
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0)))
     monkeypatch.setattr(verify, "_PACKED_IN_MEMORY", 1000)
     with_it, without = (export("--dry-run", "--json", *option).json for option in ((), ("--no-verify",)))
-    assert with_it["forecast"]["memory"] == without["forecast"]["memory"]
-    assert with_it["forecast"]["disk"] - without["forecast"]["disk"] == with_it["weight_bytes"]
+    assert with_it["estimate"]["memory"] == without["estimate"]["memory"]
+    assert with_it["estimate"]["disk"] - without["estimate"]["disk"] == with_it["weight_bytes"]
 
 
 def test_packed_weights_on_disk_are_gone_when_verified(export, monkeypatch, tmp_path):

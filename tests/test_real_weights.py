@@ -25,7 +25,7 @@ def reference(smollm2) -> list[int]:
     return out[0, ids.shape[1] :].tolist()
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8-channel", "keep"])
+@pytest.fixture(scope="module", params=["fp32", "int8-channel", "passthrough"])
 def real(request, smollm2, edgegen, tmp_path_factory):
     output = tmp_path_factory.mktemp(request.param) / "smollm2"
     result = edgegen(

@@ -48,7 +48,7 @@ def test_a_recipe_is_exported_stored_and_can_be_repeated(given, export, tmp_path
     assert result.code == 0, result.err
     stored = json.loads((tmp_path / "tiny" / "export.json").read_text())
     assert stored["options"]["scheme"] == RECIPE
-    assert {row["kind"]: row["storage"] for row in stored["weights"] if row["storage"] != "float32"} == STORAGES
+    assert {row["pattern"]: row["storage"] for row in stored["weights"] if row["storage"] != "float32"} == STORAGES
     again = export(stored["options"]["scheme"], "again")
     assert again.code == 0, again.err
     assert (tmp_path / "again" / "model.tflite").read_bytes() == (tmp_path / "tiny" / "model.tflite").read_bytes()
@@ -65,5 +65,5 @@ def test_a_pattern_that_matches_nothing_stops_the_export(export, tmp_path):
 def test_a_scheme_with_a_caution_is_warned_of(export):
     result = export("embedding=int8-weight-only,*=int8-channel", "tiny", "--dry-run")
     assert result.code == 0, result.err
-    assert "int8-weight-only: the CPU runtime widens the weights" in result.err.replace("\n", " ")
+    assert "int8-weight-only: the CPU runtime dequantizes the weights" in result.err.replace("\n", " ")
     assert "int8-channel:" not in export("int8-channel", "tiny", "--dry-run").err

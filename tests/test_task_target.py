@@ -71,13 +71,13 @@ def test_the_metadata_says_how_texts_begin_and_end(export, tmp_path):
 
 
 def test_the_same_export_gives_the_same_bytes_and_the_size_that_was_forecast(export, tmp_path):
-    forecast = export("--dry-run", "--json").json["forecast"]
+    estimate = export("--dry-run", "--json").json["estimate"]
     files = []
     for name in ("one", "two"):
         assert export("--no-verify", output=tmp_path / name).code == 0
         files.append((tmp_path / name / BUNDLE).read_bytes())
     assert files[0] == files[1]
-    assert forecast["files"] == {BUNDLE: len(files[0])}
+    assert estimate["files"] == {BUNDLE: len(files[0])}
 
 
 def test_inspect_lists_the_parts(export, edgegen, tmp_path):

@@ -183,7 +183,7 @@ def test_list_models_as_json(acme: Path, capsys: pytest.CaptureFixture[str]) -> 
         {
             "name": "acme-1.1b",
             "family": "acme",
-            "kind": "decoder",
+            "task": "text-generation",
             "parameters": 1_100_048_384,
             "context_length": 2048,
             "scheme": "int8-channel",

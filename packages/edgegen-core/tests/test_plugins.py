@@ -322,7 +322,7 @@ def test_an_unknown_name_is_told_what_exists_and_what_is_closest(tiny: None) -> 
 
 
 def test_a_kind_of_model_that_nobody_knows_is_refused(tmp_path: Path) -> None:
-    source = family("tiny", "tiny-1m").replace("summary='',", "summary='', kind='diffuser',")
+    source = family("tiny", "tiny-1m").replace("summary='',", "summary='', task='diffuser',")
     make_distribution(tmp_path, "edgegen-tiny", HEAD + source)
     with installed(tmp_path, alone=True):
         (problem,) = registry().problems

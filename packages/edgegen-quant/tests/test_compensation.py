@@ -123,7 +123,7 @@ def test_a_nan_is_refused_all_the_same():
 
 
 def test_integers_learn_and_floats_do_not():
-    assert INT8_WEIGHT_ONLY.learns(INT8_WEIGHT_ONLY.storages[0])
-    assert INT4_BLOCK32.learns(BLOCKS[32])
-    assert not INT4_BLOCK32.learns(Storage("float32"))
+    assert INT8_WEIGHT_ONLY.needs_calibration(INT8_WEIGHT_ONLY.storages[0])
+    assert INT4_BLOCK32.needs_calibration(BLOCKS[32])
+    assert not INT4_BLOCK32.needs_calibration(Storage("float32"))
     assert not hasattr(FP16, "calibrated")

@@ -12,7 +12,7 @@ from edgegen.testing.delegation import left_to_litert
 from edgegen_quant.plugin import edgegen_quant_schemes
 
 NAMES = [listed.name for listed in edgegen_quant_schemes()]
-BITS = {"int2-channel": 2, "int4": 4, "int8": 8, "fp": 16, "keep": 8}
+BITS = {"int2-channel": 2, "int4": 4, "int8": 8, "fp": 16, "passthrough": 8}
 ERROR = {2: 0.8, 4: 0.2, 8: 0.03, 16: 1e-3}
 """Bits of the weights -> largest error of a product relative to its size, for random weights."""
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgegen.errors import CheckpointError
+from edgegen.quantization.float_schemes import FP32
 from edgegen.weights.storage import FLOAT32, Rows, Storage
-from edgegen_quant.schemes import FP16, FP32, INT8_CHANNEL
+from edgegen_quant.schemes import FP16, INT8_CHANNEL
 
 FLOAT16 = Storage("float16")
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 12))

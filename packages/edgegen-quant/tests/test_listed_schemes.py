@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgegen import builtin as core
 from edgegen.plugins import load, registry
 from edgegen.weights.storage import BITS, ParameterInfo, Storage, scheme_for
 from edgegen_quant.plugin import edgegen_quant_schemes
 
-SCHEMES = list(edgegen_quant_schemes())
+SCHEMES = [*core.edgegen_quant_schemes(), *edgegen_quant_schemes()]
 
 
 @pytest.mark.parametrize("listed", SCHEMES, ids=lambda listed: listed.name)
@@ -22,8 +23,7 @@ def test_resolves_by_name_and_by_every_alias(listed):
 
 
 def test_the_names_and_aliases():
-    assert {listed.name: listed.aliases for listed in SCHEMES} == {
-        "fp32": ("float32",),
+    assert {listed.name: listed.aliases for listed in edgegen_quant_schemes()} == {
         "fp16": ("float16",),
         "int8-channel": ("dynamic_wi8_afp32", "dynamic_wi8c_afp32"),
         "int8-weight-only": ("weight_only_wi8_afp32",),
@@ -36,7 +36,7 @@ def test_the_names_and_aliases():
         "int4-block32-int8-embed": (),
         "int4-block64-int8-embed": (),
         "int4-block128-int8-embed": (),
-        "keep": (),
+        "passthrough": (),
     }
 
 
@@ -72,7 +72,7 @@ def test_the_readme_shows_the_name_and_the_aliases(listed):
 
 
 def test_keep_takes_the_checkpoints_own_blocks_for_matrices_only():
-    keep, blocks = load(registry().scheme("keep").scheme), Storage("int4", block=32, offsets="float16")
+    keep, blocks = load(registry().scheme("passthrough").scheme), Storage("int4", block=32, offsets="float16")
     assert keep.storage(ParameterInfo("weight", (4, 64), "linear", blocks)) == blocks
     assert keep.storage(ParameterInfo("weight", (4, 64), "embedding", blocks)) == blocks
     assert keep.storage(ParameterInfo("weight", (4, 64), "other", blocks)) == Storage("float32")

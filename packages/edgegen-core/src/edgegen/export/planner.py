@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from edgegen.adapters.layout import LoraLayout
 from edgegen.adapters.matching import lora_layout
 from edgegen.adapters.peft import with_adapter
 from edgegen.compile import build_program
@@ -21,13 +21,12 @@ from edgegen.export.conversion_report import conversion_report
 from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, stated_config
 from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
-from edgegen.export.records import ExportPlan, start_token_id
+from edgegen.export.records import ExportPlan
 from edgegen.export.reporting import Reporter
 from edgegen.export.tasks import TASKS, Task
-from edgegen.modeling import SupportsLora, require
+from edgegen.modeling import require
 from edgegen.plugins import load, registry
 from edgegen.quantization.assign import plan_parameters
-from edgegen.quantization.passes import PassContext
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites
 from edgegen.weights import Checkpoint, LazyTensor, open_checkpoint, progress
@@ -82,35 +81,22 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         program = build_program(task.signatures(module, options), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     parameters = plan_parameters(program, weights, chosen.scheme)
-    tokenizer = checkpoint.tokenizer()
-    context = PassContext(
-        subject=variant.name,
-        module=module,
-        weights=weights,
-        parameters=parameters,
-        scheme=chosen.scheme,
-        scheme_name=chosen.name,
-        calibration=options.calibration,
-        tokenizer=tokenizer,
-        context_length=variant.context_length,
-        start_token_id=start_token_id(tokenizer),
-        adapted=_adapted(lora or None, module),
-    )
-    planned = ExportPlan(
+    draft = ExportPlan(
         options=options,
         family=family,
         variant=variant,
         scheme_name=chosen.name,
         scheme=chosen.scheme,
         checkpoint=checkpoint,
+        tokenizer=checkpoint.tokenizer(),
         module=module,
         weights=weights,
         program=program,
         parameters=parameters,
         conversion=conversion_report(parameters, chosen.name),
-        passes=weight_passes.planned(passes, context, options.weight_passes),
         lora=lora or None,
     )
+    planned = replace(draft, passes=weight_passes.planned(passes, draft.pass_context, options.weight_passes))
     if target.check is not None:
         load(target.check)(planned, report)
     return planned
@@ -129,14 +115,6 @@ def _owner(family: ModelFamily) -> str:
     """The family and the package that it comes from, for messages."""
     provided = registry().families.get(family.name)
     return f"family {family.name}" + (f" ({provided.distribution})" if provided else "")
-
-
-def _adapted(lora: LoraLayout | None, module: nn.Module) -> frozenset[str]:
-    """Parameters that adapters read or add to at run time."""
-    if lora is None:
-        return frozenset()
-    blocks = require(module, SupportsLora, type(module).__name__).lora_projections()
-    return frozenset(name for block in blocks for name, _ in block.values())
 
 
 def _named(name: str) -> tuple[ModelFamily, Variant | None]:

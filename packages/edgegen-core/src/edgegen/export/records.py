@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from edgegen.export.options import ExportOptions
 from edgegen.export.reference import Reference
 from edgegen.export.results import VerificationResult
 from edgegen.graph import Program
-from edgegen.modeling import LimitsRollback, supports
-from edgegen.quantization.passes import PassReport, PlannedPass
+from edgegen.modeling import LimitsRollback, SupportsLora, require, supports
+from edgegen.quantization.passes import PassContext, PassReport, PlannedPass
 from edgegen.tflite.writer import Parameter
 from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
 from edgegen.weights.storage import Scheme
@@ -36,13 +35,14 @@ class ExportPlan:
         scheme_name: scheme or recipe, as ``--scheme`` takes it.
         scheme: of all parameters.
         checkpoint: opened, with ``options.lora`` merged.
+        tokenizer: the checkpoint's tokenizer files, converted if need be; None where it has none.
         module: on the ``meta`` device; fulfils the protocol of the family's task.
         weights: parameter name -> the checkpoint's numbers.
         program: traced, lowered and rewritten.
         parameters: parameter name -> storage and scheme; in the order of the file.
         conversion: what becomes of each group of weights.
-        passes: over weights, in the order in which they run.
         lora: adapters that the file takes at run time; None for none.
+        passes: over weights, in the order in which they run.
     """
 
     options: ExportOptions
@@ -51,18 +51,14 @@ class ExportPlan:
     scheme_name: str
     scheme: Scheme
     checkpoint: Checkpoint
+    tokenizer: TokenizerAssets | None
     module: nn.Module
     weights: Mapping[str, LazyTensor]
     program: Program
     parameters: Mapping[str, Parameter]
     conversion: tuple[ConversionRow, ...]
-    passes: tuple[PlannedPass, ...]
     lora: LoraLayout | None
-
-    @functools.cached_property
-    def tokenizer(self) -> TokenizerAssets | None:
-        """The checkpoint's tokenizer files, converted if need be."""
-        return self.checkpoint.tokenizer()
+    passes: tuple[PlannedPass, ...] = ()
 
     @property
     def chat_template(self) -> str | None:
@@ -90,6 +86,31 @@ class ExportPlan:
             cache_length=self.options.cache_length,
             lora=self.lora,
         )
+
+    @property
+    def pass_context(self) -> PassContext:
+        """The plan as a pass over weights sees it."""
+        return PassContext(
+            subject=self.variant.name,
+            module=self.module,
+            weights=self.weights,
+            parameters=self.parameters,
+            scheme=self.scheme,
+            scheme_name=self.scheme_name,
+            calibration=self.options.calibration,
+            tokenizer=self.tokenizer,
+            context_length=self.variant.context_length,
+            start_token_id=start_token_id(self.tokenizer),
+            adapted=self._adapted,
+        )
+
+    @property
+    def _adapted(self) -> frozenset[str]:
+        """Parameters that adapters read or add to at run time."""
+        if self.lora is None:
+            return frozenset()
+        blocks = require(self.module, SupportsLora, self.variant.name).lora_projections()
+        return frozenset(name for block in blocks for name, _ in block.values())
 
     @property
     def weight_bytes(self) -> int:

@@ -96,7 +96,7 @@ class GptqPass:
             name=NAME,
             cost=PassCost(seconds=_work(matrices) / _PER_SECOND, memory=MEMORY),
             uses_calibration=True,
-            encode=lambda weights, encode: _report(_calibrate(context.module, weights, data, matrices, encode)),
+            encode=lambda weights, encode: _encode(context, weights, data, encode),
         )
 
 
@@ -108,14 +108,14 @@ def _no_use(context: PassContext) -> UsageError:
     )
 
 
-def _report(outcome: Calibration) -> PassReport:
+def _encode(context: PassContext, weights: Weights, data: CalibrationData, encode: Encode) -> PassReport:
+    outcome = calibrate(context, weights, data, encode)
     return PassReport(summary=str(outcome), details=asdict(outcome))
 
 
-def _calibrate(
-    module: nn.Module, weights: Weights, data: CalibrationData, matrices: dict[str, Parameter], encode: Encode
-) -> Calibration:
-    """Let the model read the data, and write each matrix that needs calibration."""
+def calibrate(context: PassContext, weights: Weights, data: CalibrationData, encode: Encode) -> Calibration:
+    """Let the model read ``data``, and encode each matrix that needs calibration when its inputs are known."""
+    matrices = _calibrated_matrices(context)
     left = dict(matrices)
     rounding = _Rounding()
 
@@ -126,7 +126,7 @@ def _calibrate(
 
     # numpy's threads would wait for more work after each of many small products, and keep torch's from theirs.
     with threadpool_limits(1, user_api="blas"):
-        collect_activations(module, weights, data.tokens, observe)
+        collect_activations(context.module, weights, data.tokens, observe)
     return Calibration(data.name, len(data.tokens), len(matrices) - len(left))
 
 

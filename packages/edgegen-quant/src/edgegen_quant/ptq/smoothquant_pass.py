@@ -105,12 +105,13 @@ class SmoothQuantPass:
         return added
 
     def plan(self, context: PassContext) -> PlannedPass | None:
-        choice = _Choice(context.module, context.weights, context.scheme, context.enabled)
-        groups = [group for group in _groups(context.module) if choice.scales(group) and not _adapted(group, context)]
+        groups = chosen_groups(context)
         if not groups:
             if context.enabled:
-                keeps = f"{context.scheme_name} keeps the checkpoint's own numbers"
-                reason = keeps if choice.keeps else "it names no channels"
+                keeps = _Choice(context.module, context.weights, context.scheme, context.enabled).keeps
+                reason = (
+                    f"{context.scheme_name} keeps the checkpoint's own numbers" if keeps else "it names no channels"
+                )
                 raise UsageError(
                     f"nothing of {context.subject} can be scaled: {reason}",
                     code="EG109",
@@ -132,6 +133,12 @@ class SmoothQuantPass:
 def _transform(context: PassContext, groups: Sequence[ScalingGroup], weights: Weights) -> tuple[Weights, PassReport]:
     scaled, outcome = scale_channels(context, groups, weights)
     return scaled, PassReport(summary=str(outcome), details=asdict(outcome))
+
+
+def chosen_groups(context: PassContext) -> list[ScalingGroup]:
+    """The scaling groups of the module that are to be scaled; none that an adapter touches at run time."""
+    choice = _Choice(context.module, context.weights, context.scheme, context.enabled)
+    return [group for group in _groups(context.module) if choice.scales(group) and not _adapted(group, context)]
 
 
 def scale_channels(

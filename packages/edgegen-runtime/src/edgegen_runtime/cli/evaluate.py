@@ -60,7 +60,7 @@ def evaluate(
         baseline: Path | None = None
         if reference is not None:
             scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="edgegen-evaluate-")))
-            scaled = next(filter(_scaled, models), models[0])  # if one is, for its weights to be comparable
+            scaled = next(filter(_transforms, models), models[0])  # if one is, for its weights to be comparable
             baseline = _reference(reference, scaled, scratch, output)
         with output.stage("load"):
             loaded = [LanguageModel.load(path, threads=threads) for path in models]

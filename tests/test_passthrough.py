@@ -1,4 +1,4 @@
-"""``--scheme keep``: 4-bit blocks of a GGUF file reach the LiteRT file bit for bit, and what cannot is explained."""
+"""``--scheme passthrough``: 4-bit blocks of a GGUF file reach the LiteRT file bit for bit, and what cannot is explained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def quantized(request, checkpoint, tmp_path_factory):
 def kept(quantized, edgegen, tmp_path_factory):
     output = tmp_path_factory.mktemp("kept") / "tiny"
     result = edgegen(
-        "export", "tiny-100k", "--checkpoint", quantized, "-o", output, "--scheme", "keep",
+        "export", "tiny-100k", "--checkpoint", quantized, "-o", output, "--scheme", "passthrough",
         "--prefill-lengths", "4", "--cache-length", 48,
     )  # fmt: skip
     assert result.code == 0, result.err
@@ -78,12 +78,12 @@ def test_so_does_a_weight_made_of_several_with_rows_in_another_order(kept, quant
 def test_recipe_card_inspect_and_terminal_say_what_happened(kept, quantized, edgegen):
     output, result = kept
     kind = open_checkpoint(quantized).tensors["blk.0.ffn_down.weight"].dtype
-    rows = {row["kind"]: row for row in json.loads((output / "export.json").read_text())["weights"]}
-    assert rows["blocks.*.feed_forward.down.weight"]["how"] == "kept"
+    rows = {row["pattern"]: row for row in json.loads((output / "export.json").read_text())["weights"]}
+    assert rows["blocks.*.feed_forward.down.weight"]["conversion"] == "kept"
     assert rows["blocks.*.feed_forward.down.weight"]["source"] == kind
-    assert rows["embedding.weight"]["how"] == "requantized"
-    assert "Q8_0" in rows["embedding.weight"]["why"]
-    assert rows["final_norm.weight"]["how"] == "exact"
+    assert rows["embedding.weight"]["conversion"] == "requantized"
+    assert "Q8_0" in rows["embedding.weight"]["reason"]
+    assert rows["final_norm.weight"]["conversion"] == "exact"
     assert f"8 of {kind} -> int4-block32+offsets: kept" in result.out
     assert "1 of Q8_0 -> int8-channel: requantized (LiteRT has no storage that holds Q8_0 exactly)" in result.out
     card = (output / "README.md").read_text()
@@ -98,7 +98,7 @@ def test_a_weight_of_several_types_is_not_kept(checkpoint, edgegen, tmp_path):
     kinds = {"*attn_v*": "Q8_0", **dict.fromkeys(MATRICES, "Q4_0")}
     mixed = write_gguf(checkpoint, tmp_path / "mixed.gguf", kinds)
     result = edgegen(
-        "export", "tiny-100k", "--checkpoint", mixed, "-o", tmp_path / "x", "--scheme", "keep", "--dry-run"
+        "export", "tiny-100k", "--checkpoint", mixed, "-o", tmp_path / "x", "--scheme", "passthrough", "--dry-run"
     )
     assert result.code == 0, result.err
     assert "2 of Q4_0+Q8_0 -> int8-channel: requantized (made of several types)" in result.out
@@ -106,7 +106,7 @@ def test_a_weight_of_several_types_is_not_kept(checkpoint, edgegen, tmp_path):
 
 def test_another_scheme_says_what_keep_would_do(quantized, edgegen, tmp_path):
     result = edgegen("export", "tiny-100k", "--checkpoint", quantized, "-o", tmp_path / "x", "--dry-run")
-    assert "--scheme keep would keep it" in result.out
+    assert "--scheme passthrough would keep it" in result.out
 
 
 def test_what_is_kept_computes_what_the_checkpoint_says(kept):

@@ -1,4 +1,4 @@
-"""Exports whose channels are scaled: what is written, what it says of itself, and what it is good for."""
+"""SmoothQuant: what an export with scaled channels holds, what it says of itself, and what it is good for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgegen.litert.session import Session
 from edgegen.plugins import load, registry
 from edgegen.quantization.assign import plan_parameters
 from edgegen.tflite.writer import write_model
-from edgegen_quant.ptq.smoothquant_pass import equalized
+from edgegen_quant.ptq.smoothquant_pass import SmoothQuantPass, chosen_groups, scale_channels
 
 QUIET = Output(quiet=True)
 
@@ -70,25 +70,35 @@ def logits(path) -> np.ndarray:
     return np.stack([step["logits"][0, 0] for step in steps])
 
 
+def groups(planned):
+    """The scaling groups that the pass scales; none where it does not run."""
+    return chosen_groups(planned.pass_context) if "smoothquant" in [each.name for each in planned.passes] else []
+
+
+def scaled_weights(context):
+    return scale_channels(context, chosen_groups(context), context.weights)
+
+
 def test_in_floats_nothing_changes(options, tmp_path):
-    job = plan(options, QUIET)
-    assert len(job.equalizing) == 9
+    planned = plan(options, QUIET)
+    assert len(groups(planned)) == 9
     scheme = load(registry().scheme("fp32").scheme)
-    sources, done = equalized(job)
-    for name, weights in {"plain": job.sources, "scaled": sources}.items():
-        write_model(job.program, plan_parameters(job.program, weights, scheme), scheme, tmp_path / name)
+    sources, done = scaled_weights(planned.pass_context)
+    for name, weights in {"plain": planned.weights, "scaled": sources}.items():
+        write_model(planned.program, plan_parameters(planned.program, weights, scheme), scheme, tmp_path / name)
     plain, scaled = logits(tmp_path / "plain"), logits(tmp_path / "scaled")
     np.testing.assert_allclose(scaled, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
-    changed = {name for name in sources if not np.allclose(sources[name].read(), job.sources[name].read())}
+    changed = {name for name in sources if not np.allclose(sources[name].read(), planned.weights[name].read())}
     assert len(changed) == sum(done.scaled.values()) == 15
 
 
 @pytest.mark.parametrize(("scheme", "gain"), [("int8-channel", 3), ("int4-block32", 1.2)])
 def test_outliers_cost_less(options, scheme, gain):
     def export(name, **changes):
-        return run(plan(replace(options, output=options.output.with_name(name), verify=False, **changes), QUIET), QUIET)
+        changed = replace(options, output=options.output.with_name(name), verify=False, **changes)
+        return run(plan(changed, QUIET), QUIET).output
 
-    plain = export("plain", scheme=scheme, equalize=False)
+    plain = export("plain", scheme=scheme, weight_passes={"smoothquant": False})
     scaled = export("scaled", scheme=scheme)
     exact = export("exact", scheme="fp32")
     expected = logits(exact / "model.tflite")
@@ -97,31 +107,31 @@ def test_outliers_cost_less(options, scheme, gain):
 
 
 def test_the_recipe_says_so_and_repeats_it(options):
-    folder = run(plan(options, QUIET), QUIET)
-    recipe = json.loads((folder / "export.json").read_text())
-    assert recipe["options"]["equalize"] is True
-    assert recipe["equalization"]["text"] == "built-in"
-    assert recipe["equalization"]["tokens"] == 64
-    assert recipe["equalization"]["scaled"]["blocks.*.feed_forward.down.weight"] == 2
-    again = run(plan(replace(options, output=options.output.with_name("again")), QUIET), QUIET)
+    folder = run(plan(options, QUIET), QUIET).output
+    document = json.loads((folder / "export.json").read_text())
+    assert document["options"]["weight_passes"]["smoothquant"] is True
+    assert document["passes"]["smoothquant"]["transforms_weights"] is True
+    report = document["passes"]["smoothquant"]["report"]
+    assert (report["text"], report["tokens"]) == ("built-in", 64)
+    assert report["scaled"]["blocks.*.feed_forward.down.weight"] == 2
+    again = run(plan(replace(options, output=options.output.with_name("again")), QUIET), QUIET).output
     assert (again / "model.tflite").read_bytes() == (folder / "model.tflite").read_bytes()
 
 
 def test_without_a_tokenizer_random_tokens_are_read(options):
-    job = plan(options, QUIET)
-    job.tokenizer = None
-    sources, done = equalized(job)
+    context = replace(plan(options, QUIET).pass_context, tokenizer=None)
+    sources, done = scaled_weights(context)
     assert done.text == "random"
-    assert not np.allclose(sources["embedding.weight"].read(), job.sources["embedding.weight"].read())
+    assert not np.allclose(sources["embedding.weight"].read(), context.weights["embedding.weight"].read())
 
 
 def test_a_text_for_calibration_is_read_instead(options, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("A hare and a tortoise ran. " * 40)
-    job = plan(replace(options, calibration=text), QUIET)
-    _, done = equalized(job)
+    planned = plan(replace(options, calibration=text), QUIET)
+    _, done = scaled_weights(planned.pass_context)
     assert done.text == "calibration"
-    run(job, QUIET)
+    run(planned, QUIET)
 
 
 @pytest.mark.parametrize(
@@ -136,30 +146,32 @@ def test_a_text_for_calibration_is_read_instead(options, tmp_path):
     ],
 )
 def test_channels_are_scaled_where_it_pays(options, scheme, count):
-    job = plan(replace(options, scheme=scheme), QUIET)
-    assert len(job.equalizing) == count
-    assert ("embedding_scales" in job.sources) == any("embedding.weight" in each.consumers for each in job.equalizing)
+    planned = plan(replace(options, scheme=scheme), QUIET)
+    scaled = groups(planned)
+    assert len(scaled) == count
+    assert ("embedding_scales" in planned.weights) == any("embedding.weight" in each.consumers for each in scaled)
 
 
 def test_rows_of_few_bits_are_scaled_if_asked_for(options):
-    job = plan(replace(options, scheme="int4-channel", equalize=True), QUIET)
-    assert len(job.equalizing) == 9
-    run(job, QUIET)
+    planned = plan(replace(options, scheme="int4-channel", weight_passes={"smoothquant": True}), QUIET)
+    assert len(chosen_groups(replace(planned.pass_context, enabled=True))) == 9
+    assert SmoothQuantPass().plan(planned.pass_context) is None
+    run(planned, QUIET)
 
 
 def test_what_adapters_touch_at_run_time_stays(options, checkpoint):
-    job = plan(replace(options, checkpoint=checkpoint, lora_rank=4), QUIET)
-    consumers = {name for channels in job.equalizing for name in channels.consumers}
+    planned = plan(replace(options, checkpoint=checkpoint, lora_rank=4), QUIET)
+    consumers = {name for group in groups(planned) for name in group.consumers}
     assert consumers == {
         "embedding.weight",
         *(f"blocks.{block}.feed_forward.{matrix}.weight" for block in range(2) for matrix in ("gate_up", "down")),
     }
-    run(job, QUIET)  # which verifies it with an adapter
+    run(planned, QUIET)  # which verifies it with an adapter
 
 
 def test_what_cannot_be_scaled_is_refused_if_asked_for(edgegen, minilm, tmp_path):
     result = edgegen(
-        "export", "all-minilm-l6-v2", "--checkpoint", minilm, "-o", tmp_path / "x", "--equalize",
+        "export", "all-minilm-l6-v2", "--checkpoint", minilm, "-o", tmp_path / "x", "--weight-pass", "smoothquant",
         "--scheme", "int8-channel",
     )  # fmt: skip
     assert result.code == 2

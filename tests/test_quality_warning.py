@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 
@@ -32,11 +31,11 @@ def test_a_scheme_that_loses_little_is_not(scheme, edgegen, checkpoint, tmp_path
 
 
 def test_what_a_family_accepts_is_up_to_the_family(edgegen, checkpoint, tmp_path, monkeypatch):
-    planning = importlib.import_module("edgegen.export.plan")  # the package has a function of that name
+    from edgegen.export import planner
 
-    named = planning._named
+    named = planner._named
     monkeypatch.setattr(
-        planning, "_named", lambda name: (replace(named(name)[0], acceptable_error=1e-3), named(name)[1])
+        planner, "_named", lambda name: (replace(named(name)[0], acceptable_error=1e-3), named(name)[1])
     )
     _, (warning,) = exported(edgegen, checkpoint, tmp_path / "out", "int8-channel")
     assert "--scheme fp32 loses less" in warning
