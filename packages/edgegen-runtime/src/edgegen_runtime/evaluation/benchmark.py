@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgegen.errors import UsageError
-from edgegen_runtime.evaluation.evaluation import speedups
+from edgegen_runtime.evaluation import speedups
 from edgegen_runtime.evaluation.speedups import SpeedUp
 from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.generation.sampling import Sampler, SamplingOptions
