@@ -33,6 +33,7 @@ def test_options_are_listed_by_group_in_order_of_appearance_and_the_others_last(
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
     assert "Secrets" not in text
+    assert text.count("WHAT") == 1  # an argument is no option
 
 
 def test_examples_stand_unwrapped_below_what_they_do(command: click.Command) -> None:

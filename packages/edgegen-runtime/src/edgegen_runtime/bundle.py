@@ -1,7 +1,7 @@
-"""An exported folder: which files it holds and what its ``manifest.json`` says about them.
+"""Exported model: the folder that ``edgegen export`` writes, its files and its ``manifest.json``.
 
-The manifest is all that the runtime knows about a model besides the ``.tflite`` file itself, so it is checked
-here, once, and everything behind this module works with a :class:`Bundle` that is whole.
+The manifest is all that the runtime knows about a model besides the ``.tflite`` file itself. It is read and checked
+here and nowhere else; everything behind this module works with an :class:`ExportedModel` that is whole.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 """Version of the manifest that this runtime reads."""
 
+_EXPORT_RECORDS = ("export.json", "recipe.json")  # the latter in folders of edgegen before 0.2
+_NEW_NAMES = {"rewindable_tokens": "max_rollback_tokens"}
+"""Names of manifest fields before edgegen 0.2 -> names since."""
+
 T = TypeVar("T")
 
 _EXPORT_AGAIN = "export the model again: edgegen export VARIANT --checkpoint PATH -o DIR"
@@ -25,29 +29,30 @@ _EXPORT_AGAIN = "export the model again: edgegen export VARIANT --checkpoint PAT
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec:
-    """The tokenizer's file and its rule for the beginning of a sequence."""
+    """Tokenizer of an exported model: its file, and the BOS rule."""
 
     file: Path
     bos_token_id: int | None = None
     eos_token_id: int | None = None
     add_bos: bool = False
-    """A prompt that is not a chat starts with ``bos_token_id``."""
+    """True if a prompt that is not a chat starts with ``bos_token_id``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSpec:
-    """What an encoder makes of a text."""
+    """Embedding of an exported encoder."""
 
     dimensions: int
+    """Length of the vector."""
     pooling: str
     """``mean`` or ``cls``."""
     normalized: bool
-    """Whether its length is 1."""
+    """True if vectors have length 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bundle:
-    """What :meth:`open` found; all paths exist."""
+class ExportedModel:
+    """An exported folder. :meth:`open` reads one; all paths exist."""
 
     folder: Path
     model: Path
@@ -57,25 +62,25 @@ class Bundle:
     family: str
     scheme: str
     cache_length: int
-    """Tokens (prompt and answer; of an encoder-decoder the answer) that the KV cache holds; 0 for an encoder."""
+    """Slots of the KV cache in tokens (prompt and answer; of an encoder-decoder the answer); 0 for an encoder."""
     context_length: int
-    """Tokens that the model was trained for."""
+    """Context length that the model was trained for, in tokens."""
     max_rollback_tokens: int | None
-    """How many of the tokens read last the cache lets one forget again; None for all of them."""
+    """Most recent tokens that a rollback of the KV cache may drop; None for all of them."""
     parameters: int
     prefill_lengths: tuple[int, ...]
     stop_token_ids: tuple[int, ...]
     stop_tokens: tuple[str, ...]
-    """Further ones, by name."""
+    """Further stop tokens, by name."""
     tokenizer: TokenizerSpec | None
     chat_template: Path | None
     start_token_id: int | None = None
-    """What each answer of an encoder-decoder begins with."""
+    """Decoder start token of an encoder-decoder."""
     embedding: EmbeddingSpec | None = None
-    """Of an encoder."""
+    """Embedding of an encoder."""
 
     @classmethod
-    def open(cls, path: Path | str) -> Bundle:
+    def open(cls, path: Path | str) -> ExportedModel:
         """Read the manifest of an exported folder.
 
         Args:
@@ -120,7 +125,7 @@ class Bundle:
         )
 
     def expect(self, kind: str) -> None:
-        """Make sure that it is a model of this kind.
+        """Refuse a model of another kind.
 
         Raises:
             UsageError: it is another one, with the command for those.
@@ -133,12 +138,31 @@ class Bundle:
             )
 
 
+def has_manifest(path: Path) -> bool:
+    """True if ``path`` is a folder with a manifest."""
+    return (path / MANIFEST).is_file()
+
+
+def export_record(path: Path | str) -> Mapping[str, Any]:
+    """The ``export.json`` of an exported folder: options, checkpoint and versions it was made with; empty if none.
+
+    Args:
+        path: the folder, or a file in it.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    records = [folder / name for name in _EXPORT_RECORDS if (folder / name).is_file()]
+    return _read_json(records[0]) if records else {}
+
+
 _COMMANDS = {
     "decoder": 'edgegen run {} --prompt "Hello"',
     "encoder": 'edgegen embed {} "Hello"',
     "encoder-decoder": 'edgegen run {} --prompt "Hello"',
 }
-"""Kind -> what runs such a folder."""
+"""Kind -> command that runs such a folder."""
 
 
 def _locate(path: Path) -> tuple[Path, Path | None]:
@@ -172,7 +196,7 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
 
 
 def _refuse_bundle(path: Path) -> None:
-    """A file for another program, alone or in a folder of its own: say which."""
+    """Refuse a bundle for LiteRT-LM, alone or in a folder of its own, with the command that runs it."""
     bundles = [path] if path.suffix == ".litertlm" else sorted(path.glob("*.litertlm"))
     if bundles and not (path / MANIFEST).is_file():
         raise UnsupportedError(
@@ -221,7 +245,7 @@ class _Reader:
 
     def __init__(self, folder: Path, document: Mapping[str, Any], prefix: str = "") -> None:
         self._folder = folder
-        self._document = document
+        self._document = {_NEW_NAMES.get(key, key): value for key, value in document.items()}
         self._prefix = prefix
 
     def damaged(self, problem: str) -> UsageError:

@@ -77,7 +77,7 @@ def serve(
         url = url_of(listener)
 
         def ready() -> None:
-            output.result({"url": url, "model": loaded.bundle.name}, f"{loaded.bundle.name} at {url}, API at {url}/v1")
+            output.result({"url": url, "model": loaded.exported.name}, f"{loaded.exported.name} at {url}, API at {url}/v1")
             output.note("Ctrl-C ends it")
 
         Server(app, grace=grace, ready=ready).run_until_told(listener)

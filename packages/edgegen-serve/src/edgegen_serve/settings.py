@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Limits of a server, and who may ask.
+    """GenerationConfig of a server, and who may ask.
 
     Attributes:
         api_key: that requests have to have; None: none needed, and only local host names are answered.

@@ -28,7 +28,7 @@ class Answering:
     Args:
         model: its name.
         scheduler: who answers.
-        settings: limits.
+        settings: config.
         parse: reads a body of JSON; gets the model's name, too.
     """
 

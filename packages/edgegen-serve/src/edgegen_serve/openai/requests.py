@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgegen_runtime import Form, SamplingOptions
+from edgegen_runtime import ResponseFormat, SamplingOptions
 from edgegen_serve.openai.errors import invalid, no_model, shown
 from edgegen_serve.openai.fields import Fields, number_of, text_of, wrong_type
 
@@ -64,7 +64,7 @@ class Ask:
     options: SamplingOptions
     max_new_tokens: int | None
     stop: tuple[str, ...]
-    form: Form | None = None
+    form: ResponseFormat | None = None
     stream: bool = False
     include_usage: bool = False
 
@@ -90,7 +90,7 @@ def chat_request(body: Any, model: str) -> Ask:
         options=_options(fields),
         max_new_tokens=older if newer is None else newer,
         stop=_stop(fields.take("stop")),
-        form=_form(fields.take("response_format")),
+        response_format=_form(fields.take("response_format")),
         stream=stream,
         include_usage=include_usage,
     )
@@ -181,7 +181,7 @@ def _stop(value: Any) -> tuple[str, ...]:
     return stops
 
 
-def _form(value: Any) -> Form | None:
+def _form(value: Any) -> ResponseFormat | None:
     if value is None:
         return None
     fields = Fields(value, "response_format")
@@ -198,7 +198,7 @@ def _form(value: Any) -> Form | None:
     if kind == "text":
         return None
     try:
-        return Form.json_schema(schema if kind == "json_schema" else {"type": "object"})
+        return ResponseFormat.json_schema(schema if kind == "json_schema" else {"type": "object"})
     except RecursionError as error:
         raise invalid("response_format", "the schema is nested too deeply") from error
 

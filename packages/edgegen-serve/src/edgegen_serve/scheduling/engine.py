@@ -11,7 +11,7 @@ from edgegen_runtime import Conversation, Generation, LanguageModel, PrefixCache
 from edgegen_serve.openai.requests import Ask, Message
 
 if TYPE_CHECKING:
-    from edgegen_runtime.generation.language_model import Limits
+    from edgegen_runtime.generation.language_model import GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Engine:
     def __init__(self, model: LanguageModel) -> None:
         if model.tokenizer is None:
             raise UsageError(
-                f"{model.bundle.name} has no tokenizer, so it cannot be served",
+                f"{model.exported.name} has no tokenizer, so it cannot be served",
                 code="EG811",
                 hint="export it again from a checkpoint that has one",
             )
-        self.name = model.bundle.name
+        self.name = model.exported.name
         self._model = model
         self.forget()
 
@@ -62,20 +62,20 @@ class Engine:
         Raises:
             EdgegenError: the runtime refuses the request.
         """
-        limits: Limits = {"max_new_tokens": ask.max_new_tokens, "stop": ask.stop, "form": ask.form}
+        config: GenerationConfig = {"max_new_tokens": ask.max_new_tokens, "stop": ask.stop, "form": ask.form}
         if ask.messages and ask.messages[-1].keys() == {"role", "content"} and ask.messages[-1]["role"] == "user":
-            return self._turn(ask.messages, ask.options, limits)
-        limits["context"] = self._cache
+            return self._turn(ask.messages, ask.options, config)
+        config["context"] = self._cache
         if ask.messages:
-            generation = self._model.chat(ask.messages, ask.options, **limits)
+            generation = self._model.chat(ask.messages, ask.options, **config)
         else:
-            generation = self._model.generate(ask.prompt, ask.options, **limits)
+            generation = self._model.generate(ask.prompt, ask.options, **config)
         return Answer(generation, generation.text(), generation.close)
 
-    def _turn(self, messages: list[Message], options: SamplingOptions, limits: Limits) -> Answer:
+    def _turn(self, messages: list[Message], options: SamplingOptions, config: GenerationConfig) -> Answer:
         *earlier, last = messages
         if self._conversation is None or self._conversation.messages != earlier:
             self._conversation = Conversation(self._model, cache=self._cache)
             self._conversation.messages = earlier
-        answer = self._conversation.ask(last["content"], options, **limits)
+        answer = self._conversation.ask(last["content"], options, **config)
         return Answer(answer.generation, iter(answer), answer.close)
