@@ -142,7 +142,7 @@ def start(exported: Path, *, grace: int = 10, **settings: Any) -> Live:
     model = edgegen_runtime.load(exported, threads=1)
     puppet = Puppet(model)
     app = create_app(model, Settings(**settings))
-    listener = bind("127.0.0.1", 0, guarded=False)
+    listener = bind("127.0.0.1", 0, has_key=False)
     ready = threading.Event()
     server = Server(app, grace=grace, ready=ready.set)
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -170,4 +170,4 @@ def test_everything_arrives():
     )
     assert (options.seed, options.logit_bias) == (2**64 - 1, {3: -100})
     assert (ask.max_new_tokens, ask.stop, ask.stream, ask.include_usage) == (9, ("end",), True, True)
-    assert ask.form == ResponseFormat.json_schema({"type": "null"})
+    assert ask.response_format == ResponseFormat.json_schema({"type": "null"})
