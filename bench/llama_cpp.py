@@ -45,7 +45,7 @@ PROMPT, DECODE, RUNS = 32, 32, 3
 
 
 class Recorded:
-    """Logits that llama.cpp has written down, in the place of a model and of its context.
+    """Logits that llama.cpp has written down, in the place of a model and of its cache.
 
     They can be read only in the order in which they were written.
     """
@@ -55,10 +55,10 @@ class Recorded:
         self.vocab_size = logits.shape[1]
         self.at = 0
 
-    def new_context(self) -> Recorded:
+    def new_cache(self) -> Recorded:
         return Recorded(self.logits)
 
-    def rewind(self, position: int) -> None:
+    def rollback(self, position: int) -> None:
         """The next window is the next one that was written."""
 
     def verify_length(self, count: int) -> int:
@@ -143,7 +143,7 @@ def qualities(
 
     ours = [LanguageModel.load(folder, threads=llama.threads) for folder in folders.values()]
     exact = ours[0]
-    length = min(model.bundle.cache_length for model in ours)
+    length = min(model.exported.cache_length for model in ours)
     pieces = windows(exact, " ".join(sample_text().split()), tokens, length)
     note(f"reading {tokens} tokens with ours")
     found = dict(zip(folders, evaluate(ours, exact, pieces), strict=True))

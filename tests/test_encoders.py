@@ -319,7 +319,7 @@ def test_sampling_stop_strings_and_streaming_work_as_for_other_models(answerer):
         (["--system", "Be brief."], "EG723"),
         (["--verify-lengths", "prompt-lookup"], "EG709"),
         (["--adapter", "somewhere"], "EG709"),
-        (["--overflow", "slide"], "EG709"),
+        (["--context-shift"], "EG709"),
         (["--prefix-cache", "prefix.safetensors"], "EG709"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -334,7 +334,7 @@ def test_what_concerns_one_text_that_goes_on_is_refused(options, code, edgegen, 
 def test_a_context_and_scores_are_refused(answerer):
     model = edgegen_runtime.load(answerer)
     for refused in (
-        model.new_context,
+        model.new_cache,
         lambda: model.score([1, 2]),
         lambda: edgegen_runtime.PrefixCache(model).acquire([1]),
     ):

@@ -42,7 +42,7 @@ def test_the_model_is_as_large_as_its_row_says(family: ModelFamily, variant: Var
 def test_a_row_is_complete(family: ModelFamily, variant: Variant):
     assert re.fullmatch(r"[a-z0-9.]+(-[a-z0-9.]+)+", variant.name)
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", variant.source)
-    assert bool(variant.stop_tokens) == (family.kind != "encoder")
+    assert bool(variant.stop_tokens) == (family.task != "feature-extraction")
     assert variant.license
     assert registry().scheme(variant.scheme).name == variant.scheme
 
@@ -62,7 +62,7 @@ def test_model_files_are_short_enough_to_be_read_in_one_go(family: ModelFamily):
 
 
 @pytest.mark.parametrize(
-    "family", [family for family in FAMILIES.values() if family.kind != "encoder"], ids=lambda f: f.name
+    "family", [family for family in FAMILIES.values() if family.task != "feature-extraction"], ids=lambda f: f.name
 )
 def test_attention_kernels_are_chosen_by_name(family: ModelFamily):
     from edgegen_layers import MatmulAttention, SdpaAttention
@@ -83,4 +83,4 @@ def test_a_name_that_is_not_listed_is_a_key_error(family: ModelFamily):
 @each_family
 def test_configurations_are_read_from_checkpoints(family: ModelFamily):
     assert family.read_config is not None
-    assert set(family.weight_maps) >= {"huggingface", *(("gguf",) if family.kind == "decoder" else ())}
+    assert set(family.weight_maps) >= {"huggingface", *(("gguf",) if family.task == "text-generation" else ())}

@@ -58,8 +58,8 @@ def model(edgegen, checkpoint, tmp_path_factory):
 
 
 def logits(model):
-    context = model.new_context()
-    return np.stack([context.step(token) for token in TOKENS])
+    cache = model.new_cache()
+    return np.stack([cache.step(token) for token in TOKENS])
 
 
 @pytest.mark.parametrize("settings", ADAPTERS.values(), ids=ADAPTERS)
@@ -70,7 +70,7 @@ def test_logits_are_pefts(model, make, settings):
 
 def test_adapters_are_switched_while_texts_are_under_way(model, make):
     folder, expected = make(ADAPTERS["all of attention"])
-    plain, adapted = model.new_context(), model.with_adapter(folder).new_context()
+    plain, adapted = model.new_cache(), model.with_adapter(folder).new_cache()
     for index, token in enumerate(TOKENS):
         without, with_it = plain.step(token), adapted.step(token)
         np.testing.assert_allclose(with_it, expected[index], rtol=1e-3, atol=1e-4)
@@ -83,10 +83,10 @@ def test_a_prompt_is_read_with_the_adapter(model, make):
     folder, expected = make(ADAPTERS["all of attention"])
     adapted = model.with_adapter(folder)
     for room in (0, 12):
-        context = adapted.new_context()
-        context._make_room(len(TOKENS) + room)
-        context.prefill(TOKENS[:-1])
-        np.testing.assert_allclose(context.step(TOKENS[-1]), expected[-1], rtol=1e-3, atol=1e-4)
+        cache = adapted.new_cache()
+        cache._make_room(len(TOKENS) + room)
+        cache.prefill(TOKENS[:-1])
+        np.testing.assert_allclose(cache.step(TOKENS[-1]), expected[-1], rtol=1e-3, atol=1e-4)
 
 
 def test_a_checkpoint_with_other_names(edgegen, checkpoint, make, tmp_path):
@@ -110,7 +110,7 @@ def test_a_prefix_belongs_to_its_adapter(model, make, tmp_path):
 
 def test_on_the_command_line(edgegen, model, make):
     folder, _ = make(ADAPTERS["all of attention"])
-    ask = ("run", model.bundle.folder, "--raw", "--prompt", "ab", "--max-new-tokens", 8, "--json")
+    ask = ("run", model.exported.folder, "--raw", "--prompt", "ab", "--max-new-tokens", 8, "--json")
     plain, adapted = edgegen(*ask), edgegen(*ask, "--adapter", folder)
     assert (plain.code, adapted.code) == (0, 0), adapted.err
     generation = model.with_adapter(folder).generate("ab", max_new_tokens=8)
@@ -150,20 +150,20 @@ def test_a_model_that_takes_none(edgegen, checkpoint, make, tmp_path):
 def test_an_adapter_of_another_size(model, make):
     """As its layout says: the same adapter does not fit a model whose heads are others."""
     folder, _ = make(ADAPTERS["all of attention"])
-    layout = LoraLayout.open(model.bundle.folder).as_json()
+    layout = LoraLayout.open(model.exported.folder).as_json()
     layout["projections"]["q"][0]["inputs"] = 96
-    (model.bundle.folder / "lora.json").rename(model.bundle.folder / "kept.json")
+    (model.exported.folder / "lora.json").rename(model.exported.folder / "kept.json")
     try:
-        (model.bundle.folder / "lora.json").write_text(json.dumps(layout))
+        (model.exported.folder / "lora.json").write_text(json.dumps(layout))
         refused(model, folder, UsageError, "64 inputs and 64 outputs")
-        (model.bundle.folder / "lora.json").write_text("{}")
+        (model.exported.folder / "lora.json").write_text("{}")
         refused(model, folder, UsageError, "is damaged")
     finally:
-        (model.bundle.folder / "kept.json").rename(model.bundle.folder / "lora.json")
+        (model.exported.folder / "kept.json").rename(model.exported.folder / "lora.json")
 
 
 def test_the_layout_says_which_weights(model, make):
-    layout = LoraLayout.open(model.bundle.folder)
+    layout = LoraLayout.open(model.exported.folder)
     folder, _ = make(ADAPTERS["all of attention"])
     rows = {name: [(row.module, row.rows) for row in found] for name, found in layout.projections.items()}
     assert rows["k"][1] == ("model.layers.1.self_attn.k_proj", ((0, 32),))

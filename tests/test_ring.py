@@ -57,8 +57,8 @@ def tokens(count, seed=0):
     return torch.randint(2, 320, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def continued(model, prompt, **limits):
-    return list(model.generate(prompt, max_new_tokens=40, ignore_eos=True, **limits))
+def continued(model, prompt, **config):
+    return list(model.generate(prompt, max_new_tokens=40, ignore_eos=True, **config))
 
 
 @pytest.mark.parametrize("length", [5, 60, 150, 190])
@@ -68,11 +68,11 @@ def test_the_text_is_the_same(models, length):
 
 
 def test_the_cache_is_smaller(models):
-    plain, ring = (model.new_context() for model in models)
-    for context in (plain, ring):
-        context.prefill(tokens(100))
+    plain, ring = (model.new_cache() for model in models)
+    for cache in (plain, ring):
+        cache.prefill(tokens(100))
     assert ring._state.nbytes * LENGTH == plain._state.nbytes * (WINDOW + 128)
-    assert json.loads((models[1].bundle.folder / "manifest.json").read_text())["max_rollback_tokens"] == 128
+    assert json.loads((models[1].exported.folder / "manifest.json").read_text())["max_rollback_tokens"] == 128
 
 
 def test_what_the_ring_has_lost_is_read_again(models):
@@ -80,12 +80,12 @@ def test_what_the_ring_has_lost_is_read_again(models):
     plain, ring = models
     text = tokens(180)
     cache = PrefixCache(ring, entries=1)
-    assert continued(ring, text, context=cache) == continued(plain, text)
+    assert continued(ring, text, cache=cache) == continued(plain, text)
     for kept, reused in ((10, 0), (150, 150)):
         prompt = [*text[:kept], *tokens(20, seed=1)]
         cache = PrefixCache(ring, entries=1)
         cache.add(text)
-        generation = ring.generate(prompt, max_new_tokens=20, ignore_eos=True, context=cache)
+        generation = ring.generate(prompt, max_new_tokens=20, ignore_eos=True, cache=cache)
         assert list(generation) == continued(plain, prompt)[:20]
         assert generation.timings.reused_tokens == reused
 
@@ -99,7 +99,7 @@ def test_a_prefix_on_disk(models, tmp_path):
     again = PrefixCache(ring)
     again.load(tmp_path / "prefix")
     prompt = [*text, *tokens(5, seed=1)]
-    generation = ring.generate(prompt, max_new_tokens=20, ignore_eos=True, context=again)
+    generation = ring.generate(prompt, max_new_tokens=20, ignore_eos=True, cache=again)
     assert list(generation) == continued(plain, prompt)[:20]
     assert generation.timings.reused_tokens == 170
 

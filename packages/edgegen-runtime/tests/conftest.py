@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgegen.litert.session import SignatureInfo, TensorInfo
-from edgegen_runtime.bundle import Bundle
+from edgegen_runtime.bundle import ExportedModel
 from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.text.tokenizer import open_tokenizer
 
@@ -267,7 +267,8 @@ def export(tmp_path: Path, tokenizer_files: Mapping[str, Path]) -> Callable[...,
         target = tmp_path / folder
         target.mkdir()
         manifest = {
-            "schema_version": 1,
+            "schema_version": 2,
+            "task": "text-generation",
             "name": "toy-1m",
             "family": "toy",
             "model": "model.tflite",
@@ -298,10 +299,10 @@ def load_toy(export: Callable[..., Path]) -> Callable[..., LanguageModel]:
     def load(cache_length: int = 64, **settings: Any) -> LanguageModel:
         from edgegen_runtime.text.chat_template import ChatTemplate
 
-        bundle = Bundle.open(export(f"toy-{next(counter)}", cache_length=cache_length))
-        assert bundle.tokenizer is not None
+        exported = ExportedModel.open(export(f"toy-{next(counter)}", cache_length=cache_length))
+        assert exported.tokenizer is not None
         session: Any = ToySession(cache_length=cache_length, **settings)
-        return LanguageModel(session, bundle, open_tokenizer(bundle.tokenizer.file), ChatTemplate(TEMPLATE))
+        return LanguageModel(session, exported, open_tokenizer(exported.tokenizer.file), ChatTemplate(TEMPLATE))
 
     return load
 

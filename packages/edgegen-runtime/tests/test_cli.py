@@ -10,9 +10,12 @@ from click.testing import CliRunner, Result
 
 from edgegen.cli.output import Output
 from edgegen.errors import EdgegenError, UsageError
-from edgegen_runtime.cli.run import _converse, bench, run
+from edgegen_runtime.cli.bench import bench
+from edgegen_runtime.cli.chat import chat_loop
+from edgegen_runtime.cli.run import run
 from edgegen_runtime.conversation import Conversation
-from edgegen_runtime.generation.language_model import LanguageModel, Limits
+from edgegen_runtime.generation.config import GenerationConfig
+from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.generation.sampling import SamplingOptions
 
 Export = Callable[..., Path]
@@ -127,8 +130,8 @@ def test_a_conversation_keeps_what_was_said(
             raise EOFError from None
 
     conversation = Conversation(model, system="s")
-    limits: Limits = {"max_new_tokens": 4, "ignore_eos": True}
-    _converse(conversation, SamplingOptions(), limits, Output(), read_line=read_line)
+    config: GenerationConfig = {"max_new_tokens": 4, "ignore_eos": True}
+    chat_loop(conversation, SamplingOptions(), config, Output(), read_line=read_line)
     assert [message["role"] for message in asked[1]] == ["system", "user", "assistant", "user"]
     # When the cache is full, the conversation starts anew rather than failing; the system message stays.
     assert any(len(messages) == 2 for messages in asked[2:])
@@ -138,7 +141,7 @@ def test_a_conversation_keeps_what_was_said(
 def test_a_question_that_made_the_cache_overflow_is_asked_again(export: Export) -> None:
     model = LanguageModel.load(export())
     lines = iter(["a", "b", "c", "d", "e", "word " * 100, ""])
-    _converse(
+    chat_loop(
         Conversation(model),
         SamplingOptions(),
         {"max_new_tokens": 4, "ignore_eos": True},
@@ -196,7 +199,7 @@ def test_options_of_generation_reach_the_model(export: Export) -> None:
         changed = invoke(run, folder, "--prompt", "Hi", "--json", "--ignore-eos", option, reward)
         assert len(set(json.loads(changed.stdout)["token_ids"])) < 15
     long = ("--prompt", "Hi", "--json", "--ignore-eos", "--max-new-tokens", 100)
-    assert json.loads(invoke(run, folder, *long, "--overflow", "slide").stdout)["timings"]["dropped_tokens"] > 0
+    assert json.loads(invoke(run, folder, *long, "--context-shift").stdout)["timings"]["dropped_tokens"] > 0
     assert failure(invoke(run, folder, "--prompt", "Hi", "--speculate", "prompt-lookup")).code == "EG761"
 
 

@@ -13,7 +13,7 @@ import pytest
 from edgegen.errors import UsageError
 from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.generation.sampling import Sampler, SamplingOptions
-from edgegen_runtime.generation.structured_output import Constraint, Form, Vocabulary
+from edgegen_runtime.generation.structured_output import GrammarConstraint, GrammarVocabulary, ResponseFormat
 from edgegen_runtime.text.tokenizer import decode, open_tokenizer
 
 pytest.importorskip("llguidance")
@@ -80,7 +80,7 @@ def test_answers_to_random_schemas_validate(load_toy: Load) -> None:
     for number in range(SCHEMAS):
         schema = random_schema(rng)
         options = SamplingOptions(temperature=rng.choice([0.0, 1.0, 5.0]), seed=number)
-        generation = model.generate([number % 400], options, form=Form.json_schema(schema))
+        generation = model.generate([number % 400], options, response_format=ResponseFormat.json_schema(schema))
         text = generation.run()
         assert generation.finish_reason == "stop", (schema, text)
         jsonschema.Draft202012Validator(schema).validate(json.loads(text))
@@ -93,22 +93,22 @@ def test_every_tokenizer_follows_a_regular_expression(tokenizer_file: Path, patt
     tokenizer = open_tokenizer(tokenizer_file)
     size = tokenizer.vocab_size + 30  # models pad their vocabularies
     stop = tokenizer.token_to_id("</s>") or 0
-    vocabulary = Vocabulary(tokenizer, size, {stop})
+    vocabulary = GrammarVocabulary(tokenizer, size, {stop})
     letters = b"".join(map(tokenizer.token_bytes, range(tokenizer.vocab_size)))
     if tokenizer_file.parent.name == "metaspace" and not set(b"0") <= set(letters):
         pattern = pattern.replace("-[0-9]{2,4}", "y")
     if tokenizer_file.parent.name == "metaspace" and "ä" in pattern:
         # Nor has it bytes to fall back on for what is not among its pieces.
         with pytest.raises(UsageError, match="no token that spells"):
-            Constraint(Form.regex(pattern), vocabulary).mask(np.zeros(size, np.float32))
+            GrammarConstraint(ResponseFormat.regex(pattern), vocabulary).process(np.zeros(size, np.float32))
         return
     for seed in range(10):
-        constraint = Constraint(Form.regex(pattern), vocabulary)
+        constraint = GrammarConstraint(ResponseFormat.regex(pattern), vocabulary)
         sampler = Sampler(SamplingOptions(temperature=1.0, seed=seed))
         ids: list[int] = []
         while not constraint.complete:
-            token_id = sampler.sample(constraint.mask(np.zeros(size, np.float32)))
-            constraint.take(token_id)
+            token_id = sampler.sample(constraint.process(np.zeros(size, np.float32)))
+            constraint.accept(token_id)
             if token_id == stop:
                 break
             ids.append(token_id)
@@ -120,12 +120,12 @@ def test_a_grammar_is_followed(load_toy: Load) -> None:
     model = load_toy(cache_length=256)
     for seed in range(20):
         options = SamplingOptions(temperature=1.0, seed=seed)
-        text = model.generate([seed], options, form=Form.lark(grammar)).run()
+        text = model.generate([seed], options, response_format=ResponseFormat.lark(grammar)).run()
         assert re.fullmatch(r"[1-9]\d{0,2}([+-][1-9]\d{0,2}){0,3}", text)
 
 
 def test_without_stop_tokens_a_complete_answer_ends_too(load_toy: Load) -> None:
-    generation = load_toy().generate([3], form=Form.regex("abc"), ignore_eos=True)
+    generation = load_toy().generate([3], response_format=ResponseFormat.regex("abc"), ignore_eos=True)
     assert generation.run() == "abc"
     assert generation.finish_reason == "stop"
 
@@ -133,23 +133,23 @@ def test_without_stop_tokens_a_complete_answer_ends_too(load_toy: Load) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Form.json_schema("{"),
-        lambda: Form.json_schema({"type": "nonsense"}),
-        lambda: Form.regex("(a"),
-        lambda: Form.lark("start: missing"),
+        lambda: ResponseFormat.json_schema("{"),
+        lambda: ResponseFormat.json_schema({"type": "nonsense"}),
+        lambda: ResponseFormat.regex("(a"),
+        lambda: ResponseFormat.lark("start: missing"),
     ],
 )
-def test_forms_that_are_not_valid_are_usage_errors(load_toy: Load, make: Callable[[], Form]) -> None:
+def test_forms_that_are_not_valid_are_usage_errors(load_toy: Load, make: Callable[[], ResponseFormat]) -> None:
     model = load_toy()
     with pytest.raises(UsageError) as caught:
-        model.generate([3], form=make())
+        model.generate([3], response_format=make())
     assert caught.value.code == "EG770"
 
 
 def test_a_missing_library_names_the_extra(load_toy: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(UsageError) as caught:
-        load_toy().generate([3], form=Form.regex("a"))
+        load_toy().generate([3], response_format=ResponseFormat.regex("a"))
     assert "edgegen-runtime[constrained]" in (caught.value.hint or "")
 
 
@@ -160,4 +160,4 @@ def test_the_library_is_imported_only_when_used(load_toy: Load, monkeypatch: pyt
 
 def test_a_schema_may_be_text_or_data() -> None:
     schema: Mapping[str, Any] = {"type": "string"}
-    assert Form.json_schema(schema) == Form.json_schema(json.dumps(schema))
+    assert ResponseFormat.json_schema(schema) == ResponseFormat.json_schema(json.dumps(schema))

@@ -12,13 +12,13 @@ import pytest
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen.litert.session import SignatureInfo, TensorInfo
 from edgegen_runtime import LanguageModel, load, load_embedder, similarity
-from edgegen_runtime.bundle import Bundle
+from edgegen_runtime.bundle import ExportedModel
 from edgegen_runtime.embedding.embedder import Embedder
 from edgegen_runtime.text.tokenizer import open_tokenizer
 
 Export = Callable[..., Path]
 ENCODER = {
-    "kind": "encoder",
+    "task": "feature-extraction",
     "chat_template": None,
     "embedding": {"dimensions": 2, "pooling": "mean", "normalized": True},
 }
@@ -50,11 +50,11 @@ class SummingSession:
 @pytest.fixture
 def embedder(export: Export) -> Embedder:
     session: Any = SummingSession()
-    return Embedder(session, Bundle.open(export(**ENCODER)))
+    return Embedder(session, ExportedModel.open(export(**ENCODER)))
 
 
 def test_each_text_is_read_by_the_shortest_signature_that_takes_it(embedder: Embedder) -> None:
-    session: Any = embedder._reader._session
+    session: Any = embedder._encoder._session
     texts = [[7], [1, 2, 3, 4], [1, 2, 3, 4, 5], list(range(16))]
     np.testing.assert_array_equal(embedder.embed(texts), [[7, 1], [10, 4], [15, 5], [120, 16]])
     assert session.calls == ["encode_4", "encode_4", "encode_16", "encode_16"]
@@ -88,32 +88,37 @@ def test_a_file_without_encode_signatures_is_refused(export: Export) -> None:
     session: Any = SummingSession()
     session.signatures = {}
     with pytest.raises(UsageError) as caught:
-        Embedder(session, Bundle.open(export(**ENCODER)))
+        Embedder(session, ExportedModel.open(export(**ENCODER)))
     assert caught.value.code == "EG705"
 
 
 @pytest.mark.parametrize("opened", [load, LanguageModel.load])
 def test_an_encoder_makes_no_text(opened: Callable[[Path], Any], export: Export) -> None:
     folder = export(**ENCODER)
-    with pytest.raises(UsageError, match="of kind encoder") as caught:
+    with pytest.raises(UsageError, match="a model for feature-extraction") as caught:
         opened(folder)
     assert (caught.value.code, caught.value.hint) == ("EG708", f'edgegen embed {folder} "Hello"')
 
 
 def test_a_decoder_makes_no_vectors(export: Export) -> None:
-    with pytest.raises(UsageError, match="of kind decoder") as caught:
+    with pytest.raises(UsageError, match="a model for text-generation") as caught:
         load_embedder(export())
     assert caught.value.code == "EG708"
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"kind": "diffuser"}, {**ENCODER, "embedding": None}, {"kind": "encoder-decoder"}, {**ENCODER, "embedding": {}}],
-    ids=["kind", "embedding", "start", "dimensions"],
+    [
+        {"task": "diffuser"},
+        {**ENCODER, "embedding": None},
+        {"task": "text2text-generation"},
+        {**ENCODER, "embedding": {}},
+    ],
+    ids=["task", "embedding", "start", "dimensions"],
 )
-def test_a_manifest_that_does_not_say_what_its_kind_must_is_damaged(fields: dict[str, Any], export: Export) -> None:
+def test_a_manifest_that_does_not_say_what_its_task_must_is_damaged(fields: dict[str, Any], export: Export) -> None:
     with pytest.raises(UsageError) as caught:
-        Bundle.open(export(**fields))
+        ExportedModel.open(export(**fields))
     assert caught.value.code == "EG702"
 
 

@@ -133,12 +133,12 @@ def test_an_abandoned_generation_does_not_disturb_the_next(load_toy: Load) -> No
 
 def test_a_context_is_not_read_again(load_toy: Load) -> None:
     model = load_toy()
-    context = model.new_context()
-    first = model.generate(prompt_of(10), stop_ids=NEVER, max_new_tokens=5, context=context)
+    cache = model.new_cache()
+    first = model.generate(prompt_of(10), stop_ids=NEVER, max_new_tokens=5, cache=cache)
     answer = list(first)
     follow_up = [*prompt_of(10), *answer, 7, 8, 9]
     session_of(model).calls.clear()
-    second = model.generate(follow_up, stop_ids=NEVER, max_new_tokens=5, context=context)
+    second = model.generate(follow_up, stop_ids=NEVER, max_new_tokens=5, cache=cache)
     tokens = list(second)
     # The last token of the answer was said, but never read.
     assert second.timings.reused_tokens == 14
@@ -149,17 +149,17 @@ def test_a_context_is_not_read_again(load_toy: Load) -> None:
 
 def test_a_context_whose_text_differs_is_read_again_from_there(load_toy: Load) -> None:
     model = load_toy()
-    context = model.new_context()
-    list(model.generate(prompt_of(30), stop_ids=NEVER, max_new_tokens=5, context=context))
+    cache = model.new_cache()
+    list(model.generate(prompt_of(30), stop_ids=NEVER, max_new_tokens=5, cache=cache))
     changed = [*prompt_of(12), 1, 2, 3]
-    generation = model.generate(changed, stop_ids=NEVER, max_new_tokens=5, context=context)
+    generation = model.generate(changed, stop_ids=NEVER, max_new_tokens=5, cache=cache)
     assert list(generation) == list(model.generate(changed, stop_ids=NEVER, max_new_tokens=5))
     assert generation.timings.reused_tokens == 12
 
 
 def test_an_interrupted_chunk_leaves_a_context_usable(load_toy: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_toy(lengths=(16,))
-    context = model.new_context()
+    cache = model.new_cache()
     prompt = prompt_of(62)
     session, run = session_of(model), session_of(model).run
 
@@ -167,13 +167,13 @@ def test_an_interrupted_chunk_leaves_a_context_usable(load_toy: Load, monkeypatc
         state.rows[inputs["input_pos"]] = 99  # rows half written
         raise KeyboardInterrupt
 
-    context.prefill(prompt[:60])
+    cache.prefill(prompt[:60])
     monkeypatch.setattr(session, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        next(model.generate(prompt_of(62), context=context))
+        next(model.generate(prompt_of(62), cache=cache))
     monkeypatch.setattr(session, "run", run)
     wanted = list(model.generate(prompt, stop_ids=NEVER))
-    assert list(model.generate(prompt, stop_ids=NEVER, context=context)) == wanted
+    assert list(model.generate(prompt, stop_ids=NEVER, cache=cache)) == wanted
 
 
 def test_text_is_streamed_in_pieces_of_the_whole(load_toy: Load) -> None:
@@ -215,15 +215,15 @@ def test_timings_add_up(load_toy: Load) -> None:
 
 
 def test_a_manifest_of_another_cache_length_is_noticed(load_toy: Load, export: Any) -> None:
-    from edgegen_runtime.bundle import Bundle
+    from edgegen_runtime.bundle import ExportedModel
 
     model = load_toy()
     with pytest.raises(UsageError, match="its cache has 1280 slots"):
-        LanguageModel(session_of(model), Bundle.open(export(cache_length=1280)))
+        LanguageModel(session_of(model), ExportedModel.open(export(cache_length=1280)))
 
 
 def test_a_file_without_decode_is_no_language_model(load_toy: Load) -> None:
     model = load_toy()
     del session_of(model).signatures["decode"]
     with pytest.raises(UsageError, match="no signature decode"):
-        LanguageModel(session_of(model), model.bundle)
+        LanguageModel(session_of(model), model.exported)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import edgegen_runtime
 
-MODULES = sorted(path.stem for path in Path(edgegen_runtime.__file__).parent.glob("*.py") if path.stem != "__init__")
+HOME = Path(edgegen_runtime.__file__).parent
+MODULES = [".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))]
 
 
 def python(code: str) -> str:
@@ -26,7 +27,7 @@ class NoTorch:
 
 sys.meta_path.insert(0, NoTorch())
 for name in {MODULES}:
-    importlib.import_module("edgegen_runtime." + name)
+    importlib.import_module("edgegen_runtime." + name.removesuffix(".__init__"))
 import edgegen_runtime
 for name in edgegen_runtime.__all__:
     getattr(edgegen_runtime, name)

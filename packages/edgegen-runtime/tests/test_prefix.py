@@ -16,7 +16,7 @@ SHARED = [(7 * index) % 390 + 3 for index in range(40)]
 
 
 def run(model: LanguageModel, prompt: list[int], cache: PrefixCache | None = None) -> Any:
-    generation = model.generate(prompt, ignore_eos=True, max_new_tokens=5, context=cache)
+    generation = model.generate(prompt, ignore_eos=True, max_new_tokens=5, cache=cache)
     list(generation)
     return generation
 
@@ -50,7 +50,7 @@ def test_generations_under_way_do_not_share_a_cache(load_toy: Load) -> None:
     cache = PrefixCache(model)
     cache.add(SHARED)
     prompts = [[*SHARED, tail, 5] for tail in range(3)]
-    together = [model.generate(p, ignore_eos=True, max_new_tokens=6, context=cache) for p in prompts]
+    together = [model.generate(p, ignore_eos=True, max_new_tokens=6, cache=cache) for p in prompts]
     rows = [list(tokens) for tokens in zip(*together, strict=True)]
     alone = [list(model.generate(p, ignore_eos=True, max_new_tokens=6)) for p in prompts]
     assert rows == [list(tokens) for tokens in zip(*alone, strict=True)]
@@ -75,7 +75,7 @@ def test_a_saved_prefix_is_not_read_again_in_another_process(
 
 def test_a_prefix_of_another_model_is_refused(load_toy: Load, tmp_path: Path) -> None:
     model, other = load_toy(), load_toy()
-    other.bundle.model.write_bytes(b"another")
+    other.exported.model.write_bytes(b"another")
     cache = PrefixCache(model)
     cache.add(SHARED)
     cache.save(tmp_path / "x")

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from edgegen.errors import EdgegenError, UsageError
+from edgegen_runtime.generation.sampler_chain import Penalties, SamplerChain
 from edgegen_runtime.generation.sampling import Sampler, SamplingOptions, _largest
-from edgegen_runtime.generation.token_selection import Chooser, Penalties
 
 DRAWS = 10_000
 
@@ -169,8 +169,8 @@ def penalised(
 ) -> list[float]:
     penalties = Penalties(options, prompt, len(logits))
     for token_id in said:
-        penalties.take(token_id)
-    return [float(value) for value in penalties.apply(np.array(logits, np.float32))]
+        penalties.accept(token_id)
+    return [float(value) for value in penalties.process(np.array(logits, np.float32))]
 
 
 def test_a_repetition_penalty_makes_what_the_text_has_less_likely_whatever_its_sign() -> None:
@@ -186,7 +186,9 @@ def test_presence_counts_once_and_frequency_each_time_and_the_prompt_never() -> 
 def test_a_bias_is_added_and_can_forbid() -> None:
     options = SamplingOptions(logit_bias={0: 2.5, 1: float("-inf")})
     assert penalised(options, [], [1, 9, 0]) == [3.5, float("-inf"), 0]
-    assert Chooser(Sampler(options), Penalties(options, (), 3)).choose(np.array([3.5, -np.inf, 0], np.float32)) == 0
+    assert (
+        SamplerChain(Sampler(options), [Penalties(options, (), 3)]).sample(np.array([3.5, -np.inf, 0], np.float32)) == 0
+    )
 
 
 def test_a_bias_outside_the_vocabulary_is_refused() -> None:
@@ -195,6 +197,6 @@ def test_a_bias_outside_the_vocabulary_is_refused() -> None:
 
 
 def test_without_penalties_nothing_is_copied() -> None:
-    assert not Penalties.wanted(SamplingOptions(temperature=1.0, min_p=0.1))
+    assert not Penalties.needed(SamplingOptions(temperature=1.0, min_p=0.1))
     logits = np.zeros(4, np.float32)
-    assert Chooser(Sampler(SamplingOptions())).prepare(logits) is logits
+    assert SamplerChain(Sampler(SamplingOptions())).process(logits) is logits

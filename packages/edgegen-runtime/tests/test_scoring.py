@@ -17,10 +17,10 @@ Load = Callable[..., LanguageModel]
 def test_scores_are_the_softmax_of_what_decode_gives(load_toy: Load, verify: tuple[int, ...], count: int) -> None:
     model = load_toy(verify=verify, cache_buckets=(16,))
     tokens = [index * 13 % 400 for index in range(count)]
-    context = load_toy().new_context()
+    cache = load_toy().new_cache()
     expected = []
     for token, following in itertools.pairwise(tokens):
-        logits = context.step(token).astype(np.float64)
+        logits = cache.step(token).astype(np.float64)
         expected.append(logits[following] - np.log(np.exp(logits).sum()))
     scores = model.score(tokens)
     assert scores.shape == (count - 1,)

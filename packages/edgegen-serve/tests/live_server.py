@@ -27,8 +27,8 @@ class Puppet:
     """
 
     def __init__(self, model: Any) -> None:
-        self._really_run, self._really_new_context = model._session.run, model.new_context
-        model._session.run, model.new_context = self._run, self._new_context
+        self._really_run, self._really_new_cache = model._session.run, model.new_cache
+        model._session.run, model.new_cache = self._run, self._new_cache
         self._changed = threading.Condition()
         self._allowed = float("inf")
         self._script: deque[int] = deque()
@@ -64,9 +64,9 @@ class Puppet:
             raise self.fault
         return self._really_run(*arguments)
 
-    def _new_context(self) -> Any:
-        context = self._really_new_context()
-        really_step = context.step
+    def _new_cache(self) -> Any:
+        cache = self._really_new_cache()
+        really_step = cache.step
 
         def step(token_id: int) -> Any:
             logits = really_step(token_id)
@@ -77,8 +77,8 @@ class Puppet:
                 logits[self._script.popleft()] = 50
             return logits
 
-        context.step = step
-        return context
+        cache.step = step
+        return cache
 
 
 @dataclass
@@ -142,7 +142,7 @@ def start(exported: Path, *, grace: int = 10, **settings: Any) -> Live:
     model = edgegen_runtime.load(exported, threads=1)
     puppet = Puppet(model)
     app = create_app(model, Settings(**settings))
-    listener = bind("127.0.0.1", 0, guarded=False)
+    listener = bind("127.0.0.1", 0, has_key=False)
     ready = threading.Event()
     server = Server(app, grace=grace, ready=ready.set)
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -22,34 +22,34 @@ from edgegen_serve.http.server import bind, url_of
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.8.8.8"])
 def test_loopback_needs_no_key(host):
-    with bind(host, 0, guarded=False) as listener:
+    with bind(host, 0, has_key=False) as listener:
         assert listener.getsockname()[0].startswith("127.")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_any_other_address_needs_one(host):
     with pytest.raises(UsageError, match="no API key") as raised:
-        bind(host, 0, guarded=False)
+        bind(host, 0, has_key=False)
     assert raised.value.code == "EG813"
     assert "EDGEGEN_API_KEY" in raised.value.hint
 
 
 def test_the_address_is_shown_as_a_browser_takes_it():
-    with bind("localhost", 0, guarded=False) as listener:
+    with bind("localhost", 0, has_key=False) as listener:
         assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with bind("::1", 0, guarded=False) as listener:
+    with bind("::1", 0, has_key=False) as listener:
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
 def test_with_a_key_others_may_be_served():
-    with bind("0.0.0.0", 0, guarded=True) as listener:
+    with bind("0.0.0.0", 0, has_key=True) as listener:
         assert listener.getsockname()[0] == "0.0.0.0"
 
 
 @pytest.mark.parametrize("host", ["", "nowhere.invalid", "a..b", "x" * 80])
 def test_a_host_that_is_none_is_named(host):
     with pytest.raises(UsageError, match="there is no host") as raised:
-        bind(host, 0, guarded=True)
+        bind(host, 0, has_key=True)
     assert raised.value.code == "EG812"
 
 
@@ -57,9 +57,9 @@ def test_an_address_that_is_taken_or_not_ours_is_named():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ResourceError, match=f"port {port}: address already in use"):
-            bind("127.0.0.1", port, guarded=False)
+            bind("127.0.0.1", port, has_key=False)
     with pytest.raises(ResourceError, match=r"cannot listen on 192\.0\.2\.1") as raised:
-        bind("192.0.2.1", 0, guarded=True)
+        bind("192.0.2.1", 0, has_key=True)
     assert raised.value.code == "EG814"
 
 

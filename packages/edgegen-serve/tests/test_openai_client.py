@@ -117,7 +117,7 @@ def test_max_tokens_ends_the_answer(client, live, name):
 
 def test_without_a_limit_the_answer_fills_the_cache(client, live):
     reply = client.chat.completions.create(**GREEDY, logit_bias={"1": -100})
-    assert reply.usage.total_tokens == live.model.bundle.cache_length + 1
+    assert reply.usage.total_tokens == live.model.exported.cache_length + 1
     assert reply.choices[0].finish_reason == "length"
 
 

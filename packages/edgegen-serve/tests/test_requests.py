@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgegen_runtime import Form
+from edgegen_runtime import ResponseFormat
 from edgegen_serve.openai.errors import ApiError
 from edgegen_serve.openai.requests import chat_request, completion_request
 
@@ -170,4 +170,4 @@ def test_everything_arrives():
     )
     assert (options.seed, options.logit_bias) == (2**64 - 1, {3: -100})
     assert (ask.max_new_tokens, ask.stop, ask.stream, ask.include_usage) == (9, ("end",), True, True)
-    assert ask.form == Form.json_schema({"type": "null"})
+    assert ask.response_format == ResponseFormat.json_schema({"type": "null"})

@@ -12,8 +12,8 @@ import pytest
 from live_server import until
 
 from edgegen_serve.http.endpoint import _stream
-from edgegen_serve.openai.responses import Reply
-from edgegen_serve.scheduling.scheduler import Ended, Job, Piece, Usage
+from edgegen_serve.openai.responses import ResponseBuilder
+from edgegen_serve.scheduling.scheduler import GenerationFinished, Job, TextDelta, Usage
 
 MODEL = "parrot-100k"
 
@@ -117,7 +117,7 @@ def test_a_stream_leaves_the_event_loop_its_turn():
     """Or it would write piece after piece to a client that has gone, and let all others wait."""
 
     async def main():
-        job, turns, sent = Job(ask=None), 0, []
+        job, turns, sent = Job(request=None), 0, []
 
         async def others():
             nonlocal turns
@@ -129,11 +129,11 @@ def test_a_stream_leaves_the_event_loop_its_turn():
             sent.append(message)
 
         for _ in range(100):
-            job.tell(Piece("x"))
-        job.tell(Ended("stop", Usage(1, 0, 100)))
+            job.tell(TextDelta("x"))
+        job.tell(GenerationFinished("stop", Usage(1, 0, 100)))
         await asyncio.sleep(0)
         other = asyncio.create_task(others())
-        await _stream(job, Reply("m", chat=True), send)
+        await _stream(job, ResponseBuilder("m", chat=True), send)
         other.cancel()
         return turns, len(sent)
 

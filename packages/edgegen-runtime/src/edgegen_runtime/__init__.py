@@ -21,34 +21,36 @@ from edgegen_runtime._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgegen_runtime.bundle import Bundle
-    from edgegen_runtime.cache.kv_cache import Context
+    from edgegen_runtime.bundle import ExportedModel
+    from edgegen_runtime.cache.kv_cache import KVCache
     from edgegen_runtime.cache.prefix_cache import PrefixCache
     from edgegen_runtime.conversation import Conversation
     from edgegen_runtime.embedding.embedder import Embedder, similarity
     from edgegen_runtime.evaluation.benchmark import Benchmark, measure
+    from edgegen_runtime.generation.config import GenerationConfig
     from edgegen_runtime.generation.generation import Generation, Timings
     from edgegen_runtime.generation.language_model import LanguageModel
     from edgegen_runtime.generation.sampling import SamplingOptions
     from edgegen_runtime.generation.seq2seq import TextToTextModel
     from edgegen_runtime.generation.speculative import DraftModel, PromptLookup
-    from edgegen_runtime.generation.structured_output import Form
+    from edgegen_runtime.generation.structured_output import ResponseFormat
     from edgegen_runtime.text.chat_template import ChatTemplate
     from edgegen_runtime.text.tokenizer import Tokenizer, open_tokenizer
 
 __all__ = [
     "Benchmark",
-    "Bundle",
     "ChatTemplate",
-    "Context",
     "Conversation",
     "DraftModel",
     "Embedder",
-    "Form",
+    "ExportedModel",
     "Generation",
+    "GenerationConfig",
+    "KVCache",
     "LanguageModel",
     "PrefixCache",
     "PromptLookup",
+    "ResponseFormat",
     "SamplingOptions",
     "TextToTextModel",
     "Timings",
@@ -63,14 +65,15 @@ __all__ = [
 
 _HOME = {
     "Benchmark": "evaluation.benchmark",
-    "Bundle": "bundle",
+    "ExportedModel": "bundle",
     "ChatTemplate": "text.chat_template",
-    "Context": "cache.kv_cache",
+    "KVCache": "cache.kv_cache",
     "Conversation": "conversation",
     "DraftModel": "generation.speculative",
     "Embedder": "embedding.embedder",
-    "Form": "generation.structured_output",
+    "ResponseFormat": "generation.structured_output",
     "Generation": "generation.generation",
+    "GenerationConfig": "generation.config",
     "LanguageModel": "generation.language_model",
     "PrefixCache": "cache.prefix_cache",
     "PromptLookup": "generation.speculative",
@@ -85,15 +88,15 @@ _HOME = {
 
 
 def load(path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> LanguageModel:
-    """Load the exported folder of a model that makes text; see :meth:`LanguageModel.load`.
+    """Load the exported folder of a model that generates text; see :meth:`LanguageModel.load`.
 
     An encoder-decoder is a :class:`TextToTextModel`.
     """
-    from edgegen_runtime.bundle import Bundle
+    from edgegen_runtime.bundle import ExportedModel
     from edgegen_runtime.generation.language_model import LanguageModel
     from edgegen_runtime.generation.seq2seq import TextToTextModel
 
-    kind = TextToTextModel if Bundle.open(path).kind == TextToTextModel.KIND else LanguageModel
+    kind = TextToTextModel if ExportedModel.open(path).task == TextToTextModel.TASK else LanguageModel
     return kind.load(path, threads=threads, weight_cache=weight_cache)
 
 

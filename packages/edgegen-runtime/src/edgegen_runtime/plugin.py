@@ -1,4 +1,4 @@
-"""What this package adds to ``edgegen``."""
+"""Plugin of ``edgegen``: the commands that run exported models."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from edgegen.descriptors import Command
 def edgegen_commands() -> Iterable[Command]:
     return (
         Command(name="run", summary="Generate text with an exported model", command="edgegen_runtime.cli.run:run"),
-        Command(name="bench", summary="Measure an exported model's speed", command="edgegen_runtime.cli.run:bench"),
+        Command(
+            name="bench",
+            summary="Measure an exported model's speed and memory",
+            command="edgegen_runtime.cli.bench:bench",
+        ),
         Command(
             name="evaluate",
             summary="Compare exported models with the float one: perplexity, divergence, size, speed",
             command="edgegen_runtime.cli.evaluate:evaluate",
         ),
-        Command(name="embed", summary="Make vectors of texts", command="edgegen_runtime.cli.embed:embed"),
+        Command(
+            name="embed", summary="Embed texts with an exported encoder", command="edgegen_runtime.cli.embed:embed"
+        ),
     )

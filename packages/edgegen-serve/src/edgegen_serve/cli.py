@@ -70,14 +70,16 @@ def serve(
             code="EG815",
             hint="use ASCII letters and digits, e.g. what `openssl rand -hex 24` prints",
         )
-    with bind(host, port, guarded=api_key is not None) as listener:
+    with bind(host, port, has_key=api_key is not None) as listener:
         with output.stage("load"):
             loaded = LanguageModel.load(model, threads=threads)
         app = create_app(loaded, Settings(api_key=api_key, queue=queue, timeout=timeout, max_body=max_body))
         url = url_of(listener)
 
         def ready() -> None:
-            output.result({"url": url, "model": loaded.bundle.name}, f"{loaded.bundle.name} at {url}, API at {url}/v1")
+            output.result(
+                {"url": url, "model": loaded.exported.name}, f"{loaded.exported.name} at {url}, API at {url}/v1"
+            )
             output.note("Ctrl-C ends it")
 
         Server(app, grace=grace, ready=ready).run_until_told(listener)

@@ -1,4 +1,4 @@
-"""What this package adds to ``edgegen``."""
+"""Plugin of ``edgegen``: the command that serves a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server allows."""
+"""Server settings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Limits of a server, and who may ask.
+    """GenerationConfig of a server, and who may ask.
 
     Attributes:
-        api_key: that requests have to have; None: none needed, and only local host names are answered.
-        queue: how many requests may wait while one is answered.
-        timeout: seconds for one request, from its first line on: sending, waiting and being answered.
-        max_body: bytes.
+        api_key: key that requests have to carry; None: no key needed, and only local host names are answered.
+        queue: number of requests that may wait while one is answered.
+        timeout: time limit of one request in seconds, from its first line on: sending, waiting and being answered.
+        max_body: largest request body in bytes.
     """
 
     api_key: str | None = None

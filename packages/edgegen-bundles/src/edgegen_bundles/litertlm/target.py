@@ -21,9 +21,9 @@ from edgegen.weights import TokenizerAssets
 from edgegen_bundles import __version__
 from edgegen_bundles.chat.prompts import Prompts, prompts
 from edgegen_bundles.chat.templates import example_chats
+from edgegen_bundles.litertlm import container
 from edgegen_bundles.litertlm.adapter import check_rank, write_adapter
 from edgegen_bundles.litertlm.container import Kind, Section
-from edgegen_bundles.litertlm.target import container
 from edgegen_bundles.sentencepiece.control_pieces import findable
 from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE, vocabulary
 

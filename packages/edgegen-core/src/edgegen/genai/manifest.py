@@ -23,7 +23,8 @@ T = TypeVar("T")
 _KINDS = {"decoder": TASKS[0], "encoder": TASKS[1], "encoder-decoder": TASKS[2]}
 """Values of ``kind`` in schema version 1 -> tasks."""
 
-_EXPORT_AGAIN = "export the model again: edgegen export VARIANT --checkpoint PATH -o DIR"
+EXPORT_AGAIN = "export the model again: edgegen export VARIANT --checkpoint PATH -o DIR"
+"""Hint for a manifest that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +122,9 @@ class Manifest:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise UsageError(f"cannot read {path}: {error}", code="EG702", hint=_EXPORT_AGAIN) from error
+            raise UsageError(f"cannot read {path}: {error}", code="EG702", hint=EXPORT_AGAIN) from error
         if not isinstance(document, dict):
-            raise UsageError(f"{path} does not hold a JSON object", code="EG702", hint=_EXPORT_AGAIN)
+            raise UsageError(f"{path} does not hold a JSON object", code="EG702", hint=EXPORT_AGAIN)
         return cls.from_json(document, str(path))
 
     @classmethod
@@ -144,7 +145,7 @@ class Manifest:
             raise UnsupportedError(
                 f"{where} has schema version {version}; this version reads up to {SCHEMA_VERSION}",
                 code="EG704",
-                hint="update edgegen-runtime, or " + _EXPORT_AGAIN,
+                hint="update edgegen-runtime, or " + EXPORT_AGAIN,
             )
         task = reader.task(version)
         generates = task != "feature-extraction"
@@ -202,7 +203,7 @@ class _Reader:
         self._prefix = prefix
 
     def damaged(self, problem: str) -> UsageError:
-        return UsageError(f"{self._where}: {problem}", code="EG702", hint=_EXPORT_AGAIN)
+        return UsageError(f"{self._where}: {problem}", code="EG702", hint=EXPORT_AGAIN)
 
     def section(self, key: str) -> _Reader:
         return _Reader(self.field(key, dict), self._where, f"{key}.")

@@ -1,4 +1,4 @@
-"""A KV cache and the tokens in it: the model at one point of one text."""
+"""KV cache of one text: its tokens, their rows in the cache, and the calls that add to it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,36 @@ from edgegen_runtime.cache import prefill_plan
 from edgegen_runtime.generation.sampling import Logits
 
 if TYPE_CHECKING:
-    from edgegen.litert.session import Held, Session, SignatureInfo, State
+    from edgegen.litert.session import Session, SignatureInfo, State
+
+StaticInputs = Mapping[str, Any]
+"""Inputs of a signature that stay the same from call to call, made by :meth:`Session.hold`: LoRA factors, encoder
+states."""
 
 _OWN_INPUTS = {"tokens", "input_pos"}
 
 
 @dataclass(frozen=True)
 class LanguageSignatures:
-    """The signatures of a language model that the runtime uses; a file may hold others."""
+    """The decoder's signatures that the runtime uses; a file may hold others."""
 
     groups: tuple[tuple[int, SignatureGroup], ...]
-    """Cache slots and the signatures that work on them, ascending; the last is the whole cache."""
+    """Cache buckets: number of slots and the signatures that work on them, ascending; the last is the whole cache."""
     vocab_size: int
     """Number of logits that ``decode`` returns."""
     max_rollback: int | None = None
-    """How many of the tokens read last the cache lets one forget again; None for all of them."""
+    """Most recent tokens that a rollback may drop; None for all of them (ring buffers keep fewer rows)."""
+
+    @property
+    def whole_cache(self) -> SignatureGroup:
+        """The signatures that work on the whole cache."""
+        return self.groups[-1][1]
 
     @classmethod
     def of(cls, session: Session, cache_length: int, max_rollback: int | None = None) -> LanguageSignatures:
-        """Find them, and check that the cache has the length that the manifest claims.
+        """The signatures of a file, checked against the cache length that the manifest states.
 
-        Where not all tokens are max_rollback, some blocks keep fewer.
+        With a rollback limit, caches of some blocks may be shorter.
 
         Raises:
             UsageError: no ``decode`` signature with ``logits``, or a cache of another length.
@@ -65,31 +74,35 @@ class LanguageSignatures:
 
 
 def _takes_tokens(info: SignatureInfo) -> bool:
-    """Whether the signature needs nothing but tokens, their positions, the state, and what is held for a whole text."""
-    held = {name for name in info.inputs if is_lora_input(name) or is_encoder_state(name)}
-    return info.inputs.keys() - held - set(info.state) == _OWN_INPUTS
+    """True if the signature takes tokens and positions, and besides them only state and static inputs."""
+    static = {name for name in info.inputs if is_lora_input(name) or is_encoder_state(name)}
+    return info.inputs.keys() - static - set(info.state) == _OWN_INPUTS
 
 
-class Context:
-    """Tokens that a model has read, as rows of its KV cache.
+class KVCache:
+    """A KV cache together with the tokens that its rows stand for.
 
     Rows beyond :attr:`tokens` may hold anything: the causal mask hides them until they are overwritten. One
-    context serves one text at a time; make one for each conversation. All contexts of a session must be used
-    from one thread at a time.
+    cache serves one text at a time; make one for each conversation. All caches of a session must be used from one
+    thread at a time.
 
     Args:
         session: the loaded file.
-        signatures: those of its signatures that are of use.
-        cache_length: tokens that the longest cache holds.
-        held: inputs that stay as they are, which the rows of the cache then depend on: an adapter's, see
-            :mod:`edgegen.adapters.layout`, or the text to answer.
+        signatures: the decoder's signatures.
+        cache_length: slots of the longest cache bucket, in tokens.
+        static_inputs: inputs that are the same for all tokens, which the rows of the cache then depend on: LoRA
+            factors, see :mod:`edgegen.adapters.layout`, or encoder states.
     """
 
     def __init__(
-        self, session: Session, signatures: LanguageSignatures, cache_length: int, held: Held = MappingProxyType({})
+        self,
+        session: Session,
+        signatures: LanguageSignatures,
+        cache_length: int,
+        static_inputs: StaticInputs = MappingProxyType({}),
     ) -> None:
         self._session = session
-        self._held = held
+        self._static_inputs = static_inputs
         self._signatures = signatures
         self._groups = signatures.groups
         self._states: dict[int, State] = {}
@@ -111,28 +124,28 @@ class Context:
     @property
     def _state(self) -> State:
         if self._level not in self._states:
-            self._states[self._level] = self._session.new_state(self._group.names, self._held)
+            self._states[self._level] = self._session.new_state(self._group.names, self._static_inputs)
         return self._states[self._level]
 
     def _make_room(self, length: int) -> None:
-        """Move to the shortest cache that takes ``length`` tokens: attention costs by the slot, used or not."""
+        """Move to the shortest cache bucket that takes ``length`` tokens: attention costs by the slot, used or not."""
         before = self._level
-        while length > self._slots and self._group is not self._groups[-1][1]:
+        while length > self._slots and self._group is not self._signatures.whole_cache:
             self._level += 1
         if self._tokens and self._level > before:
             self._state.copy_from(self._states[before])
 
     @property
     def tokens(self) -> Sequence[int]:
-        """What the rows of the cache stand for; the next token goes to row ``len(tokens)``."""
+        """Token ids of the rows of the cache; the next token goes to row ``len(tokens)``."""
         return self._tokens
 
-    def rewind(self, length: int) -> int:
-        """Forget all tokens but the first ``length``. Nothing is erased: what comes next overwrites their rows.
+    def rollback(self, length: int) -> int:
+        """Drop all tokens but the first ``length``. Nothing is erased: later tokens overwrite their rows.
 
         Returns:
-            How many are left: none where the cache has lost what the next token would see, see
-            :attr:`LanguageSignatures.max_rollback`.
+            Number of tokens left: 0 where the rollback exceeds :attr:`LanguageSignatures.max_rollback`, as the cache
+            has lost rows that the next token would attend to.
         """
         lost = self._signatures.max_rollback is not None and self._written - length > self._signatures.max_rollback
         del self._tokens[0 if lost else length :]
@@ -145,11 +158,11 @@ class Context:
         self._written = max(self._written, start + length)
 
     def prefill(self, token_ids: Sequence[int], *, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Read ``token_ids``; their logits are not wanted.
+        """Prefill: append ``token_ids`` without computing their logits.
 
         Args:
-            token_ids: what comes after :attr:`tokens`.
-            cancelled: asked between calls of the model; once it says yes, the rest is left unread.
+            token_ids: tokens after :attr:`tokens`.
+            cancelled: asked between calls of the model; once it returns true, the rest is left out.
 
         Raises:
             ValueError: they do not fit the cache.
@@ -172,7 +185,7 @@ class Context:
             self._tokens.extend(known)
 
     def step(self, token_id: int) -> Logits:
-        """Read one token.
+        """Decode step: append one token.
 
         Returns:
             Logits of the token after it, float32 [V].
@@ -193,7 +206,7 @@ class Context:
         return logits.reshape(-1)
 
     def verify_length(self, count: int) -> int:
-        """Most tokens up to ``count`` that one :meth:`verify` can take now; 0 where it cannot serve.
+        """Number of tokens, up to ``count``, that one :meth:`verify` can take now; 0 if there is no such signature.
 
         It works on the cache that :meth:`step` would use now, and on no longer one, so that both compute the same.
         """
@@ -202,7 +215,7 @@ class Context:
         return min(count, max(fitting, default=0))
 
     def verify(self, token_ids: Sequence[int]) -> Logits:
-        """Read ``token_ids`` in one call, no more of them than :meth:`verify_length` allows.
+        """Append ``token_ids`` in one call, no more of them than :meth:`verify_length` allows.
 
         Returns:
             Logits after each of them, float32 [len(token_ids), V].
@@ -218,9 +231,9 @@ class Context:
         self._tokens.extend(token_ids)
         return logits[0, :count]
 
-    def fork(self) -> Context:
-        """A copy that goes its own way."""
-        copy = Context(self._session, self._signatures, self.cache_length, self._held)
+    def fork(self) -> KVCache:
+        """An independent copy."""
+        copy = KVCache(self._session, self._signatures, self.cache_length, self._static_inputs)
         copy._level, copy._tokens, copy._written = self._level, list(self._tokens), self._written
         copy._state.copy_from(self._state)
         return copy
@@ -233,12 +246,12 @@ class Context:
         }
 
     def restore(self, token_ids: Sequence[int], rows: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Put back what :meth:`rows` gave when the context held ``token_ids``.
+        """Fill the cache with the rows that :meth:`rows` returned when the cache held ``token_ids``.
 
         Raises:
             ValueError: the rows are not of this cache's layout.
         """
-        self.rewind(0)
+        self.rollback(0)
         self._make_room(len(token_ids))
         filled = {name: _filled(info.shape, self._slots, len(token_ids)) for name, info in self._state.infos.items()}
         contents = {name: np.zeros(info.shape, info.dtype) for name, info in self._state.infos.items()}
@@ -255,14 +268,14 @@ class Context:
 
 
 def _filled(shape: Sequence[int], slots: int, count: int) -> tuple[slice, ...]:
-    """What ``count`` tokens fill of a state tensor: the axis of slots is known by its length, if only one has it."""
+    """Slices of a state tensor that ``count`` tokens fill; the axis of slots is the only one of that length, if any."""
     if list(shape).count(slots) != 1:
         return tuple(map(slice, shape))
     return tuple(slice(count if size == slots else size) for size in shape)
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Number of tokens that both begin with."""
+    """Length of the common prefix."""
     for index, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return index

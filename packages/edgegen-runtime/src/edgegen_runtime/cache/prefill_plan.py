@@ -1,4 +1,4 @@
-"""Which prefill signatures to call, and where, so that a prompt costs least.
+"""Prefill plan: the cheapest sequence of prefill signatures for a prompt.
 
 A model has prefill signatures of a few fixed lengths (8, 64, 128, ...) and ``decode``, of length 1. A chunk
 may be longer than what is left of the prompt: the surplus rows of the cache hold nonsense then, which the
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 CALL_COST = 6
-"""What a call costs whatever its length, in tokens: reading all weights once, about.
+"""Fixed cost of a call in tokens, about that of reading all weights once.
 
 SmolLM2-135M with int8 weights took 11.7, 18.6, 108 and 214 ms for lengths 1, 8, 64 and 128 on two x86 cores;
 with anything from 2 to 10 the plans took the same time within 1 %.
@@ -37,7 +37,7 @@ def plan(lengths: Iterable[int], start: int, end: int, cache_length: int, *, cal
     """The cheapest calls that fill the rows ``start`` to ``end - 1``.
 
     Args:
-        lengths: of the prefill signatures; 1, that of ``decode``, need not be named.
+        lengths: lengths of the prefill signatures; 1, that of ``decode``, need not be named.
         start: rows before it are filled already; a chunk may fill some of them again, with the same tokens.
         end: rows after it need not be filled.
         cache_length: no chunk ends beyond it.

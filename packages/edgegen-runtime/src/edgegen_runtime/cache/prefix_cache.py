@@ -1,4 +1,4 @@
-"""KV caches of texts that further prompts begin with: kept in this process, and on disk.
+"""Prefix cache: KV caches of texts that further prompts begin with, in memory and on disk.
 
 Reading a prompt is the larger part of a short answer. A long beginning that many prompts share (a system message,
 examples, a document, the conversation so far) is read once, and its rows of the cache serve every prompt that begins
@@ -21,10 +21,10 @@ import numpy as np
 
 from edgegen.adapters.peft import WEIGHTS
 from edgegen.errors import ResourceError, UsageError
-from edgegen_runtime.cache.kv_cache import Context, common_prefix
+from edgegen_runtime.cache.kv_cache import KVCache, common_prefix
 
 if TYPE_CHECKING:
-    from edgegen_runtime.generation.language_model import LanguageModel
+    from edgegen_runtime.protocols import CachedModel
 
 FORMAT = "edgegen-prefix"
 VERSION = "1"
@@ -36,66 +36,66 @@ _WORTH_A_COPY = 32
 
 
 class PrefixCache:
-    """Keeps the caches of the last few texts, and gives each new prompt the one that it shares most with.
+    """KV caches of the last few texts; gives each new prompt the one with the longest common prefix.
 
-    Pass it as ``context=`` to ``generate`` or ``chat``. A prompt that goes on from a text takes its cache over; one
+    Pass it as ``cache=`` to ``generate`` or ``chat``. A prompt that goes on from a text takes its cache over; one
     that only begins alike gets a copy while there is room, so that the other text stays. An answer may differ in the
     last bits of its logits from one that is read from scratch, as a prompt is read in other chunks.
 
     Args:
-        model: whose caches they are.
-        entries: how many texts to keep. Each takes the memory of one KV cache.
+        model: the model that the caches belong to.
+        entries: number of texts to keep; each takes the memory of one KV cache.
     """
 
-    def __init__(self, model: LanguageModel, *, entries: int = 4) -> None:
+    def __init__(self, model: CachedModel, *, entries: int = 4) -> None:
         if entries < 1:
             raise UsageError(f"a prefix cache of {entries} texts keeps nothing", code="EG732", hint="keep 1 or more")
         self._model = model
         self._entries = entries
-        self._idle: list[Context] = []  # the one used longest ago first
+        self._idle: list[KVCache] = []  # least recently used first
 
     @property
     def cache_length(self) -> int:
-        """Tokens that each text may have."""
-        return self._model.bundle.cache_length
+        """Capacity of each cache, in tokens."""
+        return self._model.exported.cache_length
 
     @property
     def texts(self) -> list[Sequence[int]]:
-        """Token ids of what is kept, the text used longest ago first."""
-        return [tuple(context.tokens) for context in self._idle]
+        """Token ids of the texts kept, least recently used first."""
+        return [tuple(cache.tokens) for cache in self._idle]
 
-    def acquire(self, token_ids: Sequence[int]) -> Context:
-        """The context that shares most with ``token_ids``; it is the caller's until :meth:`release`."""
-        best = max(self._idle, key=lambda context: common_prefix(context.tokens, token_ids), default=None)
+    def acquire(self, token_ids: Sequence[int]) -> KVCache:
+        """The cache with the longest prefix in common with ``token_ids``, for exclusive use until :meth:`release`."""
+        best = max(self._idle, key=lambda cache: common_prefix(cache.tokens, token_ids), default=None)
         shared = 0 if best is None else common_prefix(best.tokens, token_ids)
         if best is not None and shared == len(best.tokens):
             self._idle.remove(best)
             return best
         worth_a_copy = shared >= _WORTH_A_COPY or 0 < shared == len(token_ids)
         if best is not None and worth_a_copy and self._entries > 1:
-            context = best.fork()
-            context.rewind(shared)
-            return context
+            cache = best.fork()
+            cache.rollback(shared)
+            return cache
         if best is not None and len(self._idle) >= self._entries:
             # The oldest goes; but where that is the one to share, it is used as it is.
             return self._idle.pop(self._idle.index(best) if worth_a_copy else 0)
-        return self._model.new_context()
+        return self._model.new_cache()
 
-    def release(self, context: Context) -> None:
-        """Keep the text of ``context``; the one used longest ago goes if there are too many."""
-        self._idle.append(context)
+    def release(self, cache: KVCache) -> None:
+        """Keep the text of ``cache``; the least recently used one goes if there are too many."""
+        self._idle.append(cache)
         del self._idle[: -self._entries]
 
     def add(self, prompt: str | Sequence[int]) -> None:
-        """Read a text that prompts will begin with, unless it is here already."""
+        """Prefill a text that prompts will begin with, unless it is cached already."""
         token_ids = self._model.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        context = self.acquire(token_ids)
-        known = context.rewind(common_prefix(context.tokens, token_ids))
-        context.prefill(token_ids[known:])
-        self.release(context)
+        cache = self.acquire(token_ids)
+        known = cache.rollback(common_prefix(cache.tokens, token_ids))
+        cache.prefill(token_ids[known:])
+        self.release(cache)
 
     def save(self, path: Path | str) -> None:
-        """Write the text used last to a file; see :func:`save`.
+        """Write the most recently used text to a file; see :func:`save`.
 
         Raises:
             UsageError: nothing is kept.
@@ -109,8 +109,8 @@ class PrefixCache:
         self.release(load(self._model, path))
 
 
-def save(model: LanguageModel, context: Context, path: Path | str) -> None:
-    """Write the tokens of ``context`` and their rows of the KV cache to a file, whole or not at all.
+def save(model: CachedModel, cache: KVCache, path: Path | str) -> None:
+    """Write the tokens of ``cache`` and their rows of the KV cache to a file, whole or not at all.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -118,17 +118,17 @@ def save(model: LanguageModel, context: Context, path: Path | str) -> None:
     from safetensors.numpy import save_file
 
     path = Path(path)
-    rows = {name: np.ascontiguousarray(array) for name, array in context.rows().items()}
+    rows = {name: np.ascontiguousarray(array) for name, array in cache.rows().items()}
     metadata = {
         "format": FORMAT,
         "version": VERSION,
-        "model": model.bundle.name,
-        "scheme": model.bundle.scheme,
+        "model": model.exported.name,
+        "scheme": model.exported.scheme,
         "identity": identity(model),
     }
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({**rows, _TOKENS: np.array(context.tokens, np.int32)}, beside, metadata)
+        save_file({**rows, _TOKENS: np.array(cache.tokens, np.int32)}, beside, metadata)
         os.replace(beside, path)
     except Exception as error:  # the library raises its own kind of error for what the disk says
         raise ResourceError(f"cannot write {path}: {error}", code="EG751", hint="choose another file") from error
@@ -136,8 +136,8 @@ def save(model: LanguageModel, context: Context, path: Path | str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def load(model: LanguageModel, path: Path | str) -> Context:
-    """A context as it was when :func:`save` wrote it.
+def load(model: CachedModel, path: Path | str) -> KVCache:
+    """The KV cache that :func:`save` wrote.
 
     Raises:
         UsageError: no such file, damaged, or written for another model.
@@ -157,33 +157,33 @@ def load(model: LanguageModel, path: Path | str) -> Context:
         raise UsageError(f"{path} holds no prefix that this version wrote", code="EG752", hint="delete it")
     if metadata.get("identity") != identity(model):
         raise UsageError(
-            f"{path} was written for another model file or adapter than {model.bundle.model}",
+            f"{path} was written for another model file or adapter than {model.exported.model}",
             code="EG753",
             details=(
                 f"written for  {metadata.get('model')} {metadata.get('scheme')}",
-                f"loaded       {model.bundle.name} {model.bundle.scheme}",
+                f"loaded       {model.exported.name} {model.exported.scheme}",
             ),
             hint="delete it, or name another file",
         )
     token_ids = [int(token_id) for token_id in rows.pop(_TOKENS).reshape(-1)]
-    context = model.new_context()
+    cache = model.new_cache()
     try:
-        if len(token_ids) > context.cache_length:
-            raise ValueError(f"{len(token_ids)} tokens in a cache of {context.cache_length}")
-        context.restore(token_ids, rows)
+        if len(token_ids) > cache.cache_length:
+            raise ValueError(f"{len(token_ids)} tokens in a cache of {cache.cache_length}")
+        cache.restore(token_ids, rows)
     except ValueError as error:
         raise UsageError(f"{path} does not fit the model's cache: {error}", code="EG753", hint="delete it") from error
-    return context
+    return cache
 
 
-def identity(model: LanguageModel) -> str:
-    """What rows of its cache depend on: hashes of the model file and of its adapter's, if it has one."""
-    files = [model.bundle.model] if model.adapter is None else [model.bundle.model, model.adapter / WEIGHTS]
+def identity(model: CachedModel) -> str:
+    """Identity of a model for its KV caches: hashes of the model file and of its adapter's, if it has one."""
+    files = [model.exported.model] if model.adapter is None else [model.exported.model, model.adapter / WEIGHTS]
     return "+".join(map(_file_identity, files))
 
 
 def _file_identity(path: Path) -> str:
-    """Hash of a file: its size, and up to 16 MiB of it in pieces from beginning to end.
+    """Hash of a file's size and of up to 16 MiB sampled from beginning to end.
 
     Enough to tell models apart, as training changes weights everywhere, and quick for files of any size.
     """

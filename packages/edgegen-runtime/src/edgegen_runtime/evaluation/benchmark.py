@@ -1,4 +1,4 @@
-"""How fast an exported model runs on this machine."""
+"""Benchmark of an exported model on this machine: prefill, decode, time to first token, load, memory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgegen.errors import UsageError
-from edgegen_runtime.evaluation.evaluation import speedups
+from edgegen_runtime.evaluation import speedups
 from edgegen_runtime.evaluation.speedups import SpeedUp
 from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.generation.sampling import Sampler, SamplingOptions
-from edgegen_runtime.generation.speculative import Drafter
+from edgegen_runtime.protocols import Drafter
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A measure over several runs."""
+    """Median, minimum and maximum of a measure over several runs."""
 
     median: float
     low: float
@@ -34,7 +34,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Medians of ``runs`` runs, after one that does not count."""
+    """Benchmark results: medians of ``runs`` runs, after one warm-up."""
 
     model: str
     scheme: str
@@ -43,15 +43,15 @@ class Benchmark:
     prompt_tokens: int
     decode_tokens: int
     load_seconds: float
-    """Once: opening the file, packing the weights, tokenizer and template."""
+    """Load time, measured once: opening the file, packing the weights, tokenizer and template."""
     prefill_tokens_per_second: Spread
     decode_tokens_per_second: Spread
     first_token_seconds: Spread
-    """Prefill and one decoding step."""
+    """Time to first token: prefill and one decoding step."""
     peak_memory_bytes: int
-    """Of the whole process, the interpreter included; before what was measured beyond the above."""
+    """Peak resident memory of the whole process, the interpreter included, before the speed-ups are measured."""
     speed_ups: Mapping[str, SpeedUp] = field(default_factory=dict)
-    """``reload``, ``prefix`` and ``speculation``, where they were asked for."""
+    """Speed-ups by name, those that were asked for: ``reload``, ``prefix``, ``speculation``."""
 
 
 def measure(
@@ -72,7 +72,7 @@ def measure(
     Args:
         path: as for :meth:`LanguageModel.load`, like ``threads`` and ``weight_cache``.
         reload: measure loading with a weight cache file too.
-        prefix: measure a prompt that a prefix cache knows too.
+        prefix: measure a prompt in a prefix cache too.
         speculate: measure decoding with these guesses too.
         progress: told before each run.
 
@@ -83,14 +83,14 @@ def measure(
         if value < 1:
             raise UsageError(f"{name} is {value}, but should be at least 1", code="EG732")
     model = LanguageModel.load(path, threads=threads, weight_cache=weight_cache)
-    cache_length = model.bundle.cache_length
+    cache_length = model.exported.cache_length
     if prompt_tokens + decode_tokens > cache_length:
         raise UsageError(
             f"{prompt_tokens} + {decode_tokens} tokens do not fit the cache of {cache_length}",
             code="EG741",
             hint=f"choose --prompt-tokens and --decode-tokens that add up to {cache_length} or less",
         )
-    context = model.new_context()
+    cache = model.new_cache()
     # Which tokens they are makes no difference to the speed; 7919 is a prime, so that they differ.
     prompt = [index * 7919 % model.vocab_size for index in range(prompt_tokens)]
     sampler = Sampler(SamplingOptions())
@@ -99,14 +99,14 @@ def measure(
     decode: list[float] = []
     for run in range(runs + 1):
         progress(f"run {run} of {runs}" if run else "warming up")
-        context.rewind(0)
+        cache.rollback(0)
         begin = time.perf_counter()
-        context.prefill(prompt)
+        cache.prefill(prompt)
         prefilled = time.perf_counter()
-        token_id = sampler.sample(context.step(prompt[0]))
+        token_id = sampler.sample(cache.step(prompt[0]))
         answered = time.perf_counter()
         for _ in range(decode_tokens - 1):
-            token_id = sampler.sample(context.step(token_id))
+            token_id = sampler.sample(cache.step(token_id))
         end = time.perf_counter()
         if run:
             prefill.append(prompt_tokens / (prefilled - begin))
@@ -124,8 +124,8 @@ def measure(
         progress("loading with a weight cache")
         ratios["reload"] = speedups.reload(path, threads=threads, runs=runs)
     return Benchmark(
-        model=model.bundle.name,
-        scheme=model.bundle.scheme,
+        model=model.exported.name,
+        scheme=model.exported.scheme,
         threads=threads or os.cpu_count() or 1,
         runs=runs,
         prompt_tokens=prompt_tokens,
@@ -140,7 +140,7 @@ def measure(
 
 
 def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
+    """Peak resident memory of this process so far, in bytes."""
     try:
         # ru_maxrss would include a larger parent's pages from before exec.
         for line in Path("/proc/self/status").read_text().splitlines():

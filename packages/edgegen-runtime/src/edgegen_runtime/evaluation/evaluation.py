@@ -1,4 +1,4 @@
-"""What quantization costs: a text read by exported models and by a float one, side by side."""
+"""Evaluation of quantized exports against a float reference: perplexity, KL divergence, weight noise."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from edgegen.errors import UsageError
 from edgegen.tflite.weights import read_weights
 from edgegen.weights import LazyTensor
 from edgegen_runtime.generation.language_model import LanguageModel
-from edgegen_runtime.generation.scoring import READ_AT_ONCE, log_softmax, read
+from edgegen_runtime.generation.scoring import READ_AT_ONCE, log_softmax, logits_of
 
 _SLICE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a model predicts a text, and how much as the reference does.
+    """Quality of a model on a text, absolute and relative to the reference.
 
     Attributes:
-        positions: tokens whose successor was predicted.
-        perplexity: of the text; the exponential of the mean surprise in nats.
+        positions: number of tokens predicted.
+        perplexity: exponential of the mean negative log-likelihood in nats.
         divergence: mean Kullback-Leibler divergence of the next token's distribution from the reference's, in nats;
             None without a reference, like ``top1``.
         top1: share of positions where both find the same token likeliest.
@@ -38,7 +38,7 @@ class Quality:
 
 
 def windows(model: LanguageModel, text: str, tokens: int, length: int) -> list[list[int]]:
-    """The text's first ``tokens`` tokens in pieces of at most ``length``, each after the model's start token.
+    """Windows of the text's first ``tokens`` tokens, at most ``length`` long, each after the model's BOS token.
 
     Raises:
         UsageError: the model has no tokenizer, or the text has fewer tokens than that.
@@ -59,13 +59,13 @@ def evaluate(
     pieces: Sequence[Sequence[int]],
     progress: Callable[[int], None] = lambda tokens: None,
 ) -> list[Quality]:
-    """Read ``pieces`` of a text with all models at once, a few tokens at a time.
+    """Evaluate models on windows of a text, all side by side, a few tokens at a time.
 
     Args:
-        models: with one vocabulary.
-        reference: what they are held against; may be one of them. None for nothing.
-        pieces: token ids that fit each model's cache; what is read in one is not known in the next.
-        progress: told how many tokens have been read.
+        models: models with one vocabulary.
+        reference: float model to compare with; may be one of them. None for no comparison.
+        pieces: windows of token ids that fit each model's cache; each is evaluated by itself.
+        progress: receives the number of tokens evaluated so far.
 
     Raises:
         UsageError: vocabularies differ.
@@ -74,7 +74,7 @@ def evaluate(
     sizes = {model.vocab_size for model in everyone}
     if len(sizes) > 1:
         raise UsageError(f"vocabularies differ: {sorted(sizes)} tokens", code="EG745", hint="evaluate them apart")
-    sums = [_Sums() for _ in models]
+    sums = [_Accumulator() for _ in models]
     for count, following, logits in _read_together(everyone, pieces):
         expected = logits[-1] if reference is not None else None
         for total, got in zip(sums, logits[: len(models)], strict=True):
@@ -86,26 +86,28 @@ def evaluate(
 def _read_together(
     models: Sequence[LanguageModel], pieces: Sequence[Sequence[int]]
 ) -> Iterator[tuple[int, Sequence[int], list[npt.NDArray[np.float64]]]]:
-    """Tokens read so far, those that follow each of the last ones, and each model's log-probabilities of them."""
-    contexts = [model.new_context() for model in models]
+    """Tokens read so far, the targets of the last chunk, and each model's log-probabilities there ``[N, V]``."""
+    caches = [model.new_cache() for model in models]
     done = 0
     for piece in pieces:
-        for context in contexts:
-            context.rewind(0)
+        for cache in caches:
+            cache.rollback(0)
         for start in range(0, len(piece) - 1, READ_AT_ONCE):
             chunk = piece[start : min(start + READ_AT_ONCE, len(piece) - 1)]
             done += len(chunk)
             yield (
                 done,
                 piece[start + 1 : start + 1 + len(chunk)],
-                [log_softmax(read(context, chunk)) for context in contexts],
+                [log_softmax(logits_of(cache, chunk)) for cache in caches],
             )
 
 
-class _Sums:
+class _Accumulator:
+    """Running sums of one model's figures."""
+
     def __init__(self) -> None:
         self.positions = 0
-        self.surprise = self.divergence = self.same = 0.0
+        self.negative_log_likelihood = self.divergence = self.same = 0.0
         self.compared = False
 
     def add(
@@ -115,7 +117,7 @@ class _Sums:
         expected: npt.NDArray[np.float64] | None,
     ) -> None:
         self.positions += len(following)
-        self.surprise -= float(got[np.arange(len(following)), list(following)].sum())
+        self.negative_log_likelihood -= float(got[np.arange(len(following)), list(following)].sum())
         if expected is not None:
             self.compared = True
             self.divergence += float((np.exp(expected) * (expected - got)).sum())
@@ -123,18 +125,18 @@ class _Sums:
 
     def quality(self) -> Quality:
         n = self.positions
-        perplexity = math.exp(self.surprise / n)
+        perplexity = math.exp(self.negative_log_likelihood / n)
         return Quality(n, perplexity, self.divergence / n, self.same / n) if self.compared else Quality(n, perplexity)
 
 
 @dataclass(frozen=True)
-class Noise:
-    """What rounding did to a weight.
+class WeightNoise:
+    """Quantization noise of a weight.
 
     Attributes:
         name: path of the parameter.
-        storage: how it is kept.
-        decibels: power of the weight relative to that of the error; infinite where there is none.
+        storage: dtype that it is stored as.
+        decibels: signal-to-noise ratio, power of the weight over that of the error; infinite without error.
     """
 
     name: str
@@ -142,14 +144,14 @@ class Noise:
     decibels: float
 
 
-def weight_noise(model: Path, reference: Path) -> list[Noise]:
-    """Of every weight that both files have, by the signal-to-noise ratio, the worst first."""
+def weight_noise(model: Path, reference: Path) -> list[WeightNoise]:
+    """Quantization noise of every weight that both files have, the noisiest first."""
     ours, theirs = read_weights(model), read_weights(reference)
     shared = [name for name in ours if name in theirs and ours[name].shape == theirs[name].shape]
     return sorted((_noise(ours[name], theirs) for name in shared), key=lambda noise: noise.decibels)
 
 
-def _noise(weight: LazyTensor, theirs: Mapping[str, LazyTensor]) -> Noise:
+def _noise(weight: LazyTensor, theirs: Mapping[str, LazyTensor]) -> WeightNoise:
     step = max(1, _SLICE_BYTES // (4 * math.prod(weight.shape[1:])))
     signal = error = 0.0
     for start in range(0, weight.rows, step):
@@ -157,4 +159,4 @@ def _noise(weight: LazyTensor, theirs: Mapping[str, LazyTensor]) -> Noise:
         wanted = theirs[weight.name].read_rows(start, stop).astype(np.float64)
         signal += float((wanted**2).sum())
         error += float(((weight.read_rows(start, stop) - wanted) ** 2).sum())
-    return Noise(weight.name, weight.dtype, 10 * math.log10(signal / error) if signal and error else math.inf)
+    return WeightNoise(weight.name, weight.dtype, 10 * math.log10(signal / error) if signal and error else math.inf)

@@ -1,4 +1,4 @@
-"""What is saved by not doing things twice: packed weights from a file, a cached prompt, checked guesses.
+"""Speed-ups of a weight cache, a prefix cache and speculative decoding over doing without.
 
 Each is measured in turn with the plain way of doing the same, so that whatever else the machine does meets both.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from edgegen_runtime.cache.prefix_cache import PrefixCache
 from edgegen_runtime.generation.generation import Generation
 from edgegen_runtime.generation.language_model import LanguageModel
-from edgegen_runtime.generation.speculative import Drafter
+from edgegen_runtime.protocols import Drafter
 
 _PASSAGE = (
     "The river rises in the hills above the town, where three springs feed a small lake. From there it runs south "
@@ -24,26 +24,26 @@ _PASSAGE = (
     "the bridge lies the harbour, from which barges once carried salt, timber and wool to the coast."
 )
 REPEAT = f"Repeat the following text word for word, without changing anything:\n\n{_PASSAGE}\n\n{_PASSAGE}"
-"""What guesses by lookup are made for: an answer that quotes its prompt."""
+"""Prompt whose answer quotes it: the case that prompt lookup is made for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedUp:
-    """Medians of several runs."""
+    """Time without and with a speed-up, medians of several runs."""
 
     plain_seconds: float
     seconds: float
     identical: bool
-    """Both ways gave the same tokens."""
+    """True if both gave the same tokens."""
 
     @property
     def ratio(self) -> float:
-        """How many times faster than plain."""
+        """Speed-up factor over plain."""
         return self.plain_seconds / self.seconds
 
 
 def reload(path: Path | str, *, threads: int | None = None, runs: int = 3) -> SpeedUp:
-    """Load a model and say one token: the first time with a new weight cache file, and with the file it left."""
+    """Load time up to the first token: with a new weight cache file, and with the file that this left."""
     first: list[float] = []
     second: list[float] = []
     said: set[tuple[int, ...]] = set()
@@ -60,7 +60,7 @@ def reload(path: Path | str, *, threads: int | None = None, runs: int = 3) -> Sp
 
 
 def prefix(model: LanguageModel, prompt_tokens: int, *, runs: int = 5) -> SpeedUp:
-    """Time to the first token of a prompt from scratch, and with all but its last tokens in a prefix cache."""
+    """Time to first token of a prompt: from scratch, and with all but its last tokens in a prefix cache."""
     prompt = [index * 7919 % model.vocab_size for index in range(prompt_tokens)]
     cache = PrefixCache(model, entries=1)
     cache.add(prompt[: -min(8, prompt_tokens // 2) or None])
@@ -71,20 +71,20 @@ def prefix(model: LanguageModel, prompt_tokens: int, *, runs: int = 5) -> SpeedU
 
     return _in_turn(
         lambda: first_token(model.generate(prompt, max_new_tokens=1, ignore_eos=True)),
-        lambda: first_token(model.generate(prompt, max_new_tokens=1, ignore_eos=True, context=cache)),
+        lambda: first_token(model.generate(prompt, max_new_tokens=1, ignore_eos=True, cache=cache)),
         runs,
     )
 
 
 def speculation(model: LanguageModel, drafter: Drafter, decode_tokens: int, *, runs: int = 5) -> SpeedUp:
-    """Time to say a text that its prompt holds already, without guesses and with them; greedily."""
+    """Greedy decoding time of a text that its prompt holds already: plain, and with speculative decoding."""
 
     def decoding(drafter: Drafter | None) -> tuple[float, tuple[int, ...]]:
         messages = [{"role": "user", "content": REPEAT}]
         prompt = model.encode(REPEAT) if model.template is None else model.encode_chat(messages)
-        room = model.bundle.cache_length - len(prompt)
+        room = model.exported.cache_length - len(prompt)
         limit = max(1, min(decode_tokens, room))
-        generation = model.answer(prompt, max_new_tokens=limit, ignore_eos=True, speculation=drafter)
+        generation = model.answer(prompt, max_new_tokens=limit, ignore_eos=True, drafter=drafter)
         tokens = tuple(generation)
         return generation.timings.decode_seconds, tokens
 

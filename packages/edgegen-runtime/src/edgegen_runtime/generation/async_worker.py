@@ -1,4 +1,4 @@
-"""Answers for ``async`` programs: the model runs in a thread, the event loop goes on."""
+"""Worker thread of a model, for generations in ``async`` programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """One thread that makes all calls of one model, as its session wants to be used from one thread at a time.
+    """A single thread that makes all calls of one model, as its session wants to be used from one thread at a time.
 
     Several answers may be under way: they take turns, a call each. The thread starts with the first call.
     """
@@ -22,7 +22,7 @@ class Worker:
     async def stream(
         self, next_item: Callable[[], T | None], cancel: Callable[[], None], close: Callable[[], None]
     ) -> AsyncIterator[T]:
-        """What ``next_item`` gives until it gives None, each called for when the one before has been taken.
+        """Items of ``next_item`` until it returns None; each call is made when the item before has been consumed.
 
         Args:
             next_item: called in the thread.

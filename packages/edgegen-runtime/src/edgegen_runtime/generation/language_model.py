@@ -1,4 +1,4 @@
-"""Text in, text out: a loaded model, ready to generate."""
+"""Decoder-only language model: encodes prompts, starts generations, scores texts."""
 
 from __future__ import annotations
 
@@ -6,100 +6,68 @@ import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
+from typing import ClassVar, Self, Unpack
 
-import numpy as np
-
-from edgegen.adapters.layout import LoraLayout, is_lora_input
-from edgegen.adapters.peft import SavedAdapter
 from edgegen.errors import UsageError
-from edgegen.litert.session import Held, Session
-from edgegen_runtime.bundle import Bundle
-from edgegen_runtime.cache.kv_cache import Context, LanguageSignatures
+from edgegen.litert.session import Session
+from edgegen_runtime.bundle import ExportedModel
+from edgegen_runtime.cache.cache_pool import BorrowedCache, CachePool
+from edgegen_runtime.cache.kv_cache import KVCache, LanguageSignatures
 from edgegen_runtime.generation.async_worker import Worker
-from edgegen_runtime.generation.context_shift import KEEP, Overflow
-from edgegen_runtime.generation.generation import ContextSource, Generation
+from edgegen_runtime.generation.config import GenerationConfig
+from edgegen_runtime.generation.context_shift import N_KEEP
+from edgegen_runtime.generation.generation import Generation
+from edgegen_runtime.generation.model_inputs import check_threads, lora_inputs, open_chat_template
+from edgegen_runtime.generation.sampler_chain import LogitsProcessor, Penalties, SamplerChain
 from edgegen_runtime.generation.sampling import Sampler, SamplingOptions
 from edgegen_runtime.generation.scoring import LogProbabilities, score
-from edgegen_runtime.generation.speculative import Drafter, Speculation, verify_noise
+from edgegen_runtime.generation.speculative import SpeculativeDecoder, verify_noise
 from edgegen_runtime.generation.stop_strings import StopStrings
-from edgegen_runtime.generation.token_selection import Chooser, Penalties
+from edgegen_runtime.generation.structured_output import GrammarConstraint, GrammarVocabulary, ResponseFormat
+from edgegen_runtime.protocols import CacheProvider, Drafter
 from edgegen_runtime.text.chat_template import ChatTemplate, Message
 from edgegen_runtime.text.detokenizer import Detokenizer
 from edgegen_runtime.text.tokenizer import Tokenizer, decode, encode_prompt, no_tokenizer, open_tokenizer
 
-if TYPE_CHECKING:
-    from edgegen_runtime.cache.prefix_cache import PrefixCache
-    from edgegen_runtime.generation.structured_output import Form, Vocabulary
-
-
-class Limits(TypedDict, total=False):
-    """What :meth:`LanguageModel.generate` and :meth:`LanguageModel.chat` take besides the prompt and the options.
-
-    Attributes:
-        stop_ids: tokens that end the text; default: :attr:`LanguageModel.stop_ids`.
-        max_new_tokens: default: as many as the cache holds.
-        ignore_eos: go on after a stop token, which then is a token like any other.
-        stop: texts that end the answer; they are not part of it.
-        form: what the answer has to look like.
-        speculation: who guesses what comes next, so that the model reads several tokens at once; the answer is the
-            same. Default: nobody.
-        overflow: what to do when the text outgrows the cache, see :mod:`edgegen_runtime.generation.context_shift`.
-        keep: first tokens that sliding never drops.
-        context: a cache to use; what it has in common with the beginning of the prompt is not computed again.
-            Default: one of the model's own, from scratch.
-    """
-
-    stop_ids: Collection[int] | None
-    max_new_tokens: int | None
-    ignore_eos: bool
-    stop: Sequence[str]
-    form: Form | None
-    speculation: Drafter | None
-    overflow: Overflow
-    keep: int
-    context: Context | PrefixCache | None
-
 
 class LanguageModel:
-    """An exported language model, a decoder. :meth:`load` makes one.
+    """An exported decoder-only language model. :meth:`load` makes one.
 
-    Use it from one thread at a time; several generations may be under way in that thread, each with its own
-    cache.
+    Use it from one thread at a time; several generations may be under way in that thread, each with its own KV cache.
 
     Attributes:
-        bundle: what the manifest says.
+        exported: the exported folder, as its manifest describes it.
         tokenizer: None if the export has none; prompts are token ids then.
-        template: None if the export has none; :meth:`chat` fails then.
-        stop_ids: tokens that end an answer.
-        load_seconds: how long loading took.
-        adapter: the folder of the adapter that it runs with; None for none.
-        KIND: what :attr:`Bundle.kind` must be.
+        template: chat template; None if the export has none, and :meth:`chat` fails then.
+        stop_ids: stop tokens, which end an answer.
+        load_seconds: time that loading took.
+        adapter: folder of the LoRA adapter that it runs with; None for none.
+        TASK: the :attr:`ExportedModel.task` that this class runs.
     """
 
-    KIND: ClassVar[str] = "decoder"
+    TASK: ClassVar[str] = "text-generation"
 
     def __init__(
         self,
         session: Session,
-        bundle: Bundle,
+        exported: ExportedModel,
         tokenizer: Tokenizer | None = None,
         template: ChatTemplate | None = None,
         adapter: Path | None = None,
     ) -> None:
-        self.bundle = bundle
+        self.exported = exported
         self.tokenizer = tokenizer
         self.template = template
-        named = [tokenizer.token_to_id(token) for token in bundle.stop_tokens] if tokenizer else []
-        self.stop_ids = frozenset(bundle.stop_token_ids) | {found for found in named if found is not None}
+        named = [tokenizer.token_to_id(token) for token in exported.stop_tokens] if tokenizer else []
+        self.stop_ids = frozenset(exported.stop_token_ids) | {token_id for token_id in named if token_id is not None}
         self.load_seconds = 0.0
         self.adapter = adapter
         self._session = session
-        self._signatures = LanguageSignatures.of(session, bundle.cache_length, bundle.max_rollback_tokens)
-        self._held = _hold(session, self._signatures, bundle, adapter)
-        self._pool = _Pool(self)
+        self._signatures = LanguageSignatures.of(session, exported.cache_length, exported.max_rollback_tokens)
+        self._static_inputs = lora_inputs(session, self._signatures, exported, adapter)
+        self._pool = CachePool(self)
         self._worker = Worker()
-        self._vocabularies: dict[frozenset[int], Vocabulary] = {}
+        self._grammar_vocabularies: dict[frozenset[int], GrammarVocabulary] = {}
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> Self:
@@ -107,7 +75,7 @@ class LanguageModel:
 
         Args:
             path: the folder or file.
-            threads: for LiteRT; default: all cores.
+            threads: CPU threads of LiteRT; default: all cores.
             weight_cache: a file that keeps packed weights from one run to the next; default: none.
 
         Raises:
@@ -115,18 +83,17 @@ class LanguageModel:
             UnsupportedError: it was written by a later version, or its tokenizer is of an unknown kind.
         """
         started = time.perf_counter()
-        if threads is not None and threads < 1:
-            raise UsageError(f"{threads} threads asked for; at least 1 is needed", code="EG732")
-        bundle = Bundle.open(path)
-        bundle.expect(cls.KIND)
-        tokenizer = open_tokenizer(bundle.tokenizer.file) if bundle.tokenizer else None
-        template = _open_template(bundle, tokenizer)
-        model = cls(Session(bundle.model, threads=threads, weight_cache=weight_cache), bundle, tokenizer, template)
+        check_threads(threads)
+        exported = ExportedModel.open(path)
+        exported.expect(cls.TASK)
+        tokenizer = open_tokenizer(exported.tokenizer.file) if exported.tokenizer else None
+        template = open_chat_template(exported, tokenizer)
+        model = cls(Session(exported.model, threads=threads, weight_cache=weight_cache), exported, tokenizer, template)
         model.load_seconds = time.perf_counter() - started
         return model
 
     def with_adapter(self, folder: Path | str | None) -> Self:
-        """This model with another adapter, or with none; weights are shared, so that switching costs next to nothing.
+        """This model with another LoRA adapter, or with none; weights are shared, so switching costs next to nothing.
 
         Args:
             folder: what peft's ``save_pretrained`` wrote; None for the model as it is.
@@ -138,7 +105,7 @@ class LanguageModel:
             CheckpointError: it is damaged.
         """
         adapter = None if folder is None else Path(folder)
-        model = type(self)(self._session, self.bundle, self.tokenizer, self.template, adapter)
+        model = type(self)(self._session, self.exported, self.tokenizer, self.template, adapter)
         model._worker = self._worker  # the session is used from one thread
         return model
 
@@ -148,14 +115,14 @@ class LanguageModel:
         return self._signatures.vocab_size
 
     def encode(self, prompt: str) -> list[int]:
-        """Ids of a raw prompt: special tokens in it are recognised, BOS is added if the tokenizer wants one.
+        """Token ids of a raw prompt: special tokens in it are recognised, BOS is added if the tokenizer wants one.
 
         Raises:
             UsageError: the model has no tokenizer.
         """
-        if self.bundle.tokenizer is None:
+        if self.exported.tokenizer is None:
             raise no_tokenizer()
-        return encode_prompt(self._tokenizer(), prompt, self.bundle.tokenizer)
+        return encode_prompt(self._tokenizer(), prompt, self.exported.tokenizer)
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -171,63 +138,60 @@ class LanguageModel:
         return decode(self._tokenizer(), token_ids, continuation=continuation)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The text of a conversation up to the opening of the assistant's turn, special tokens spelled out.
+        """Prompt text of a conversation up to the opening of the assistant's turn, special tokens spelled out.
 
         Raises:
             UsageError: the model has no chat template or no tokenizer, or the template refuses the messages.
         """
         if self.template is None:
-            raise UsageError(f"{self.bundle.name} has no chat template", code="EG723", hint="use --raw")
-        if self.tokenizer is None:
-            raise no_tokenizer()
+            raise UsageError(f"{self.exported.name} has no chat template", code="EG723", hint="use --raw")
+        self._tokenizer()
         return self.template.render(messages)
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of what :meth:`render` gives, and with its errors; BOS is up to the template."""
-        text = self.render(messages)
-        assert self.tokenizer is not None  # or render would have said so
-        return self.tokenizer.encode(text, special=True)
+        """Token ids of what :meth:`render` gives, and with its errors; BOS is up to the template."""
+        return self._tokenizer().encode(self.render(messages), special=True)
 
-    def new_context(self) -> Context:
+    def new_cache(self) -> KVCache:
         """An empty KV cache, for a text that goes on over several calls."""
-        return Context(self._session, self._signatures, self.bundle.cache_length, self._held)
+        return KVCache(self._session, self._signatures, self.exported.cache_length, self._static_inputs)
 
     def chat(
-        self, messages: Sequence[Message], options: SamplingOptions | None = None, **limits: Unpack[Limits]
+        self, messages: Sequence[Message], options: SamplingOptions | None = None, **config: Unpack[GenerationConfig]
     ) -> Generation:
         """Answer the last of ``messages``; see :meth:`generate` and :meth:`encode_chat`."""
-        return self.answer(self.encode_chat(messages), options, **limits)
+        return self.answer(self.encode_chat(messages), options, **config)
 
     def answer(
-        self, prompt_ids: Sequence[int], options: SamplingOptions | None = None, **limits: Unpack[Limits]
+        self, prompt_ids: Sequence[int], options: SamplingOptions | None = None, **config: Unpack[GenerationConfig]
     ) -> Generation:
         """Answer a chat that has been encoded already: a text of its own, not the continuation of another."""
-        return self._start(list(prompt_ids), options, continuation=False, **limits)
+        return self._start(list(prompt_ids), options, continuation=False, **config)
 
     def generate(
-        self, prompt: str | Sequence[int], options: SamplingOptions | None = None, **limits: Unpack[Limits]
+        self, prompt: str | Sequence[int], options: SamplingOptions | None = None, **config: Unpack[GenerationConfig]
     ) -> Generation:
         """Continue a prompt. Work starts when the result is iterated over.
 
         Args:
             prompt: token ids, or a text for :meth:`encode`.
-            options: how to choose tokens; default: greedy.
-            limits: see :class:`Limits`.
+            options: sampling options; default: greedy.
+            config: see :class:`GenerationConfig`.
 
         Raises:
-            UsageError: the prompt is empty, does not fit the cache, or holds ids outside the vocabulary.
+            UsageError: the prompt is empty, does not fit the KV cache, or holds ids outside the vocabulary.
         """
         prompt_ids = self.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        return self._start(prompt_ids, options, continuation=True, **limits)
+        return self._start(prompt_ids, options, continuation=True, **config)
 
     def score(self, token_ids: Sequence[int]) -> LogProbabilities:
-        """Log-probabilities of ``token_ids[1:]``, float32 [T-1]; see :func:`edgegen_runtime.generation.scoring.score`."""
+        """Log-probabilities of ``token_ids[1:]``, float32 [T-1]; see :mod:`edgegen_runtime.generation.scoring`."""
         self._check_ids(token_ids)
-        context = self._pool.acquire(())
+        cache = self._pool.acquire(())
         try:
-            return score(context, token_ids)
+            return score(cache, token_ids)
         finally:
-            self._pool.release(context)
+            self._pool.release(cache)
 
     def _start(
         self,
@@ -239,86 +203,91 @@ class LanguageModel:
         max_new_tokens: int | None = None,
         ignore_eos: bool = False,
         stop: Sequence[str] = (),
-        form: Form | None = None,
-        speculation: Drafter | None = None,
-        overflow: Overflow = "error",
-        keep: int = KEEP,
-        context: Context | ContextSource | None = None,
+        response_format: ResponseFormat | None = None,
+        drafter: Drafter | None = None,
+        context_shift: bool = False,
+        n_keep: int = N_KEEP,
+        cache: KVCache | CacheProvider | None = None,
     ) -> Generation:
-        cache_length = self.bundle.cache_length
-        self._check_prompt(prompt_ids, overflow)
+        self._check_prompt(prompt_ids, context_shift)
         if max_new_tokens is not None and max_new_tokens < 1:
             raise UsageError(f"{max_new_tokens} new tokens asked for; at least 1 is needed", code="EG732")
-        if stop and self.tokenizer is None:
-            raise no_tokenizer()
+        if stop:
+            self._tokenizer()
         limit = max_new_tokens
-        if overflow == "error":
+        if not context_shift:
             # The last token said needs no row of its own: nothing is asked of the model after it.
-            room = cache_length - len(prompt_ids) + 1
+            room = self.exported.cache_length - len(prompt_ids) + 1
             limit = room if limit is None else min(limit, room)
         ends = frozenset(() if ignore_eos else self.stop_ids if stop_ids is None else stop_ids)
         return Generation(
             prompt_ids,
-            _source(context, self._pool),
-            self._chooser(options or SamplingOptions(), prompt_ids, ends, form),
+            self._provider(cache),
+            self._sampler_chain(options or SamplingOptions(), prompt_ids, ends, response_format),
             worker=self._worker,
             stop_ids=ends,
             stop=StopStrings(stop) if stop else None,
             limit=limit,
             detokenizer=Detokenizer(self.tokenizer, continuation=continuation) if self.tokenizer else None,
-            speculation=None if speculation is None else self._speculate(speculation),
-            overflow=overflow,
-            keep=keep,
+            speculation=None if drafter is None else self._speculation(drafter),
+            context_shift=context_shift,
+            n_keep=n_keep,
             load_seconds=self.load_seconds,
         )
 
-    def _chooser(
-        self, options: SamplingOptions, prompt_ids: Sequence[int], stop_ids: frozenset[int], form: Form | None
-    ) -> Chooser:
-        penalties = Penalties(options, prompt_ids, self.vocab_size) if Penalties.wanted(options) else None
-        if form is None:
-            return Chooser(Sampler(options), penalties)
-        from edgegen_runtime.generation.structured_output import Constraint
+    def _provider(self, cache: KVCache | CacheProvider | None) -> CacheProvider:
+        if cache is None:
+            return self._pool
+        return BorrowedCache(cache) if isinstance(cache, KVCache) else cache
 
-        return Chooser(Sampler(options), penalties, Constraint(form, self._vocabulary(stop_ids)))
+    def _sampler_chain(
+        self,
+        options: SamplingOptions,
+        prompt_ids: Sequence[int],
+        stop_ids: frozenset[int],
+        response_format: ResponseFormat | None,
+    ) -> SamplerChain:
+        processors: list[LogitsProcessor] = []
+        if Penalties.needed(options):
+            processors.append(Penalties(options, prompt_ids, self.vocab_size))
+        if response_format is not None:
+            processors.append(GrammarConstraint(response_format, self._grammar_vocabulary(stop_ids)))
+        return SamplerChain(Sampler(options), processors)
 
-    def _vocabulary(self, stop_ids: frozenset[int]) -> Vocabulary:
-        from edgegen_runtime.generation.structured_output import Vocabulary
+    def _grammar_vocabulary(self, stop_ids: frozenset[int]) -> GrammarVocabulary:
+        if stop_ids not in self._grammar_vocabularies:
+            vocabulary = GrammarVocabulary(self._tokenizer(), self.vocab_size, stop_ids)
+            self._grammar_vocabularies[stop_ids] = vocabulary
+        return self._grammar_vocabularies[stop_ids]
 
-        if self.tokenizer is None:
-            raise no_tokenizer()
-        if stop_ids not in self._vocabularies:
-            self._vocabularies[stop_ids] = Vocabulary(self.tokenizer, self.vocab_size, stop_ids)
-        return self._vocabularies[stop_ids]
-
-    def _speculate(self, drafter: Drafter) -> Callable[[], Speculation]:
-        if not self._signatures.groups[-1][1].verify:
+    def _speculation(self, drafter: Drafter) -> Callable[[], SpeculativeDecoder]:
+        if not self._signatures.whole_cache.verify:
             raise UsageError(
-                f"{self.bundle.name} has no verify signatures, which speculative decoding needs",
+                f"{self.exported.name} has no verify signatures, which speculative decoding needs",
                 code="EG761",
                 hint="export again with --verify-lengths 8",
             )
         drafter.check(self)
-        return lambda: Speculation(drafter, self._verify_noise)
+        return lambda: SpeculativeDecoder(drafter, self._verify_noise)
 
     @functools.cached_property
     def _verify_noise(self) -> float:
-        context = self._pool.acquire(())
+        cache = self._pool.acquire(())
         try:
-            return verify_noise(context, self.vocab_size)
+            return verify_noise(cache, self.vocab_size)
         finally:
-            self._pool.release(context)
+            self._pool.release(cache)
 
-    def _check_prompt(self, prompt_ids: Sequence[int], overflow: Overflow) -> None:
-        count, cache_length = len(prompt_ids), self.bundle.cache_length
+    def _check_prompt(self, prompt_ids: Sequence[int], context_shift: bool) -> None:
+        count, cache_length = len(prompt_ids), self.exported.cache_length
         if not count:
             raise UsageError("the prompt is empty", code="EG742", hint="give a prompt of at least one token")
-        if count > cache_length and overflow == "error":
+        if count > cache_length and not context_shift:
             raise UsageError(
                 f"the prompt has {count} tokens, but the cache holds {cache_length}",
                 code="EG741",
                 hint=f"shorten the prompt, export with --cache-length {_round_up(count + 256, 256)}, "
-                "or let --overflow slide drop its middle",
+                "or let --context-shift drop its middle",
             )
         self._check_ids(prompt_ids)
 
@@ -330,79 +299,6 @@ class LanguageModel:
                 code="EG743",
                 hint="the tokenizer belongs to another model; export again",
             )
-
-
-class _Pool:
-    """The model's own contexts. Keeping them saves clearing many megabytes for each generation."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-        self._idle: list[Context] = []
-
-    @property
-    def cache_length(self) -> int:
-        return self._model.bundle.cache_length
-
-    def acquire(self, token_ids: Sequence[int]) -> Context:
-        context = self._idle.pop() if self._idle else self._model.new_context()
-        # Nothing is reused: a result must not depend on what was generated before, not even in the last bit.
-        context.rewind(0)
-        return context
-
-    def release(self, context: Context) -> None:
-        self._idle.append(context)
-
-
-class _Given:
-    """A context that the caller owns."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    @property
-    def cache_length(self) -> int:
-        return self._context.cache_length
-
-    def acquire(self, token_ids: Sequence[int]) -> Context:
-        return self._context
-
-    def release(self, context: Context) -> None:
-        pass
-
-
-def _source(context: Context | ContextSource | None, pool: _Pool) -> ContextSource:
-    if context is None:
-        return pool
-    return _Given(context) if isinstance(context, Context) else context
-
-
-def _hold(session: Session, signatures: LanguageSignatures, bundle: Bundle, adapter: Path | None) -> Held:
-    """The adapter in place, or zeros where the file wants one and there is none."""
-    decode = signatures.groups[-1][1].decode
-    if adapter is not None:
-        return session.hold(decode, LoraLayout.open(bundle.folder).factors(SavedAdapter.open(adapter)))
-    inputs = session.signatures[decode].inputs.items()
-    return session.hold(
-        decode, {name: np.zeros(info.shape, info.dtype) for name, info in inputs if is_lora_input(name)}
-    )
-
-
-def _open_template(bundle: Bundle, tokenizer: Tokenizer | None) -> ChatTemplate | None:
-    if bundle.chat_template is None:
-        return None
-    try:
-        source = bundle.chat_template.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {bundle.chat_template}: {error}", code="EG721") from error
-
-    def name(token_id: int | None) -> str:
-        return (tokenizer and token_id is not None and tokenizer.id_to_token(token_id)) or ""
-
-    spec = bundle.tokenizer
-    eos = spec.eos_token_id if spec else None
-    if eos is None and bundle.stop_token_ids:
-        eos = bundle.stop_token_ids[0]
-    return ChatTemplate(source, bos_token=name(spec.bos_token_id if spec else None), eos_token=name(eos))
 
 
 def _round_up(count: int, step: int) -> int:

@@ -1,4 +1,4 @@
-"""Choosing the next token from the logits, in numpy."""
+"""Sampling of the next token from the logits, in numpy."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edgegen.errors import EdgegenError, UsageError
 Logits = npt.NDArray[np.float32]
 
 _GROUP = 64
-"""Logits that are looked at together when the largest are sought."""
+"""Group size for the search of the largest logits."""
 
 _FIRST_CANDIDATES = 256
-"""Tokens looked at first for top-p; mostly they hold the nucleus, which saves sorting the vocabulary."""
+"""Candidates sorted first for top-p; mostly they hold the nucleus, which saves sorting the vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How to choose.
+    """Sampling parameters of one generation.
 
     Attributes:
         temperature: 0 takes the most likely token always; 1 samples from the model's own distribution.
@@ -67,16 +67,16 @@ class SamplingOptions:
 
     @property
     def greedy(self) -> bool:
-        """No chance is involved."""
+        """True if no chance is involved."""
         return self.temperature == 0 or self.top_k == 1
 
 
 class Sampler:
-    """Chooses tokens one after the other; one sampler serves one generation.
+    """Random or greedy sampler of tokens; one serves one generation.
 
     Attributes:
         seed: the seed in use, drawn if the options name none; None when greedy.
-        greedy: no chance is involved.
+        greedy: True if no chance is involved.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
@@ -88,7 +88,7 @@ class Sampler:
             self._random = np.random.default_rng(self.seed)
 
     def sample(self, logits: Logits) -> int:
-        """Id of the next token.
+        """Draw the next token.
 
         Args:
             logits: float32 [V]; not modified.
@@ -130,7 +130,7 @@ class Sampler:
         return self._cut(candidates, weights[candidates], total)
 
     def _weights(self, logits: Logits, best: float) -> npt.NDArray[Any]:
-        """exp((logit - best) / temperature): probabilities up to a common factor."""
+        """Unnormalized probabilities: exp((logit - best) / temperature)."""
         with np.errstate(over="ignore", under="ignore"):
             scaled = (logits - np.float32(best)) / np.float32(max(self._options.temperature, 1e-30))
             weights: npt.NDArray[Any] = np.exp(scaled)

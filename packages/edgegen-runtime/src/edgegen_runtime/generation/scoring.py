@@ -1,4 +1,4 @@
-"""How probable a model finds a given text, token by token."""
+"""Scoring: log-probabilities that a model assigns to a given text, token by token."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy.typing as npt
 from edgegen.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgegen_runtime.cache.kv_cache import Context
+    from edgegen_runtime.cache.kv_cache import KVCache
 
 LogProbabilities = npt.NDArray[np.float32]
 
 READ_AT_ONCE = 64
-"""Tokens whose logits are in memory together."""
+"""Chunk size in tokens: logits of as many are in memory together."""
 
 
-def score(context: Context, token_ids: Sequence[int]) -> LogProbabilities:
-    """Natural logarithms of the probabilities of ``token_ids[1:]``, each after all tokens before it.
+def score(cache: KVCache, token_ids: Sequence[int]) -> LogProbabilities:
+    """Log-probabilities (natural logarithm) of ``token_ids[1:]``, each given all tokens before it.
 
-    Reads several tokens a call where the file has ``verify_<N>`` signatures, else one by one.
+    Runs several tokens a call where the file has ``verify_<N>`` signatures, else one by one.
 
     Args:
-        context: is overwritten.
-        token_ids: T of them.
+        cache: is overwritten.
+        token_ids: T token ids.
 
     Returns:
         float32 [T-1].
@@ -37,29 +37,29 @@ def score(context: Context, token_ids: Sequence[int]) -> LogProbabilities:
     count = len(token_ids)
     if count < 2:  # the first token has nothing to be judged by
         raise UsageError(f"{count} tokens cannot be scored", code="EG742", hint="give two or more")
-    if count - 1 > context.cache_length:
+    if count - 1 > cache.cache_length:
         raise UsageError(
-            f"{count} tokens do not fit the cache of {context.cache_length}",
+            f"{count} tokens do not fit the cache of {cache.cache_length}",
             code="EG741",
             hint="score the text in parts, or export with a longer --cache-length",
         )
-    context.rewind(0)
+    cache.rollback(0)
     scores: list[npt.NDArray[Any]] = []
     for start in range(0, count - 1, READ_AT_ONCE):
         chunk = token_ids[start : min(start + READ_AT_ONCE, count - 1)]
         following = list(token_ids[start + 1 : start + 1 + len(chunk)])
-        scores.append(log_softmax(read(context, chunk))[np.arange(len(chunk)), following])
+        scores.append(log_softmax(logits_of(cache, chunk))[np.arange(len(chunk)), following])
     return np.concatenate(scores).astype(np.float32)
 
 
-def read(context: Context, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-    """The logits after each of ``token_ids``, ``[N, V]``, which follow what the context has read; it goes on."""
+def logits_of(cache: KVCache, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Logits after each of ``token_ids``, float32 ``[N, V]``; the tokens are appended to the cache."""
     rows: list[npt.NDArray[np.float32]] = []
     start = 0
     while start < len(token_ids):
-        length = context.verify_length(len(token_ids) - start)
+        length = cache.verify_length(len(token_ids) - start)
         chunk = token_ids[start : start + max(length, 1)]
-        rows.append(context.verify(chunk) if length > 1 else context.step(chunk[0])[None])
+        rows.append(cache.verify(chunk) if length > 1 else cache.step(chunk[0])[None])
         start += len(chunk)
     return np.concatenate(rows)
 

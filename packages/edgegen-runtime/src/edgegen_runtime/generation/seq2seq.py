@@ -1,4 +1,4 @@
-"""Encoder-decoders: a text is read once, and answered token by token."""
+"""Encoder-decoder model: the encoder reads a text once, the decoder answers it token by token."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 from edgegen.errors import UnsupportedError
-from edgegen.litert.session import Held
-from edgegen_runtime.cache.kv_cache import Context
-from edgegen_runtime.embedding.padding import TextReader
+from edgegen_runtime.cache.kv_cache import KVCache, StaticInputs
+from edgegen_runtime.embedding.padded_encoder import PaddedEncoder
 from edgegen_runtime.generation.generation import Generation, Timings
 from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.generation.sampling import SamplingOptions
@@ -20,92 +19,92 @@ from edgegen_runtime.generation.scoring import LogProbabilities
 class TextToTextModel(LanguageModel):
     """An exported encoder-decoder, such as T5. :meth:`load` makes one, :meth:`generate` answers a text.
 
-    What concerns one text that goes on does not apply: chats, caches of prompts, speculation, sliding.
+    Chats, prefix caches, speculative decoding and context shift do not apply: each text is answered by itself.
     """
 
-    KIND: ClassVar[str] = "encoder-decoder"
+    TASK: ClassVar[str] = "text2text-generation"
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._reader = TextReader(self._session, self.bundle)
-        self._idle: list[tuple[Held, Context]] = []
+        self._encoder = PaddedEncoder(self._session, self.exported)
+        self._idle: list[tuple[StaticInputs, KVCache]] = []
 
     def encode(self, prompt: str) -> list[int]:
-        """Ids of a text to answer, with what the tokenizer itself puts around it.
+        """Token ids of a text to answer, with the special tokens that the tokenizer itself puts around it.
 
         Raises:
             UsageError: the model has no tokenizer.
         """
         return self._tokenizer().encode_text(prompt)
 
-    def new_context(self) -> NoReturn:
-        """A cache makes no sense without the text that is answered."""
+    def new_cache(self) -> NoReturn:
+        """Not supported: a KV cache makes no sense without the text that is answered."""
         raise self._unsupported("a cache of prompts")
 
     def score(self, token_ids: Sequence[int]) -> LogProbabilities:
-        """See :meth:`new_context`."""
+        """Not supported, see :meth:`new_cache`."""
         raise self._unsupported("scoring")
 
     def with_adapter(self, folder: Path | str | None) -> Self:
-        """Adapters stay apart from decoders only."""
+        """Not supported: only decoders take LoRA adapters at run time."""
         raise self._unsupported("an adapter")
 
     def _start(
-        self, prompt_ids: list[int], options: SamplingOptions | None, *, continuation: bool, **limits: Any
+        self, prompt_ids: list[int], options: SamplingOptions | None, *, continuation: bool, **config: Any
     ) -> Generation:
-        named = {"context": "a cache of prompts", "speculation": "speculation", "keep": "sliding"}
-        for limit, what in named.items():
-            if limits.get(limit) is not None:
-                raise self._unsupported(what)
-        if limits.get("overflow", "error") != "error":
-            raise self._unsupported("sliding")
-        self._reader.check(prompt_ids, "shorten the text")
+        unsupported = {"cache": "a cache of prompts", "drafter": "speculation", "n_keep": "context shift"}
+        for name, feature in unsupported.items():
+            if config.get(name) is not None:
+                raise self._unsupported(feature)
+        if config.get("context_shift"):
+            raise self._unsupported("context shift")
+        self._encoder.check(prompt_ids, "shorten the text")
         self._check_ids(prompt_ids)
-        start = self.bundle.start_token_id
-        assert start is not None  # Bundle.open has made sure of it
-        reading = _Reading(self, prompt_ids)
-        limits["context"] = reading
-        generation = super()._start([start], options, continuation=False, **limits)
-        generation.prompt_ids, reading.timings = list(prompt_ids), generation.timings
+        start = self.exported.start_token_id
+        assert start is not None  # ExportedModel.open has made sure of it
+        encoded = _EncodedText(self, prompt_ids)
+        config["cache"] = encoded
+        generation = super()._start([start], options, continuation=False, **config)
+        generation.prompt_ids, encoded.timings = list(prompt_ids), generation.timings
         return generation
 
-    def _unsupported(self, what: str) -> UnsupportedError:
+    def _unsupported(self, feature: str) -> UnsupportedError:
         return UnsupportedError(
-            f"{self.bundle.name} is an encoder-decoder, to which {what} does not apply",
+            f"{self.exported.name} is an encoder-decoder, to which {feature} does not apply",
             code="EG709",
             hint="leave it out; each text is answered by itself",
         )
 
-    def _context_for(self, text_ids: Sequence[int]) -> tuple[Held, Context]:
-        """A cache of an answer, and the inputs that hold the text."""
-        encoder_states, decode = self._reader.read(text_ids), self._signatures.groups[-1][1].decode
+    def _cache_for(self, text_ids: Sequence[int]) -> tuple[StaticInputs, KVCache]:
+        """The encoder states of a text as static inputs of the decoder, and an empty KV cache that goes with them."""
+        encoder_states, decode = self._encoder.run(text_ids), self._signatures.whole_cache.decode
         if not self._idle:
-            held = self._session.hold(decode, encoder_states)
-            return held, Context(self._session, self._signatures, self.bundle.cache_length, held)
-        held, context = self._idle.pop()
-        self._session.refill(decode, held, encoder_states)
-        context.rewind(0)
-        return held, context
+            static_inputs = self._session.hold(decode, encoder_states)
+            return static_inputs, KVCache(self._session, self._signatures, self.exported.cache_length, static_inputs)
+        static_inputs, cache = self._idle.pop()
+        self._session.refill(decode, static_inputs, encoder_states)
+        cache.rollback(0)
+        return static_inputs, cache
 
 
-class _Reading:
-    """Reads the text when the answer begins."""
+class _EncodedText:
+    """KV cache provider of one answer; runs the encoder when the answer begins."""
 
     def __init__(self, model: TextToTextModel, text_ids: Sequence[int]) -> None:
         self._model, self._text_ids = model, text_ids
         self.timings = Timings()
-        self._held: Held = {}
+        self._static_inputs: StaticInputs = {}
 
     @property
     def cache_length(self) -> int:
-        return self._model.bundle.cache_length
+        return self._model.exported.cache_length
 
-    def acquire(self, token_ids: Sequence[int]) -> Context:
+    def acquire(self, token_ids: Sequence[int]) -> KVCache:
         started = time.perf_counter()
-        self._held, context = self._model._context_for(self._text_ids)
+        self._static_inputs, cache = self._model._cache_for(self._text_ids)
         self.timings.prefill_tokens += len(self._text_ids)
         self.timings.prefill_seconds += time.perf_counter() - started
-        return context
+        return cache
 
-    def release(self, context: Context) -> None:
-        self._model._idle.append((self._held, context))
+    def release(self, cache: KVCache) -> None:
+        self._model._idle.append((self._static_inputs, cache))

@@ -1,63 +1,53 @@
-"""Several tokens for one reading of the weights: cheap guesses at what comes next, checked in one call.
+"""Speculative decoding: several tokens for one reading of the weights, proposed cheaply and verified in one call.
 
-A drafter guesses, a ``verify_<N>`` signature gives the logits after each guess, and the answer's own
-:class:`Chooser` chooses from them, one after the other, as it would without guesses. Guesses count only as long as
-they are what it chose. So a guess, however bad, changes the speed and never the text: greedily the likeliest token is
-taken at each place, and a sampled answer is drawn from the model's own distribution with the same random numbers. (For
-a guess that is certain, drawing first and comparing then *is* rejection sampling.)
+A drafter proposes draft tokens, a ``verify_<N>`` signature gives the logits after each, and the answer's own
+:class:`SamplerChain` samples from them one after the other, as it would without drafts. Draft tokens are accepted as
+long as they are what was sampled. So a draft, however bad, changes the speed and never the text: greedily the likeliest
+token is taken at each place, and a sampled answer is drawn from the model's own distribution with the same random
+numbers. (For a draft that is certain, drawing first and comparing then *is* rejection sampling; Leviathan et al., 2023,
+*Fast Inference from Transformers via Speculative Decoding*.)
 
-Rows of rejected guesses stay in the cache until the tokens that belong there overwrite them; the causal mask hides
-them until then.
+Rows of rejected tokens stay in the cache until the tokens that belong there overwrite them; the causal mask hides them
+until then.
 
-What could differ is rounding: ``verify_<N>`` may run on other kernels than ``decode``. They are compared once, bit
-for bit (:func:`verify_noise`). Where they agree, as on XNNPACK's kernels so far, nothing else is needed. Where they do
-not, a greedy choice is trusted only where the likeliest token leads by more than the noise can make up; before a
-closer call, everything that ``verify`` wrote is read again with ``decode``, so that the choice is made from the very
-numbers that plain decoding has.
+Rounding may differ: ``verify_<N>`` may run on other kernels than ``decode``. They are compared once, bit for bit
+(:func:`verify_noise`). Where they agree, as on XNNPACK's kernels so far, nothing else is needed. Where they do not, a
+greedy choice is trusted only where the likeliest token leads by more than the noise can make up; before a closer call,
+everything that ``verify`` wrote is computed again with ``decode``, so that the choice is made from the very numbers of
+plain decoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgegen.errors import UsageError
-from edgegen_runtime.cache.kv_cache import Context, common_prefix
+from edgegen_runtime.cache.kv_cache import KVCache, common_prefix
 
 if TYPE_CHECKING:
-    from edgegen_runtime.generation.language_model import LanguageModel
+    from edgegen_runtime.generation.sampler_chain import SamplerChain
     from edgegen_runtime.generation.sampling import Logits
-    from edgegen_runtime.generation.token_selection import Chooser
+    from edgegen_runtime.protocols import DecoderModel, Drafter
 
 SAFETY = 16
 """A lead counts as clear beyond this multiple of the noise that was measured."""
 
-
-_FEW, _LONGEST_PAUSE = 3, 16
-"""How many guesses to begin with, and after how many plain steps to try again where guessing goes badly."""
-
-
-class Drafter(Protocol):
-    """Guesses at what comes next."""
-
-    def check(self, model: LanguageModel) -> None:
-        """Raise UsageError if it cannot guess for this model."""
-
-    def propose(self, text: Sequence[int], count: int) -> list[int]:
-        """Up to ``count`` tokens that may follow ``text``, prompt and answer so far; none where it has no idea."""
-        ...
+_FIRST_DRAFT, _LONGEST_PAUSE = 3, 16
+"""Number of draft tokens to begin with, and of plain steps after which to try again where drafts are rejected."""
 
 
 class PromptLookup:
-    """Guesses that the text repeats itself: what followed the last few tokens the last time they occurred.
+    """Drafter by prompt lookup: proposes the continuation of the latest earlier occurrence of the last few tokens.
 
-    Costs next to nothing, and pays where an answer quotes its prompt: summaries, corrections, code edits.
+    Costs next to nothing, and pays where an answer quotes its prompt: summaries, corrections, code edits
+    (Saxena, 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
 
     Args:
-        longest: how many tokens to look up at first.
-        shortest: how many at least have to be found again.
+        longest: n-gram length to look up first, in tokens.
+        shortest: shortest n-gram to fall back to.
     """
 
     def __init__(self, *, longest: int = 4, shortest: int = 2) -> None:
@@ -65,11 +55,11 @@ class PromptLookup:
             raise ValueError(f"looks up {shortest} to {longest} tokens; 1 or more, the shortest first")
         self._sizes = range(longest, shortest - 1, -1)
 
-    def check(self, model: LanguageModel) -> None:
-        """It can guess for any model."""
+    def check(self, model: DecoderModel) -> None:
+        """Accept any model."""
 
     def propose(self, text: Sequence[int], count: int) -> list[int]:
-        """What followed the latest earlier occurrence of the longest ending that has one."""
+        """Up to ``count`` tokens after the latest earlier occurrence of the longest n-gram that has one."""
         tokens = np.asarray(text, np.int32)
         for size in self._sizes:
             starts = len(tokens) - size  # of places before the ending itself
@@ -88,18 +78,22 @@ class PromptLookup:
 
 
 class DraftModel:
-    """Guesses what a smaller model with the same tokenizer would say.
+    """Drafter with a smaller model of the same tokenizer, decoding greedily.
 
     Args:
-        model: the smaller one; its cache is this object's own, so use one object for one answer at a time.
+        model: the draft model; its cache is this object's own, so use one object for one answer at a time.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: DecoderModel) -> None:
         self.model = model
-        self._context = model.new_context()
+        self._cache = model.new_cache()
 
-    def check(self, model: LanguageModel) -> None:
-        """The two must mean the same by a token id."""
+    def check(self, model: DecoderModel) -> None:
+        """Refuse a target model whose token ids mean something else.
+
+        Raises:
+            UsageError: vocabularies differ.
+        """
         ours, theirs = self.model.tokenizer, model.tokenizer
         if ours is not None and theirs is not None:
             same = ours.vocab_size == theirs.vocab_size and all(
@@ -109,131 +103,132 @@ class DraftModel:
             same = self.model.vocab_size == model.vocab_size
         if not same:
             raise UsageError(
-                f"{self.model.bundle.name} has another tokenizer than {model.bundle.name}, so it cannot draft for it",
+                f"{self.model.exported.name} has another tokenizer than {model.exported.name}, "
+                "so it cannot draft for it",
                 code="EG760",
                 hint="choose a smaller model of the same family, or --speculate prompt-lookup",
             )
 
     def propose(self, text: Sequence[int], count: int) -> list[int]:
-        """Its ``count`` greedy next tokens, or fewer where its own cache ends."""
-        context, limit = self._context, self.model.vocab_size
-        room = context.cache_length - len(text) + 1
+        """The draft model's ``count`` greedy next tokens, or fewer where its own cache ends."""
+        cache, limit = self._cache, self.model.vocab_size
+        room = cache.cache_length - len(text) + 1
         if room < 1 or any(token_id >= limit for token_id in text):
             return []
-        known = context.rewind(common_prefix(context.tokens, text[:-1]))
-        context.prefill(text[known:-1])
-        guesses: list[int] = []
+        known = cache.rollback(common_prefix(cache.tokens, text[:-1]))
+        cache.prefill(text[known:-1])
+        draft: list[int] = []
         token_id = text[-1]
         for _ in range(min(count, room)):
-            token_id = int(context.step(token_id).argmax())
-            guesses.append(token_id)
-        return guesses
+            token_id = int(cache.step(token_id).argmax())
+            draft.append(token_id)
+        return draft
 
 
-class Speculation:
-    """Reads tokens with guesses at their successors; one object serves one answer.
+class SpeculativeDecoder:
+    """Decoding loop with drafts; one object serves one answer.
 
     Args:
-        drafter: makes the guesses.
-        noise: what :func:`verify_noise` found.
+        drafter: proposes draft tokens.
+        noise: largest difference between logits of ``verify`` and ``decode``, from :func:`verify_noise`.
 
     Attributes:
-        drafted: guesses that were checked.
-        accepted: those that were right.
+        drafted: draft tokens that were verified.
+        accepted: draft tokens that were accepted.
     """
 
     def __init__(self, drafter: Drafter, noise: float) -> None:
         self._drafter = drafter
         self._clear = SAFETY * noise
         self._inexact: int | None = None  # the first row that goes back to ``verify``, if that is noisy
-        self._width = _FEW
+        self._draft_length = _FIRST_DRAFT
         self._pause = 0
         self._wait = 0
         self.drafted = 0
         self.accepted = 0
 
-    def read(
-        self, context: Context, text: Sequence[int], chooser: Chooser, stop_ids: frozenset[int], most: int
+    def decode(
+        self, cache: KVCache, text: Sequence[int], sampler: SamplerChain, stop_ids: frozenset[int], limit: int
     ) -> list[int]:
-        """Read the last token of ``text``, which the cache lacks, and choose one to ``most`` tokens after it.
+        """Append the last token of ``text``, which the cache lacks, and sample 1 to ``limit`` tokens after it.
 
-        Ends with a stop token, or where the chooser is complete.
+        Ends with a stop token, or where the sampler chain is complete.
         """
-        length = min(context.verify_length(most), self._width + 1)
-        guesses: list[int] = []
+        length = min(cache.verify_length(limit), self._draft_length + 1)
+        draft: list[int] = []
         if self._wait:
             self._wait -= 1
         elif length > 1:
-            guesses = self._drafter.propose(text, length - 1)
-        start = len(context.tokens)
-        if not guesses:
-            return [self._choose(context, text, context.step(text[-1]), chooser)]
-        rows = context.verify([text[-1], *guesses])
+            draft = self._drafter.propose(text, length - 1)
+        start = len(cache.tokens)
+        if not draft:
+            return [self._sample(cache, text, cache.step(text[-1]), sampler)]
+        rows = cache.verify([text[-1], *draft])
         if self._clear and self._inexact is None:
             self._inexact = start
-        chosen: list[int] = []
+        sampled: list[int] = []
         accepted = 0
-        for row, guess in zip(rows, [*guesses, None], strict=True):
-            trusted = self._inexact
-            chosen.append(self._choose(context, [*text, *chosen], row, chooser))
-            right = chosen[-1] == guess
+        for row, drafted in zip(rows, [*draft, None], strict=True):
+            inexact = self._inexact
+            sampled.append(self._sample(cache, [*text, *sampled], row, sampler))
+            right = sampled[-1] == drafted
             accepted += right
-            # If a close call had the rows read again, those after them are gone from the cache.
-            if not right or chosen[-1] in stop_ids or chooser.complete or self._inexact != trusted:
+            # If a close call had the rows computed again, those after them are gone from the cache.
+            if not right or sampled[-1] in stop_ids or sampler.complete or self._inexact != inexact:
                 break
-        context.rewind(start + len(chosen))  # as after plain decoding: the last token chosen is not read yet
-        self.drafted += len(guesses)
+        cache.rollback(start + len(sampled))  # as after plain decoding: the last token sampled is not read yet
+        self.drafted += len(draft)
         self.accepted += accepted
-        self._adapt(len(guesses), accepted)
-        return chosen
+        self._adapt(len(draft), accepted)
+        return sampled
 
-    def _adapt(self, tried: int, accepted: int) -> None:
-        """Guess more where all was right; where nothing was, pause: a check of wrong guesses is slower than a step."""
+    def _adapt(self, drafted: int, accepted: int) -> None:
+        """Draft more where all was accepted; where nothing was, pause: a wasted ``verify`` is slower than a step."""
         if accepted:
             self._pause = 0
-            self._width = 2 * tried + 1 if accepted == tried else max(_FEW, accepted)
+            self._draft_length = 2 * drafted + 1 if accepted == drafted else max(_FIRST_DRAFT, accepted)
         else:
-            self._width, self._pause = _FEW, min(2 * self._pause + 1, _LONGEST_PAUSE)
+            self._draft_length, self._pause = _FIRST_DRAFT, min(2 * self._pause + 1, _LONGEST_PAUSE)
             self._wait = self._pause
 
-    def forget(self, context: Context) -> None:
-        """The rows of ``context`` are about to be filled anew: drop those that are not as plain decoding has them."""
+    def discard_inexact(self, cache: KVCache) -> None:
+        """Drop the rows that ``verify`` wrote, as the rows are about to be computed anew."""
         if self._inexact is not None:
-            context.rewind(self._inexact)
+            cache.rollback(self._inexact)
             self._inexact = None
 
-    def _choose(self, context: Context, text: Sequence[int], logits: Logits, chooser: Chooser) -> int:
-        """The token after ``text``, as plain decoding would choose it."""
-        prepared = chooser.prepare(logits)
-        if self._inexact is not None and chooser.greedy and _lead(prepared) <= self._clear:
-            for token_id in text[context.rewind(self._inexact) :]:
-                logits = context.step(token_id)
+    def _sample(self, cache: KVCache, text: Sequence[int], logits: Logits, sampler: SamplerChain) -> int:
+        """The token after ``text``, as plain decoding would sample it."""
+        processed = sampler.process(logits)
+        if self._inexact is not None and sampler.greedy and _lead(processed) <= self._clear:
+            for token_id in text[cache.rollback(self._inexact) :]:
+                logits = cache.step(token_id)
             self._inexact = None
-            prepared = chooser.prepare(logits)
-        return chooser.choose(prepared)
+            processed = sampler.process(logits)
+        return sampler.sample(processed)
 
 
 def _lead(logits: Logits) -> float:
-    """By how much the greatest logit exceeds the second."""
+    """Difference between the greatest logit and the second."""
     second, first = np.partition(logits, len(logits) - 2)[-2:]
     return float(first - second)
 
 
-def verify_noise(context: Context, vocab_size: int) -> float:
-    """The largest difference between logits of ``verify`` and of ``decode`` for the same tokens; mostly 0.
+def verify_noise(cache: KVCache, vocab_size: int) -> float:
+    """Largest difference between logits of ``verify`` and of ``decode`` for the same tokens; mostly 0.
 
-    Overwrites ``context``. Its shortest cache stands for all: which kernels run depends on the number of tokens.
+    Overwrites ``cache``. Its shortest bucket stands for all: which kernels run depends on the number of tokens.
     """
-    context.rewind(0)
-    longest = context.verify_length(context.cache_length)
+    cache.rollback(0)
+    longest = cache.verify_length(cache.cache_length)
     tokens = [(index + 1) * 7919 % vocab_size for index in range(longest)]  # 7919 is a prime, so that they differ
-    decoded = [context.step(token_id) for token_id in tokens]
+    decoded = [cache.step(token_id) for token_id in tokens]
     noise = 0.0
     length = longest
     while length > 1:  # halving meets each signature's length, or one that it serves
-        context.rewind(0)
-        differences = context.verify(tokens[:length]) - np.stack(decoded[:length])
+        cache.rollback(0)
+        differences = cache.verify(tokens[:length]) - np.stack(decoded[:length])
         noise = max(noise, float(np.abs(differences).max()))
         length //= 2
-    context.rewind(0)
+    cache.rollback(0)
     return noise

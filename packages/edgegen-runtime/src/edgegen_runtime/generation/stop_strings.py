@@ -1,4 +1,4 @@
-"""Texts that end an answer, wherever the borders between tokens fall."""
+"""Stop strings: texts that end an answer, wherever the borders between tokens fall."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from edgegen.errors import UsageError
 
 
 class StopStrings:
-    """Lets text through up to the first stop string, and holds back what may turn out to begin one.
+    """Filter of streamed text that ends at the first stop string and holds back a possible beginning of one.
 
     Attributes:
-        met: a stop string has come; nothing more is let through.
+        met: True once a stop string has come; nothing more is let through.
 
     Raises:
         UsageError: a stop string is empty.
@@ -25,7 +25,7 @@ class StopStrings:
         self.met = False
 
     def push(self, piece: str) -> str:
-        """What is certain to come before any stop string now."""
+        """Text that is certain to come before any stop string now."""
         if self.met:
             return ""
         text = self._held + piece
@@ -38,7 +38,7 @@ class StopStrings:
         return text[: len(text) - held]
 
     def flush(self) -> str:
-        """The text has ended: what was held back began no stop string after all."""
+        """Text held back, at the end: it began no stop string after all."""
         held, self._held = self._held, ""
         return held
 

@@ -1,9 +1,9 @@
-"""Answers of a given form: JSON of a schema, a regular expression, or a grammar.
+"""Structured output: answers that follow a JSON Schema, a regular expression or a grammar.
 
-Before each choice, tokens that would leave the form are masked out; which those are, ``llguidance`` finds out (the
-optional extra ``edgegen-runtime[constrained]``). It works on the bytes of the tokens, so any tokenizer will do.
+Before each token, those that would break the grammar are masked out, as ``llguidance`` computes (the optional extra
+``edgegen-runtime[constrained]``). It works on the bytes of the tokens, so any tokenizer will do.
 
-The form decides what may be said, not what is: a model that is lost writes valid nonsense, and an answer that the
+A grammar decides what may be said, not what is: a model that is lost writes valid nonsense, and an answer that the
 length limit cuts off is incomplete (``finish_reason`` is ``length`` then).
 """
 
@@ -30,14 +30,14 @@ _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": 
 
 
 @dataclass(frozen=True)
-class Form:
-    """What an answer has to look like. Made by :meth:`json_schema`, :meth:`regex` and :meth:`lark`."""
+class ResponseFormat:
+    """The grammar of an answer. Made by :meth:`json_schema`, :meth:`regex` and :meth:`lark`."""
 
     kind: Literal["json-schema", "regex", "grammar"]
     source: str
 
     @classmethod
-    def json_schema(cls, schema: Mapping[str, Any] | bool | str) -> Form:
+    def json_schema(cls, schema: Mapping[str, Any] | bool | str) -> ResponseFormat:
         """JSON that a schema allows.
 
         Args:
@@ -56,22 +56,22 @@ class Form:
         return cls("json-schema", json.dumps(schema))
 
     @classmethod
-    def regex(cls, pattern: str) -> Form:
+    def regex(cls, pattern: str) -> ResponseFormat:
         """Text that a regular expression (of Rust's kind: no look-around, no back-references) matches whole."""
         return cls("regex", pattern)
 
     @classmethod
-    def lark(cls, grammar: str) -> Form:
+    def lark(cls, grammar: str) -> ResponseFormat:
         """Text of a context-free grammar in Lark's notation, from its rule ``start``."""
         return cls("grammar", grammar)
 
 
-class Vocabulary:
-    """A tokenizer as llguidance sees it; costly to make, so one serves all answers of a model.
+class GrammarVocabulary:
+    """A tokenizer in llguidance's terms; costly to make, so one serves all answers of a model.
 
     Args:
         tokenizer: Hugging Face or SentencePiece.
-        size: number of the model's logits.
+        size: number of logits.
         stop_ids: tokens that end an answer.
 
     Raises:
@@ -85,66 +85,66 @@ class Vocabulary:
             raise UsageError(
                 "constrained output needs the package llguidance",
                 code="EG771",
-                hint="pip install 'edgegen-runtime[constrained]'",
+                hint='pip install "edgegen-runtime[constrained]"',
             ) from error
         self.size = size
         # Without a token to end with, one beyond the vocabulary stands for the end, which is then never said.
         stops = sorted(token_id for token_id in stop_ids if token_id < size) or [size]
         spelled = [_spelling(tokenizer, token_id) for token_id in range(max(size, stops[-1] + 1))]
         self.tokenizer = llguidance.LLTokenizer(
-            llguidance.TokenizerWrapper(_Spelled(tokenizer, spelled, stops[0])), eos_token=stops
+            llguidance.TokenizerWrapper(_TokenizerAdapter(tokenizer, spelled, stops[0])), eos_token=stops
         )
 
 
-class Constraint:
-    """Follows one answer and says which tokens may come next.
+class GrammarConstraint:
+    """Logits processor that lets only tokens through that the grammar of one answer allows next.
 
     Raises:
-        UsageError: the form is not valid, or has what llguidance does not support.
+        UsageError: llguidance is not installed; the grammar is not valid, or uses what llguidance does not support.
     """
 
-    def __init__(self, form: Form, vocabulary: Vocabulary) -> None:
+    def __init__(self, response_format: ResponseFormat, vocabulary: GrammarVocabulary) -> None:
         from llguidance import LLMatcher
 
         try:
-            match form.kind:
+            match response_format.kind:
                 case "json-schema":
-                    grammar = LLMatcher.grammar_from_json_schema(form.source, overrides=_JSON)
+                    grammar = LLMatcher.grammar_from_json_schema(response_format.source, overrides=_JSON)
                 case "regex":
-                    grammar = LLMatcher.grammar_from_regex(form.source)
+                    grammar = LLMatcher.grammar_from_regex(response_format.source)
                 case "grammar":
-                    grammar = LLMatcher.grammar_from_lark(form.source)
+                    grammar = LLMatcher.grammar_from_lark(response_format.source)
         except ValueError as error:
-            raise _invalid(form, str(error)) from error
+            raise _invalid(response_format, str(error)) from error
         self._matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
         if self._matcher.is_error():
-            raise _invalid(form, self._matcher.get_error())
-        self._form = form
+            raise _invalid(response_format, self._matcher.get_error())
+        self._response_format = response_format
         self._size = vocabulary.size
         self._bits = np.zeros(-(-vocabulary.tokenizer.vocab_size // 32), np.int32)
 
     @property
     def complete(self) -> bool:
-        """The answer is whole and nothing can be added to it."""
+        """True if the answer is whole and nothing can be added to it."""
         return bool(self._matcher.is_stopped())
 
-    def mask(self, logits: Logits) -> Logits:
+    def process(self, logits: Logits) -> Logits:
         """A copy of ``logits [V]`` with minus infinity for every token that may not come next."""
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         if self._matcher.is_error():
-            raise _invalid(self._form, self._matcher.get_error())
+            raise _invalid(self._response_format, self._matcher.get_error())
         allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: self._size].view(bool)
         return np.where(allowed, logits, np.float32(-np.inf))
 
-    def take(self, token_id: int) -> None:
-        """The answer goes on with this token."""
+    def accept(self, token_id: int) -> None:
+        """Advance the grammar by a token of the answer."""
         self._matcher.consume_token(token_id)
         if self._matcher.is_error():
-            raise _invalid(self._form, self._matcher.get_error())
+            raise _invalid(self._response_format, self._matcher.get_error())
 
 
-class _Spelled:
-    """The interface that llguidance asks of a tokenizer."""
+class _TokenizerAdapter:
+    """The tokenizer interface of llguidance: token bytes, special ids, text to ids."""
 
     def __init__(self, tokenizer: Tokenizer, tokens: list[bytes], eos_token_id: int) -> None:
         self._tokenizer = tokenizer
@@ -157,7 +157,7 @@ class _Spelled:
         self._longest = max(map(len, tokens))
 
     def __call__(self, text: bytes | str) -> list[int]:
-        """Tokens that spell exactly ``text``; where a form leaves one way to go on, this is how it is said."""
+        """Token ids that spell exactly ``text``; llguidance asks where the grammar leaves one way to go on."""
         data = text.encode() if isinstance(text, str) else text
         # Many tokenizers put a space before whatever they are given. After a line break it shows, and goes with it.
         for before in (b"", b"\n"):
@@ -189,11 +189,14 @@ def _spelling(tokenizer: Tokenizer, token_id: int) -> bytes:
     return data or _MARKER + f"<{token_id}>".encode()
 
 
-def _invalid(form: Form, reason: str) -> UsageError:
+def _invalid(response_format: ResponseFormat, reason: str) -> UsageError:
     # What follows is the library's own state, which tells its developers more than its users.
     first, *others = (reason.partition("<state>")[0].strip() or "no reason given").splitlines()
     if first.startswith("NoExtension"):
         first = "the tokenizer has no token that spells what has to come next"
     return UsageError(
-        f"cannot follow the {form.kind}: {first}", code="EG770", details=others, hint=f"see --{form.kind} in --help"
+        f"cannot follow the {response_format.kind}: {first}",
+        code="EG770",
+        details=others,
+        hint=f"see --{response_format.kind} in --help",
     )

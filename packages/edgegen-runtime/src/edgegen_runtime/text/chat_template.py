@@ -1,4 +1,4 @@
-"""Chat templates: a conversation to the text that the model was trained to see.
+"""Chat template: renders a conversation as the prompt text that the model was trained on.
 
 Templates are Jinja programs that come with a model's weights, written for the conventions of Hugging Face
 ``transformers`` (https://huggingface.co/docs/transformers/chat_templating), which are kept here. They are
@@ -24,7 +24,7 @@ Message = Mapping[str, Any]
 """``{"role": "user", "content": "…"}``, and whatever else the template knows."""
 
 
-# What a template can run into: its own refusals, and the mistakes that any program makes.
+# Exceptions of a template: its own refusals, and the mistakes that any program makes.
 _TEMPLATE_FAULTS = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -36,12 +36,12 @@ _TEMPLATE_FAULTS = (
 
 
 class ChatTemplate:
-    """A compiled template.
+    """A compiled chat template.
 
     Args:
         source: Jinja source.
-        bos_token: what the template calls ``bos_token``.
-        eos_token: what the template calls ``eos_token``.
+        bos_token: value of the template's ``bos_token``.
+        eos_token: value of the template's ``eos_token``.
 
     Raises:
         UsageError: the source is not valid Jinja.
@@ -59,7 +59,7 @@ class ChatTemplate:
             ) from error
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: object) -> str:
-        """The text to encode; special tokens are spelled in it.
+        """Prompt text of a conversation; special tokens are spelled in it.
 
         Args:
             messages: the conversation so far.
@@ -77,14 +77,7 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
                 **{name: _plain(value) for name, value in names.items()},
             )
-        except (
-            jinja2.TemplateError,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except _TEMPLATE_FAULTS as error:
             roles = ", ".join(str(message.get("role")) for message in messages)
             raise UsageError(
                 f"the chat template refuses the conversation: {error}",

@@ -1,4 +1,4 @@
-"""Token by token back to text, never printing half a character."""
+"""Streaming detokenizer: token by token to text, never half a character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Detokenizer:
-    """Turns a stream of token ids into pieces of text.
+    """Incremental decoder from token ids to pieces of text.
 
     The pieces in a row, with :meth:`flush` last, are exactly :func:`edgegen_runtime.text.tokenizer.decode` of all
     ids. A character whose bytes are spread over several tokens comes out with the last of them; U+FFFD
@@ -36,5 +36,5 @@ class Detokenizer:
         return self._utf8.decode(data)
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD if the last character is incomplete, else nothing."""
+        """Rest of the text at the end: U+FFFD if the last character is incomplete, else nothing."""
         return self._utf8.decode(b"", final=True)

@@ -1,4 +1,4 @@
-"""Tokenizers behind one interface: Hugging Face ``tokenizer.json`` files and SentencePiece models.
+"""Tokenizers with one interface: Hugging Face ``tokenizer.json`` files and SentencePiece models.
 
 Decoding is byte-wise: every token stands for a fixed run of bytes, and a text is the UTF-8 reading of the
 runs in a row. That is what makes streaming exact (:mod:`edgegen_runtime.text.detokenizer`): a library's own
@@ -30,10 +30,10 @@ class Tokenizer(Protocol):
 
     @property
     def leading_spaces(self) -> int:
-        """How many spaces at the very beginning of a text were put there by the tokenizer itself, at most."""
+        """Most spaces that the tokenizer itself puts at the beginning of a text (its dummy prefix)."""
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Ids of ``text``, without any beginning-of-sequence token.
+        """Token ids of ``text``, without any beginning-of-sequence token.
 
         Args:
             special: names of special tokens inside the text (``<|im_start|>``) become those tokens; otherwise
@@ -41,7 +41,7 @@ class Tokenizer(Protocol):
         """
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of a whole text for an encoder: spelled out, with what the tokenizer itself puts around it."""
+        """Token ids of a whole text for an encoder, with the special tokens that the tokenizer puts around it."""
 
     def token_bytes(self, token_id: int) -> bytes:
         """UTF-8 bytes that the token stands for, possibly part of a character; empty for a special token."""
@@ -58,7 +58,7 @@ def open_tokenizer(path: Path, *, decodes: bool = True) -> Tokenizer:
 
     Args:
         path: the file.
-        decodes: whether tokens are to become text again; encoders do without.
+        decodes: load the decoder too, which encoder models do without.
 
     Raises:
         UsageError: the file is damaged.
@@ -76,7 +76,7 @@ def open_tokenizer(path: Path, *, decodes: bool = True) -> Tokenizer:
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str, spec: TokenizerSpec) -> list[int]:
-    """Ids of a prompt that is not a chat: special tokens are recognised, BOS is added at most once."""
+    """Token ids of a prompt that is not a chat: special tokens are recognised, BOS is added at most once."""
     ids = tokenizer.encode(text, special=True)
     if spec.add_bos and spec.bos_token_id is not None and ids[:1] != [spec.bos_token_id]:
         ids.insert(0, spec.bos_token_id)
@@ -110,7 +110,7 @@ def drop_leading_spaces(data: bytes, limit: int) -> bytes:
 
 
 class _HuggingFaceTokenizer:
-    """A ``tokenizer.json`` file, run by the ``tokenizers`` library."""
+    """Tokenizer of a ``tokenizer.json`` file, run by the ``tokenizers`` library."""
 
     def __init__(self, path: Path, *, decodes: bool) -> None:
         import tokenizers
@@ -159,7 +159,7 @@ class _HuggingFaceTokenizer:
 
 
 class _SentencePieceTokenizer:
-    """A SentencePiece model."""
+    """Tokenizer of a SentencePiece model."""
 
     def __init__(self, path: Path) -> None:
         import sentencepiece
@@ -214,7 +214,7 @@ class _SentencePieceTokenizer:
         return str(self._model.id_to_piece(token_id)) if 0 <= token_id < self._size else None
 
     def _count_leading_spaces(self) -> int:
-        """0, 1 (dummy prefix) or all (extra whitespace removed); found by trial, the settings are hidden."""
+        """Leading spaces that decoding drops: 0, 1 (dummy prefix) or all; found by trial, the settings are hidden."""
         marker = self.token_to_id("▁")
         if marker is None:  # pruned vocabularies: any piece that begins a word tells about the first space
             marker = next((i for i in range(self._size) if self._model.id_to_piece(i).startswith("▁")), None)
@@ -227,7 +227,7 @@ Speller = Callable[[str], bytes]
 
 
 def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
-    """A decoder of the ``tokenizers`` library as token -> bytes, and how many leading spaces it drops."""
+    """Byte decoder (token -> bytes) of a decoder of the ``tokenizers`` library, and the leading spaces it drops."""
     steps = [] if decoder is None else _flatten(json.loads(decoder.__getstate__()))
     kinds = [step["type"] for step in steps]
     if "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}:
@@ -290,7 +290,7 @@ def _spell_byte_level(token: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's stand-ins for the 256 bytes: printable Latin-1 is itself, the rest moves to U+0100 and on."""
+    """GPT-2's byte alphabet, character -> byte: printable Latin-1 is itself, the rest moves to U+0100 and on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

@@ -1,4 +1,4 @@
-"""The ASGI application: what answers at which path."""
+"""ASGI application: routes, error handlers and the life of the scheduler."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -15,9 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgegen_serve.http.auth import check_key
-from edgegen_serve.http.endpoint import Answering
-from edgegen_serve.http.page import page
+from edgegen_serve.http.endpoint import GenerationEndpoint
+from edgegen_serve.http.openapi import docs, openapi
+from edgegen_serve.http.ui import chat_page
 from edgegen_serve.openai.errors import ApiError, internal, no_model
+from edgegen_serve.openai.models import Health, ModelCard, ModelList
 from edgegen_serve.openai.requests import chat_request, completion_request
 from edgegen_serve.scheduling.engine import Engine
 from edgegen_serve.scheduling.scheduler import Scheduler
@@ -28,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def create_app(model: LanguageModel, settings: Settings | None = None) -> Starlette:
-    """An application that serves ``model``, which is then used by nobody else.
+    """ASGI application that serves ``model``, which nobody else may use then.
 
-    Its ``state.scheduler`` answers; a server may tell it that the end is near before it ends the application.
+    Its ``state.scheduler`` answers; a server may drain it before it ends the application.
 
     Raises:
         UsageError: the model has no tokenizer.
@@ -38,35 +41,38 @@ def create_app(model: LanguageModel, settings: Settings | None = None) -> Starle
     settings = settings or Settings()
     engine = Engine(model)
     scheduler = Scheduler(engine, settings.queue)
-    card = {"id": engine.name, "object": "model", "created": int(time.time()), "owned_by": "edgegen"}
+    card = ModelCard(id=engine.name, created=int(time.time()))
 
     async def models(request: Request) -> Response:
         check_key(request.headers, settings.api_key)
-        return JSONResponse({"object": "list", "data": [card]})
+        return JSONResponse(ModelList(data=[card]).model_dump())
 
     async def one_model(request: Request) -> Response:
         check_key(request.headers, settings.api_key)
         if (name := request.path_params["name"]) != engine.name:
             raise no_model(name, engine.name)
-        return JSONResponse(card)
+        return JSONResponse(card.model_dump())
 
     async def health(_: Request) -> Response:
         running, waiting = scheduler.load
-        return JSONResponse({"status": "ok", "running": running, "waiting": waiting})
+        return JSONResponse(Health(running=running, waiting=waiting).model_dump())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(scheduler.close)
 
+    endpoint = partial(GenerationEndpoint, engine.name, scheduler, settings)
     app = Starlette(
         routes=[
-            Route("/", page),
+            Route("/", chat_page),
+            Route("/docs", docs),
+            Route("/openapi.json", openapi),
             Route("/health", health),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", one_model),
-            Route("/v1/chat/completions", Answering(engine.name, scheduler, settings, chat_request), methods=["POST"]),
-            Route("/v1/completions", Answering(engine.name, scheduler, settings, completion_request), methods=["POST"]),
+            Route("/v1/chat/completions", endpoint(chat_request), methods=["POST"]),
+            Route("/v1/completions", endpoint(completion_request), methods=["POST"]),
         ],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _bug},
         lifespan=lifespan,

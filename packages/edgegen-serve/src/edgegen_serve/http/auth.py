@@ -1,4 +1,4 @@
-"""Who may ask, and how much may be sent."""
+"""Authentication of requests, and reading of their bodies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgegen_serve.openai.errors import ApiError, disconnected, invalid
 
 
 def check_key(headers: Headers, api_key: str | None) -> None:
-    """Let a request through if it has the key.
+    """Check that a request has the API key.
 
     Without a key, the server listens on loopback only, which is still open to every web page that the user's browser
     shows: a foreign name that resolves to loopback is refused here, and foreign forms by :func:`read_json`.
@@ -28,13 +28,13 @@ def check_key(headers: Headers, api_key: str | None) -> None:
         if not _is_local(headers.get("host", "")):
             raise ApiError(403, "without an API key, only local requests are answered", code="forbidden")
         return
-    scheme, _, given = headers.get("authorization", "").partition(" ")
+    scheme, _, key = headers.get("authorization", "").partition(" ")
     # Both are compared whole, whatever their first difference: the time taken tells nothing about the key.
-    right = secrets.compare_digest(given.strip().encode(), api_key.encode())
+    right = secrets.compare_digest(key.strip().encode(), api_key.encode())
     if scheme.lower() != "bearer" or not right:
         raise ApiError(
             401,
-            "wrong API key" if given else "no API key; send the header Authorization: Bearer KEY",
+            "wrong API key" if key else "no API key; send the header Authorization: Bearer KEY",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
@@ -49,12 +49,12 @@ def _is_local(host: str) -> bool:
 
 
 async def read_json(request: Request, limit: int, deadline: float) -> Any:
-    """The body, parsed.
+    """The body of a request as parsed JSON.
 
     Args:
-        request: nothing of its body has been read.
-        limit: most bytes.
-        deadline: by when it has to have come, in the event loop's time.
+        request: a request whose body has not been read.
+        limit: largest body in bytes.
+        deadline: time by which it has to be complete, on the event loop's clock.
 
     Raises:
         ApiError: too large, too slow, or no JSON.

@@ -1,56 +1,116 @@
-"""uvicorn's HTTP/1.1 connection, made to wait for nobody for ever."""
+"""Connection timeouts: limits on how long a client may hold a connection without using it.
+
+uvicorn takes any ``asyncio.Protocol`` as its ``http``. :class:`Connection` is one, around uvicorn's own for HTTP/1.1.
+It sees what no ASGI application does: a head that never ends, and a client that stopped reading. From
+:class:`ConnectionTimeouts`, an ASGI middleware, it learns when a request is being answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.importer import import_from_string
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATIENCE = 10.0
 """Seconds for the head of a request, for the rest of a body that was refused, and for a client that reads nothing."""
 
+_STATE = "edgegen.connection"
 
-class Connection(H11Protocol):
-    """Closes where uvicorn would wait: for a head that never ends, and for a client that stopped reading.
+
+class Connection(asyncio.Protocol):
+    """An HTTP/1.1 connection that is aborted where uvicorn would wait for ever.
 
     While a request is answered the application's own time limit holds; between requests uvicorn closes a connection on
     which nothing comes.
     """
 
     patience = PATIENCE
-    _sending: asyncio.TimerHandle | None = None
-    _reading: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """A client has connected."""
-        super().connection_made(transport)
-        self._sending = self.loop.call_later(self.patience, transport.abort)
+    def __init__(self, *, app_state: dict[str, Any], **arguments: Any) -> None:
+        make = import_from_string(HTTP_PROTOCOLS["h11"])
+        self._http: asyncio.Protocol = make(app_state={**app_state, _STATE: self}, **arguments)
+        self._head_timer, self._write_timer = _Timer(self.patience), _Timer(self.patience)
+        self._abort: Callable[[], None] = lambda: None
+        self._answering = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the timer of the first head."""
+        self._abort = cast("asyncio.Transport", transport).abort
+        self._http.connection_made(transport)
+        self._head_timer.start(self._abort)
 
     def data_received(self, data: bytes) -> None:
-        """A client has sent something. Only a whole head wins it more time."""
-        super().data_received(data)
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if answering and self._sending is not None:
-            self._sending.cancel()
-            self._sending = None
-        elif not answering and self._sending is None:
-            self._sending = self.loop.call_later(self.patience, self.transport.abort)
+        """Pass data on. Outside a request it starts the timer of the next head, which further data does not extend."""
+        self._http.data_received(data)
+        if not self._answering:
+            self._head_timer.start(self._abort)
+
+    def eof_received(self) -> bool | None:
+        """Pass on that the client has closed its side."""
+        return self._http.eof_received()
 
     def pause_writing(self) -> None:
-        """What was written does not go out: the client does not read."""
-        super().pause_writing()
-        self._reading = self.loop.call_later(self.patience, self.transport.abort)
+        """Start the timer of a client that does not read."""
+        self._http.pause_writing()
+        self._write_timer.start(self._abort)
 
     def resume_writing(self) -> None:
-        """It reads again."""
-        super().resume_writing()
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        """Stop that timer: the client reads again."""
+        self._http.resume_writing()
+        self._write_timer.stop()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is closed."""
-        super().connection_lost(exc)
-        for timer in (self._sending, self._reading):
-            if timer is not None:
-                timer.cancel()
+        """Stop all timers."""
+        self._http.connection_lost(exc)
+        self._head_timer.stop()
+        self._write_timer.stop()
+
+    def request_started(self) -> None:
+        """Stop the timer of the head, which has come."""
+        self._answering = True
+        self._head_timer.stop()
+
+    def request_finished(self) -> None:
+        """Note that the application has answered."""
+        self._answering = False
+
+
+class ConnectionTimeouts:
+    """ASGI middleware that tells a :class:`Connection` when its request is being answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application."""
+        connection = scope.get("state", {}).get(_STATE) if scope["type"] == "http" else None
+        if not isinstance(connection, Connection):
+            return await self._app(scope, receive, send)
+        connection.request_started()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            connection.request_finished()
+
+
+class _Timer:
+    """A one-shot timer; starting it again does not extend it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, action: Callable[[], None]) -> None:
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(self._seconds, action)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None

@@ -1,4 +1,4 @@
-"""uvicorn around the application: where it listens, and how it ends."""
+"""HTTP server: uvicorn with a listener of our own, connection timeouts and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import uvicorn
 from starlette.applications import Starlette
 
 from edgegen.errors import ResourceError, UsageError
-from edgegen_serve.http.connection import Connection
+from edgegen_serve.http.connection import Connection, ConnectionTimeouts
 
 _FAREWELL = 5
-"""Seconds that clients have to be told that the grace time is over."""
+"""Seconds beyond the grace time, for clients to be told that it is over."""
 
 
-def bind(host: str, port: int, *, guarded: bool) -> socket.socket:
-    """A socket at the address, before the model is loaded: an address that is taken should not cost the wait.
+def bind(host: str, port: int, *, has_key: bool) -> socket.socket:
+    """Bind a listening socket, before the model is loaded: an address that is taken should not cost the wait.
 
     Args:
         host: address or name.
         port: 0: any that is free.
-        guarded: there is an API key.
+        has_key: True if there is an API key.
 
     Raises:
         UsageError: no such host; or others can reach it, and there is no key.
@@ -35,7 +35,7 @@ def bind(host: str, port: int, *, guarded: bool) -> socket.socket:
     except (OSError, UnicodeError) as error:  # a name that no DNS could have
         reason = error.strerror if isinstance(error, OSError) else "not a name"
         raise UsageError(f"there is no host {host!r}: {reason}", code="EG812", hint="--host 127.0.0.1") from error
-    if not guarded and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+    if not has_key and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UsageError(
             f"other machines can reach {host}, and there is no API key",
             code="EG813",
@@ -56,24 +56,24 @@ def bind(host: str, port: int, *, guarded: bool) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where it is reached; by number, as a name may not be one that is answered without a key."""
+    """URL of a listener; by number, as a name may not be one that is answered without a key."""
     address, port, *_ = listener.getsockname()
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 class Server(uvicorn.Server):
-    """Says when it is ready; when told to end, it finishes the answer under way and refuses the rest.
+    """uvicorn server with a graceful shutdown: it finishes the answer under way and refuses waiting requests.
 
     Args:
-        app: of :func:`edgegen_serve.create_app`.
-        grace: seconds for the answer under way; then it is ended, and its client is told.
-        ready: called once requests are answered.
+        app: made by :func:`edgegen_serve.create_app`.
+        grace: seconds that the answer under way may take; then it is cancelled, and its client is told.
+        ready: callback, called once requests are accepted.
     """
 
     def __init__(self, app: Starlette, *, grace: int, ready: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
-            app, loop="asyncio", http=Connection, ws="none", lifespan="on", access_log=False, log_level="error",
-            server_header=False, timeout_graceful_shutdown=grace + _FAREWELL,
+            ConnectionTimeouts(app), loop="asyncio", http=Connection, ws="none", lifespan="on", access_log=False,
+            log_level="error", server_header=False, timeout_graceful_shutdown=grace + _FAREWELL,
         )  # fmt: skip
         super().__init__(config)
         self._scheduler = app.state.scheduler
@@ -81,19 +81,19 @@ class Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await super().startup(sockets)
         if self.started:
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End: requests that wait hear of it now, the one that is answered when the grace time is over."""
+        """Shut down: waiting requests are refused now, the one being answered when the grace time is over."""
         self._scheduler.drain()
         asyncio.get_running_loop().call_later(self._grace, self._scheduler.stop)
         await super().shutdown(sockets)
 
     def run_until_told(self, listener: socket.socket) -> None:
-        """Serve until SIGINT or SIGTERM, and return."""
+        """Serve until SIGINT or SIGTERM."""
         # uvicorn raises the signal again when it has ended, for whoever handled it before; here it has done its work.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -1,4 +1,4 @@
-"""What a client is told when it does not get an answer: OpenAI's error object, and nothing of our insides."""
+"""API errors: HTTP statuses with OpenAI's error object, which shows nothing of our insides."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SHOWN = 60
 
 
 class ApiError(Exception):
-    """An answer with an HTTP status that is not 200.
+    """An HTTP error response.
 
     Args:
         status: HTTP status.
         message: what was wrong, what would be right.
-        param: the field of the request that it is about.
-        code: for programs; stable.
+        param: path of the field that it is about.
+        code: stable identifier.
         headers: further headers of the response.
     """
 
@@ -45,50 +45,50 @@ class ApiError(Exception):
 
 
 def invalid(param: str | None, message: str) -> ApiError:
-    """The request is wrong, at this field."""
+    """400: a request that is wrong at this field."""
     return ApiError(400, message, param=param, code="invalid_value" if param else None)
 
 
 def no_model(asked: str, served: str) -> ApiError:
-    """There is one model, and this is not its name."""
+    """404: another model than the one that is served."""
     return ApiError(404, f"there is no model {shown(asked)} here, only {served}", param="model", code="model_not_found")
 
 
 def busy(message: str) -> ApiError:
-    """Not now."""
+    """503: overloaded, or shutting down."""
     return ApiError(503, message, code="overloaded", headers={"Retry-After": "5"})
 
 
 def timed_out(seconds: float) -> ApiError:
-    """The time for one request is over."""
+    """504: the time limit of a request is over."""
     return ApiError(504, f"the answer was not complete after {seconds:g} seconds", code="timeout")
 
 
 def disconnected() -> ApiError:
-    """The client has gone; nobody will read this. The status is the one that nginx logs in this case."""
+    """499: the client disconnected; nobody will read this. The status is the one that nginx logs in this case."""
     return ApiError(499, "the client closed the connection", code="cancelled")
 
 
 def shown(text: str) -> str:
-    """What a client sent, short enough to be repeated to it."""
+    """Text of a client, shortened to be repeated to it."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def internal() -> ApiError:
-    """A bug of ours; what happened stands in the server's log."""
+    """500: a bug of ours; the server's log has the traceback."""
     return ApiError(500, "the server failed; its log says why", code="internal_error")
 
 
 _PARAMS = {"EG770": "response_format", "EG771": "response_format", "EG722": "messages", "EG723": "messages"}
-"""Which field the runtime's errors are about."""
+"""Error code of the runtime -> field of the request that it is about."""
 
 
 def from_runtime(error: EdgegenError, prompt: str) -> ApiError:
-    """What the runtime refused, without its hints: they are about the command line.
+    """API error of an error of the runtime, without its hints: they are about the command line.
 
     Args:
-        error: the refusal.
-        prompt: the field that holds the prompt.
+        error: the runtime's error.
+        prompt: name of the field that holds the prompt.
     """
     if not isinstance(error, UsageError):
         return internal()

@@ -1,4 +1,4 @@
-"""The JSON that OpenAI's clients expect, of whole answers and of pieces."""
+"""Responses: JSON documents of whole answers and of stream chunks, in the shape of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from edgegen_serve.scheduling.scheduler import Usage
 
 
-class Reply:
-    """Words an answer; one for each request.
+class ResponseBuilder:
+    """Builds the documents of one response.
 
     Args:
-        model: its name.
-        chat: a chat completion; else a completion.
-        include_usage: streams end with the counts of tokens.
+        model: name of the model.
+        chat: True for a chat completion, False for a completion.
+        include_usage: end streams with token counts.
     """
 
     def __init__(self, model: str, *, chat: bool, include_usage: bool = False) -> None:
@@ -29,25 +29,25 @@ class Reply:
         }
 
     def whole(self, text: str, finish_reason: str, usage: Usage) -> dict[str, Any]:
-        """All of it in one document."""
-        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self._chat else {"text": text}
+        """The whole answer."""
+        content = {"message": {"role": "assistant", "content": text, "refusal": None}} if self._chat else {"text": text}
         return {
             **self._common,
             "object": "chat.completion" if self._chat else "text_completion",
-            "choices": [_choice(said, finish_reason)],
+            "choices": [_choice(content, finish_reason)],
             "usage": _usage(usage),
         }
 
     def opening(self) -> list[dict[str, Any]]:
-        """What a stream begins with."""
+        """Chunks that a stream begins with."""
         return [self._chunk([_choice({"delta": {"role": "assistant", "content": ""}}, None)])] if self._chat else []
 
     def piece(self, text: str) -> dict[str, Any]:
-        """Some more text."""
+        """Chunk with more text."""
         return self._chunk([_choice({"delta": {"content": text}} if self._chat else {"text": text}, None)])
 
     def closing(self, finish_reason: str, usage: Usage) -> list[dict[str, Any]]:
-        """What a stream ends with."""
+        """Chunks that a stream ends with."""
         last = self._chunk([_choice({"delta": {}} if self._chat else {"text": ""}, finish_reason)])
         return [last, {**self._chunk([]), "usage": _usage(usage)}] if self._include_usage else [last]
 
@@ -59,7 +59,7 @@ class Reply:
 
 
 def event(payload: dict[str, Any] | str) -> bytes:
-    """One server-sent event."""
+    """A server-sent event."""
     data = payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
     return f"data: {data}\n\n".encode()
 
@@ -67,8 +67,8 @@ def event(payload: dict[str, Any] | str) -> bytes:
 DONE = event("[DONE]")
 
 
-def _choice(said: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
-    return {"index": 0, **said, "logprobs": None, "finish_reason": finish_reason}
+def _choice(content: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    return {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One thread that answers, a short queue before it, and jobs that the event loop follows and may end."""
+"""Scheduler: a thread that answers, a bounded queue before it, and jobs that the event loop follows and may cancel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgegen_serve.openai.errors import ApiError, busy, from_runtime, internal
 
 if TYPE_CHECKING:
     from edgegen_runtime import Generation
-    from edgegen_serve.openai.requests import Ask
+    from edgegen_serve.openai.requests import GenerationRequest
     from edgegen_serve.scheduling.engine import Answer, Engine
 
 log = logging.getLogger("edgegen_serve")
@@ -26,7 +26,7 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Usage:
-    """Counts of tokens; ``cached`` ones of the prompt were not read again."""
+    """Token counts; ``cached`` are prompt tokens that were in the KV cache already."""
 
     prompt: int
     cached: int
@@ -34,34 +34,34 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Started:
-    """The request has been understood and the model begins."""
+class GenerationStarted:
+    """Stream event: the request has been accepted and the model begins."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some of the answer."""
+class TextDelta:
+    """Stream event: more text of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Ended:
-    """All of the answer has come."""
+class GenerationFinished:
+    """Stream event: the answer is complete."""
 
     finish_reason: str
     usage: Usage
 
 
 @dataclass(frozen=True)
-class Failed:
-    """There will be no (further) answer."""
+class GenerationFailed:
+    """Stream event: there will be no (further) answer."""
 
     error: ApiError
 
 
-Event = Started | Piece | Ended | Failed
-"""A job's events: Started, Pieces, Ended; or Failed at any point, which is the last."""
+StreamEvent = GenerationStarted | TextDelta | GenerationFinished | GenerationFailed
+"""Events of a job in order: started, deltas, finished; or failed at any point, which is the last."""
 
 
 def _ending() -> ApiError:
@@ -69,34 +69,34 @@ def _ending() -> ApiError:
 
 
 class Job:
-    """One request on its way. Made on the event loop, by :meth:`Scheduler.submit`."""
+    """A generation request in the queue or being answered. Made on the event loop, by :meth:`Scheduler.submit`."""
 
-    def __init__(self, ask: Ask) -> None:
-        self.ask = ask
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
         self.stopped: ApiError | None = None
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: asyncio.Queue[StreamEvent] = asyncio.Queue()
         self._generation: Generation | None = None
         self._lock = threading.Lock()
 
-    async def next(self) -> Event:
+    async def next(self) -> StreamEvent:
         """The next event."""
         return await self._events.get()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: StreamEvent) -> None:
         """Send an event to the event loop; from any thread."""
         with suppress(RuntimeError):  # the loop is closed: the server ended without waiting
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     def attach(self, generation: Generation) -> None:
-        """From now on :meth:`stop` reaches the model."""
+        """Let :meth:`stop` reach the model from now on."""
         with self._lock:
             self._generation = generation
             if self.stopped:
                 generation.cancel()
 
     def stop(self, why: ApiError) -> None:
-        """End it before the model's next call; from any thread."""
+        """Cancel it before the model's next call; from any thread."""
         with self._lock:
             self.stopped = self.stopped or why
             if self._generation is not None:
@@ -104,11 +104,11 @@ class Job:
 
 
 class Scheduler:
-    """Answers jobs in the order in which they came.
+    """A first-in-first-out queue of jobs with one worker thread.
 
     Args:
-        engine: used from the scheduler's thread only.
-        queue: how many jobs may wait while one runs.
+        engine: answers requests; used from the scheduler's thread only.
+        queue: number of jobs that may wait while one runs.
     """
 
     def __init__(self, engine: Engine, queue: int) -> None:
@@ -123,17 +123,17 @@ class Scheduler:
 
     @property
     def load(self) -> tuple[int, int]:
-        """Jobs that run (0 or 1), and jobs that wait."""
+        """Number of jobs running (0 or 1), and of jobs waiting."""
         with self._changed:
             return int(self._running is not None), len(self._waiting)
 
-    def submit(self, ask: Ask) -> Job:
+    def submit(self, request: GenerationRequest) -> Job:
         """Queue a request.
 
         Raises:
             ApiError: the queue is full, or the server is about to end.
         """
-        job = Job(ask)
+        job = Job(request)
         with self._changed:
             if self._draining:
                 raise _ending()
@@ -144,28 +144,28 @@ class Scheduler:
         return job
 
     def cancel(self, job: Job, why: ApiError) -> None:
-        """End a job, wherever it is; one that has ended stays as it is."""
+        """Cancel a job, waiting or running; one that has ended stays as it is."""
         with self._changed:
             queued = job in self._waiting
             if queued:
                 self._waiting.remove(job)
         if queued:
-            job.tell(Failed(why))
+            job.tell(GenerationFailed(why))
         else:
             job.stop(why)
 
     def drain(self) -> None:
-        """Refuse what waits and what comes; what runs goes on."""
+        """Refuse waiting and new jobs; the running one goes on."""
         with self._changed:
             self._draining = True
             refused = list(self._waiting)
             self._waiting.clear()
             self._changed.notify()
         for job in refused:
-            job.tell(Failed(_ending()))
+            job.tell(GenerationFailed(_ending()))
 
     def stop(self) -> None:
-        """End everything, and wait for nothing."""
+        """Cancel everything, and wait for nothing."""
         self.drain()
         with self._changed:
             running = self._running
@@ -173,7 +173,7 @@ class Scheduler:
             running.stop(_ending())
 
     def close(self) -> None:
-        """End everything, and wait until the model's call that is under way has returned."""
+        """Cancel everything, and wait until the model's call that is under way has returned."""
         self.stop()
         self._thread.join(timeout=_PATIENCE)
 
@@ -191,34 +191,34 @@ class Scheduler:
             self._running = self._waiting.popleft() if self._waiting else None
             return self._running
 
-    def _answer(self, job: Job) -> Event:
-        """Everything but the job's last event, which is returned."""
+    def _answer(self, job: Job) -> StreamEvent:
+        """Answer a job and send its events but the last, which is returned."""
         answer: Answer | None = None
         try:
             if job.stopped:
-                return Failed(job.stopped)
-            answer = self._engine.begin(job.ask)
+                return GenerationFailed(job.stopped)
+            answer = self._engine.begin(job.request)
             job.attach(answer.generation)
-            job.tell(Started())
+            job.tell(GenerationStarted())
             for piece in answer.pieces:
-                job.tell(Piece(piece))
+                job.tell(TextDelta(piece))
             return self._end(job, answer.generation)
         except EdgegenError as error:
             if answer is not None:
                 log.error("the model failed: %s", error)
-            return Failed(from_runtime(error, job.ask.prompt_field))
+            return GenerationFailed(from_runtime(error, job.request.prompt_field))
         except Exception:
             log.exception("a bug: an answer failed")
             self._engine.forget()
-            return Failed(internal())
+            return GenerationFailed(internal())
         finally:
             if answer is not None:
                 with suppress(Exception):  # the reason has been reported already
                     answer.close()
 
-    def _end(self, job: Job, generation: Generation) -> Event:
+    def _end(self, job: Job, generation: Generation) -> StreamEvent:
         if generation.finish_reason == "cancelled":
-            return Failed(job.stopped or internal())
+            return GenerationFailed(job.stopped or internal())
         cached = generation.timings.reused_tokens
         usage = Usage(len(generation.prompt_ids), cached, len(generation.token_ids))
-        return Ended(generation.finish_reason or "stop", usage)
+        return GenerationFinished(generation.finish_reason or "stop", usage)

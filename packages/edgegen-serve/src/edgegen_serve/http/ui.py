@@ -1,4 +1,4 @@
-"""The chat page: one file, and a policy that lets the browser run just that."""
+"""Pages for people: the chat page, one file, and the policy that lets a browser run just what is in a page."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 
-async def page(_: Request) -> Response:
+async def chat_page(_: Request) -> Response:
     """``/``: needs no key, as it holds nothing but itself; it asks for the key when the API does."""
-    html, headers = _page()
-    return HTMLResponse(html, headers=headers)
+    return html_response(_chat_html())
+
+
+def html_response(html: str) -> HTMLResponse:
+    """A page whose browser may run the scripts and styles that are in it, and no others."""
+    return HTMLResponse(html, headers=_headers(html))
 
 
 @functools.cache
-def _page() -> tuple[str, dict[str, str]]:
-    html = files("edgegen_serve").joinpath("page.html").read_text(encoding="utf-8")
+def _chat_html() -> str:
+    return files("edgegen_serve").joinpath("page.html").read_text(encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=4)
+def _headers(html: str) -> dict[str, str]:
     policy = (
         f"default-src 'none'; script-src {_hashes('script', html)}; style-src {_hashes('style', html)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return html, {
+    return {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
@@ -36,4 +44,4 @@ def _page() -> tuple[str, dict[str, str]]:
 def _hashes(tag: str, html: str) -> str:
     contents = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in contents)
-    return " ".join(f"'sha256-{digest}'" for digest in digests)
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"

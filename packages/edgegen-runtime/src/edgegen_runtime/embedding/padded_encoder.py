@@ -1,4 +1,4 @@
-"""Texts for an encoder: which signature reads one, and what goes into it."""
+"""Padded encoder: runs a text, padded and masked, through the shortest encode signature that takes it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy.typing as npt
 from edgegen.errors import UsageError
 from edgegen.genai.signature_names import encode_signatures
 from edgegen.litert.session import Session
-from edgegen_runtime.bundle import Bundle
+from edgegen_runtime.bundle import ExportedModel
 
 
-class TextReader:
-    """Runs the shortest ``encode_<N>`` that takes a text.
+class PaddedEncoder:
+    """The ``encode_<N>`` signatures of a file.
 
     Args:
         session: the loaded file.
-        bundle: what the manifest says.
+        exported: the exported folder.
 
     Raises:
         UsageError: the file has no such signature.
     """
 
-    def __init__(self, session: Session, bundle: Bundle) -> None:
-        self._session, self._bundle = session, bundle
+    def __init__(self, session: Session, exported: ExportedModel) -> None:
+        self._session, self._exported = session, exported
         self.signatures = encode_signatures(session.signatures)
         if not self.signatures:
-            raise UsageError(f"{bundle.name} has no encode signatures", code="EG705", hint="export the model again")
+            raise UsageError(f"{exported.name} has no encode signatures", code="EG705", hint="export the model again")
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest text."""
+    def max_length(self) -> int:
+        """Length of the longest text, in tokens."""
         return max(self.signatures)
 
     def check(self, token_ids: Sequence[int], remedy: str) -> None:
@@ -41,7 +41,7 @@ class TextReader:
 
         Args:
             token_ids: the text.
-            remedy: what else can be done with one that is too long.
+            remedy: alternative to exporting again, for a text that is too long.
 
         Raises:
             UsageError: with code EG742, or EG741.
@@ -49,15 +49,15 @@ class TextReader:
         count = len(token_ids)
         if not count:
             raise UsageError("the text is empty", code="EG742", hint="give a text of at least one token")
-        if count > self.longest:
-            trained_for = count <= self._bundle.context_length
+        if count > self.max_length:
+            trained_for = count <= self._exported.context_length
             raise UsageError(
-                f"the text has {count} tokens, and the file reads {self.longest} at most",
+                f"the text has {count} tokens, and the file reads {self.max_length} at most",
                 code="EG741",
                 hint=f"{remedy}, or export with --encode-lengths up to {count}" if trained_for else remedy,
             )
 
-    def read(self, token_ids: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+    def run(self, token_ids: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """The signature's outputs for a text that :meth:`check` passes."""
         length = min(length for length in self.signatures if length >= len(token_ids))
         tokens, mask = np.zeros((2, 1, length), np.int32)
