@@ -370,7 +370,8 @@ def test_detecting_imports_no_client() -> None:
 def test_the_name_that_core_looks_for_is_this_format() -> None:
     from edgegen_huggingface import plugin
 
-    assert [format.name for format in plugin.edgegen_checkpoint_formats()] == [opening.HUB]
+    names = [format.name for format in plugin.edgegen_checkpoint_formats()]
+    assert names == ["safetensors", "installed-package", opening.HUB]
 
 
 def test_settings_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import LazyTensor
 from edgegen.weights.files import SlicedFile, check_rows
 from edgegen.weights.storage import Encoded, Storage
@@ -75,7 +75,9 @@ def _split(rows: Bytes, kind: GGMLQuantizationType, numbers: int) -> tuple[npt.N
     blocks = rows.reshape(len(rows), -1, GGML_QUANT_SIZES[kind][1])
     head = np.ascontiguousarray(blocks[..., : 2 * numbers]).view("<f2")
     if not np.isfinite(head).all():
-        raise CheckpointError("weights contain NaN or infinity", hint="the checkpoint is damaged")
+        raise CheckpointError(
+            "weights contain NaN or infinity", code=ErrorCode.WEIGHTS_NOT_FINITE, hint="the checkpoint is damaged"
+        )
     return head[..., 0] if numbers == 1 else head, blocks[..., 2 * numbers :]
 
 
