@@ -74,10 +74,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def contracts(session: nox.Session) -> None:
-    """Which package may import which."""
+    """Which package and which part of core may import which; and no circular imports within packages."""
     session.install("--no-deps", *(arg for package in PACKAGES for arg in ("-e", str(package))))
     session.install("import-linter==2.*")
     session.run("lint-imports", "--no-cache")
+    session.run("python", "tests/circular_imports.py")
 
 
 @nox.session

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from edgegen.adapters.layout import LoraLayout
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.weight_report import Transfer
 from edgegen.graph import Program
+from edgegen.progress import Reporter, Stage  # noqa: F401
 from edgegen.quantization.channel_scaling import Equalization, ScalingGroup
 from edgegen.quantization.recipe import Recipe
 from edgegen.tflite.writer import Parameter
@@ -153,23 +154,3 @@ class Job:
         for parameter in self.parameters.values():
             sizes[str(parameter.storage)] = sizes.get(str(parameter.storage), 0) + parameter.nbytes
         return sizes
-
-
-class Stage(Protocol):
-    """What a stage of the work reports to."""
-
-    def advance(self, n_bytes: int) -> None: ...
-
-    def detail(self, text: str) -> None: ...
-
-
-class Reporter(Protocol):
-    """Hears of the stages; :class:`edgegen.cli.output.Output` is one."""
-
-    def stage(self, title: str, total_bytes: int | None = None) -> Any:
-        """A context manager that yields a :class:`Stage`."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Something that the user should know, though it stops nothing."""
-        ...

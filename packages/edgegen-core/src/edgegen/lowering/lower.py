@@ -178,7 +178,7 @@ class _Lowering:
             inside = root.get_submodule(path)
         if region.composite is None:
             outputs = self.run(traced.body, inside, inputs)
-            self.g.graph.marks[self.names.of(inside)] = outputs[0]
+            self.g.graph.debug_outputs[self.names.of(inside)] = outputs[0]
             return outputs
         body = Graph(f"{region.composite}.impl")
         inner = _Lowering(LoweringContext(body), self.rules, self.names, self.unsupported)
