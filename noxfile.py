@@ -53,8 +53,7 @@ def tests(session: nox.Session) -> None:
 def ops(session: nox.Session) -> None:
     """PyTorch's operator database in LiteRT against eager, and the table of operators; ``-- --write`` writes it."""
     install_editable(session, "expecttest")
-    tests = str(ROOT / "packages" / "edgegen-core" / "tests")
-    session.run("python", "-m", "ops.suite", *session.posargs, env={"PYTHONPATH": tests, "OMP_NUM_THREADS": "1"})
+    session.run("python", "-m", "edgegen.testing.ops.suite", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
