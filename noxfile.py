@@ -53,8 +53,7 @@ def tests(session: nox.Session) -> None:
 def ops(session: nox.Session) -> None:
     """PyTorch's operator database in LiteRT against eager, and the table of operators; ``-- --write`` writes it."""
     install_editable(session, "expecttest")
-    tests = str(ROOT / "packages" / "edgegen-core" / "tests")
-    session.run("python", "-m", "ops.suite", *session.posargs, env={"PYTHONPATH": tests, "OMP_NUM_THREADS": "1"})
+    session.run("python", "-m", "edgegen.testing.ops.suite", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -74,10 +73,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def contracts(session: nox.Session) -> None:
-    """Which package may import which."""
+    """Which package and which part of core may import which; and no circular imports within packages."""
     session.install("--no-deps", *(arg for package in PACKAGES for arg in ("-e", str(package))))
     session.install("import-linter==2.*")
     session.run("lint-imports", "--no-cache")
+    session.run("python", "tests/circular_imports.py")
 
 
 @nox.session

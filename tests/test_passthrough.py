@@ -1,4 +1,4 @@
-"""``--scheme passthrough``: 4-bit blocks of a GGUF file reach the LiteRT file bit for bit, and what cannot is explained."""
+"""``--scheme passthrough``: 4-bit blocks of a GGUF file reach the file bit for bit, and what cannot is explained."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from edgegen.cli.output import output_options
 from edgegen.descriptors import Command, ErrorHint, ModelFamily, Variant
 from edgegen.errors import CheckpointError
 
-NAMES = "fails crashes full denied memory interrupted exits three stages lines".split()
+NAMES = "fails crashes lacks full denied memory interrupted exits three stages lines".split()
 ROW = {"parameters": 1_100_048_384, "context_length": 2048, "source": "acme/x", "license": "mit"}
 
 @hookimpl
@@ -64,6 +64,10 @@ def fails(output):
 @command
 def crashes(output):
     raise ZeroDivisionError("by zero")
+
+@command
+def lacks(output):
+    import not_there.at_all
 
 @command
 def full(output):
@@ -203,7 +207,7 @@ def test_list_models_without_families_says_how_to_get_some(tmp_path: Path, capsy
 def test_list_plugins_says_what_each_provides(acme: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(acme, "list-plugins", "--json") == 0
     plugins = {plugin["name"]: plugin for plugin in json.loads(capsys.readouterr().out)["plugins"]}
-    assert plugins["core"]["provides"]["checkpoint format"] == ["safetensors", "installed-package"]
+    assert plugins["core"]["provides"]["export target"] == ["tflite"]
     assert plugins["acme"]["provides"]["model family"] == ["acme"]
 
 
@@ -226,7 +230,8 @@ def test_an_error_is_printed_with_details_and_hints(acme: Path, capsys: pytest.C
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        "error[EG204]: checkpoint does not match\n  missing   a.weight\nhint: use b\nhint: ask acme\n"
+        "error[EG204]: checkpoint does not match\n  missing   a.weight\n  raised by edgegen-acme 1.0\n"
+        "hint: use b\nhint: ask acme\n"
     )
 
 
@@ -241,6 +246,7 @@ def test_with_json_an_error_is_a_document_on_stdout(acme: Path, capsys: pytest.C
             "message": "checkpoint does not match",
             "details": ["missing   a.weight"],
             "hint": "use b\nask acme",
+            "plugin": {"package": "edgegen-acme", "version": "1.0"},
         },
     }
 
@@ -255,6 +261,11 @@ def test_with_json_an_error_is_a_document_on_stdout(acme: Path, capsys: pytest.C
         (["doctor", "surplus"], 2, "hint: edgegen doctor --help"),
         (["nowhere"], 2, "cannot load 'edgegen_acme:nowhere' of plugin acme (edgegen-acme 1.0)"),
         (["no-command"], 2, "is type, expected click.Command"),
+        (
+            ["lacks"],
+            2,
+            "error[EG127]: this needs the library not_there, which is not installed",
+        ),
         (["full"], 6, "error[EG601]: no space left on device: /x/model.tflite"),
         (["denied"], 6, "error[EG601]: permission denied: /root/x"),
         (["memory"], 6, "error[EG602]: out of memory"),
@@ -275,8 +286,9 @@ def test_a_bug_is_called_a_bug_and_shows_its_traceback_on_request(
 ) -> None:
     assert call(acme, "crashes") == 1
     quiet = capsys.readouterr().err
-    assert "unexpected ZeroDivisionError: by zero" in quiet
+    assert "error[EG000]: unexpected ZeroDivisionError in edgegen-acme 1.0: by zero" in quiet
     assert "this is a bug" in quiet
+    assert "to the author of edgegen-acme" in quiet
     assert "Traceback" not in quiet
     assert call(acme, "--debug", "crashes") == 1
     assert "Traceback" in capsys.readouterr().err

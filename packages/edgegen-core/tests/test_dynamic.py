@@ -102,12 +102,12 @@ def test_what_cannot_be_left_open_is_said_at_once_with_the_way_out(model, reason
     assert "test_dynamic.py" in str(caught.value)
 
 
-def test_two_open_axes_of_a_reshape_are_refused():
+def test_two_dynamic_axes_of_a_reshape_are_refused():
     class Folded(nn.Module):
         def forward(self, x):
             return x.reshape(x.shape[0], x.shape[1], 2, 3)
 
-    with pytest.raises(UnsupportedError, match="RESHAPE to a shape with 2 open axes"):
+    with pytest.raises(UnsupportedError, match="RESHAPE to a shape with 2 dynamic axes"):
         edgegen.convert(Folded(), (torch.randn(2, 4, 6),), dynamic={"x": {0: "batch", 1: "length"}})
 
 

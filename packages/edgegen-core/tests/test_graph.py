@@ -226,7 +226,7 @@ def test_what_others_need_too_is_not_fused():
 
 def test_equal_derivations_are_one_parameter():
     def build(g, x):
-        scaled = (g.derived("MUL", [g.parameter("p", (4,)), g.constant(np.float32(2))]) for _ in range(2))
+        scaled = (g.folded("MUL", [g.parameter("p", (4,)), g.constant(np.float32(2))]) for _ in range(2))
         return g.binary("ADD", x, g.binary("ADD", *scaled))
 
     graph = built(build)
@@ -236,7 +236,7 @@ def test_equal_derivations_are_one_parameter():
 def test_an_order_undone_is_the_parameter_itself():
     g = GraphBuilder(Graph("test"))
     weight = g.parameter("w", (2, 3))
-    assert g.arranged(g.arranged(weight, (1, -1, 0)), (2, 0)) is weight
+    assert g.permuted(g.permuted(weight, (1, -1, 0)), (2, 0)) is weight
 
 
 def test_rows_that_undo_each_other_are_found():

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ops.building import Case
-from ops.comparing import Wrapped, compare
-from ops.written import CASES
 from torch import nn
 
 import edgegen
@@ -14,14 +11,16 @@ from edgegen.compile import lowering_rules
 from edgegen.errors import PluginError, UnsupportedError
 from edgegen.lowering import RuleTable
 from edgegen.lowering.aten import RULES
-from edgegen.tracing import Signature, Tracer
+from edgegen.testing.ops import Case, check_case, rules_without_case
+from edgegen.testing.ops.comparing import hurry
+from edgegen.testing.ops.core_cases import CASES
+
+hurry()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_operator_agrees_with_eager(case: Case):
-    torch.manual_seed(0)
-    outcome = compare(case.function, case.inputs(), tolerance=(1e-5, case.tolerance))
-    assert (outcome.status, outcome.reason) == ("passed", "")
+    check_case(case)
 
 
 def test_every_dtype_goes_in_and_comes_out():
@@ -37,25 +36,7 @@ def test_every_dtype_goes_in_and_comes_out():
 
 
 def test_no_rule_is_without_a_case():
-    used: set[str] = set()
-
-    class Watched(RuleTable):
-        def __getitem__(self, operator):
-            used.add(operator)
-            return RULES[operator]
-
-        def __iter__(self):
-            return iter(RULES)
-
-        def __contains__(self, operator):
-            return operator in RULES
-
-    rules = Watched()
-    tracer = Tracer(rules)
-    for case in CASES:
-        signature = Signature("case", Wrapped(case.function), case.inputs())
-        edgegen.lowering.lower(signature, tracer.trace(signature), rules)
-    assert set(RULES) - used == set()
+    assert rules_without_case(RULES, CASES) == set()
 
 
 def test_unsupported_operators_are_reported_all_at_once_with_their_places():

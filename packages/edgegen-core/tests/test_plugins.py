@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from edgegen import descriptors, hookspecs
-from edgegen.errors import PluginError, UsageError
+from edgegen.errors import ErrorCode, PluginError, UsageError
 from edgegen.plugins import Problem, load, registry
 from edgegen.plugins.checks import REFERENCES, TYPES, flaw
 from edgegen.testing.plugins import environment, installed, make_distribution
@@ -357,9 +357,10 @@ def test_a_reference_that_fails_names_the_plugin(tmp_path: Path) -> None:
 def test_a_reference_that_needs_torch_says_what_to_install(tmp_path: Path) -> None:
     sentence = "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
     make_distribution(tmp_path, "edgegen-acme", "", files={"acme_heavy.py": sentence})
-    with installed(tmp_path, alone=True), pytest.raises(PluginError) as raised:
+    with installed(tmp_path, alone=True), pytest.raises(UsageError) as raised:
         load("acme_heavy:x")
-    assert raised.value.hint == "this step needs PyTorch: pip install 'edgegen-core[convert]'"
+    assert raised.value.code == ErrorCode.DEPENDENCY_MISSING
+    assert raised.value.hint == "pip install 'edgegen-core[convert]'"
 
 
 def test_tables_cannot_be_changed() -> None:

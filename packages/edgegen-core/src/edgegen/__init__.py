@@ -8,6 +8,7 @@ from edgegen._version import __version__
 from edgegen.errors import (
     CheckpointError,
     EdgegenError,
+    ErrorCode,
     PluginError,
     ResourceError,
     UnsupportedError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "EdgegenError",
+    "ErrorCode",
     "PluginError",
     "ResourceError",
     "UnsupportedError",
@@ -44,7 +46,12 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    try:
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        from edgegen.plugins.dependencies import CORE, missing_dependency
+
+        raise (missing_dependency(error, CORE) or error) from error
     return value
 
 

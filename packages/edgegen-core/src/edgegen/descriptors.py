@@ -176,15 +176,15 @@ class ExportTarget:
     """``module:attr`` of ``(result: edgegen.export.ExportResult, folder: pathlib.Path) -> None``: writes its files into
     ``folder``, which already holds ``model.tflite`` and is renamed into place afterwards."""
     check: str | None = None
-    """``module:attr`` of ``(plan: edgegen.export.ExportPlan, report: edgegen.export.Reporter) -> None``, called when all
-    is planned and nothing written: raises for what it cannot package, warns of what will be missing."""
+    """``module:attr`` of ``(plan: edgegen.export.ExportPlan, report: edgegen.export.Reporter) -> None``, called when
+    all is planned and nothing written: raises for what it cannot package, warns of what will be missing."""
     files: str | None = None
     """``module:attr`` of ``(plan: edgegen.export.ExportPlan, model: int) -> Mapping[str, int]``: names and sizes of the
-    large files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is beside
-    them while they are written, and disk is needed for both. None: it and the tokenizer."""
+    large files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is
+    beside them while they are written, and disk is needed for both. None: it and the tokenizer."""
     contents: Mapping[str, str] = field(default_factory=dict)
-    """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.genai.file_contents.Contents``: what ``edgegen inspect`` says
-    of files that end so; imports no torch."""
+    """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.genai.file_contents.Contents``: the contents of a
+    file that ends so, for ``edgegen inspect``; imports no torch."""
     tasks: tuple[str, ...] = ("text-generation",)
     """Those of :data:`TASKS` that it can package."""
 

@@ -28,7 +28,7 @@ from gguf.constants import (
     GGUFValueType,
 )
 
-from edgegen.errors import CheckpointError, UnsupportedError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError
 from edgegen.weights.files import DOWNLOAD_AGAIN, regular_file_size
 
 MAGIC = struct.pack("<I", GGUF_MAGIC)
@@ -178,7 +178,11 @@ class _Cursor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._bytes.close()
         if isinstance(error, DamagedError):
-            raise CheckpointError(f"{self.path.name} is not a valid GGUF file: {error}", hint=DOWNLOAD_AGAIN) from error
+            raise CheckpointError(
+                f"{self.path.name} is not a valid GGUF file: {error}",
+                code=ErrorCode.CHECKPOINT_DAMAGED,
+                hint=DOWNLOAD_AGAIN,
+            ) from error
 
     def take(self, nbytes: int) -> int:
         """Step over bytes and return where they start."""
@@ -234,12 +238,21 @@ def _check_start(cursor: _Cursor) -> None:
     name = cursor.path.name
     (magic,), (version,) = cursor.unpack(struct.Struct("4s")), cursor.unpack(_UINT32)
     if magic != MAGIC:
-        raise CheckpointError(f"{name} is not a GGUF file", hint="name a file that starts with the bytes GGUF")
+        raise CheckpointError(
+            f"{name} is not a GGUF file",
+            code=ErrorCode.CHECKPOINT_DAMAGED,
+            hint="name a file that starts with the bytes GGUF",
+        )
     if version & 0xFFFF == 0:
-        raise UnsupportedError(f"{name} is a big-endian GGUF file", hint="use the little-endian one")
+        raise UnsupportedError(
+            f"{name} is a big-endian GGUF file",
+            code=ErrorCode.UNSUPPORTED_FILE_VERSION,
+            hint="use the little-endian one",
+        )
     if version not in VERSIONS:
         raise UnsupportedError(
             f"{name} has GGUF version {version}; versions {VERSIONS} can be read",
+            code=ErrorCode.UNSUPPORTED_FILE_VERSION,
             hint="convert the model again with a current llama.cpp" if version < 2 else "update edgegen-gguf",
         )
 
@@ -294,6 +307,7 @@ def _tensor_info(row: tuple[str, tuple[int, ...], int, int], data: int, size: in
     except ValueError as error:
         raise UnsupportedError(
             f"{name} has the unknown tensor type {number}",
+            code=ErrorCode.UNSUPPORTED_STORAGE,
             hint="a newer gguf package may know it: pip install --upgrade gguf",
         ) from error
     block, block_bytes = GGML_QUANT_SIZES[kind]

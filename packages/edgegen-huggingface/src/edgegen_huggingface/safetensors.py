@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.dtypes import DECODERS, Float32, refuser
 from edgegen.weights.files import DOWNLOAD_AGAIN, SlicedFile, check_rows
 from edgegen.weights.tensors import Checkpoint, LazyTensor, RowReader
@@ -100,9 +100,11 @@ def _read_header(file: SlicedFile) -> dict[str, _Entry]:
         }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"{file.path.name} is not a valid safetensors file: {error}"
-        raise CheckpointError(message, hint=DOWNLOAD_AGAIN) from error
+        raise CheckpointError(message, code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN) from error
     if not entries:
-        raise CheckpointError(f"{file.path.name} holds no tensors", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            f"{file.path.name} holds no tensors", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     return entries
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgegen.errors import CheckpointError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UsageError
 from edgegen.weights.files import DOWNLOAD_AGAIN, read_json_object, summarize
 from edgegen.weights.tensors import LazyTensor
 
@@ -70,11 +70,14 @@ def locate(path: Path, names: FileNames) -> tuple[tuple[Path, ...], Path | None]
     found, kind = names.in_folder(path), ", ".join(names.suffixes)
     if not found:
         raise CheckpointError(
-            f"no {kind} file in {path}", hint=f"name a folder that holds {names.single} or {names.index}"
+            f"no {kind} file in {path}",
+            code=ErrorCode.UNRECOGNIZED_CHECKPOINT,
+            hint=f"name a folder that holds {names.single} or {names.index}",
         )
     if len(found) > 1:
         raise UsageError(
             f"{path} holds {len(found)} {kind} files and no {names.index}",
+            code=ErrorCode.CHECKPOINT_AMBIGUOUS,
             details=summarize(file.name for file in found),
             hint="name one of the files, or add the index that belongs to the shards",
         )
@@ -99,6 +102,7 @@ def open_tensors(
     if index is not None and absent:
         raise CheckpointError(
             f"{len(absent)} tensors listed by {index.name} are not in their shards",
+            code=ErrorCode.SHARDS_MISSING,
             details=summarize(f"{name} (in {listed[name]})" for name in absent),
             hint="the index belongs to other shards; download the checkpoint again",
         )
@@ -113,7 +117,9 @@ def weight_map(index: Path) -> dict[str, str]:
     """
     mapping = read_json_object(index).get("weight_map")
     if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping.values()):
-        raise CheckpointError(f"{index.name} has no usable weight_map", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            f"{index.name} has no usable weight_map", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     return mapping
 
 
@@ -125,14 +131,16 @@ def _listed(index: Path) -> tuple[Path, ...]:
         if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0") or len(name) > _LONGEST_NAME:
             raise CheckpointError(
                 f"{index.name} names a shard outside its folder: {reprlib.repr(name)}",
+                code=ErrorCode.UNSAFE_PATH,
                 hint="do not trust this checkpoint; download it from its publisher",
             )
     if not names:
-        raise CheckpointError(f"{index.name} lists no tensors", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(f"{index.name} lists no tensors", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN)
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
             f"{len(missing)} of {len(names)} shards named by {index.name} are missing",
+            code=ErrorCode.SHARDS_MISSING,
             details=summarize(missing),
             hint=f"download them into {index.parent}",
         )

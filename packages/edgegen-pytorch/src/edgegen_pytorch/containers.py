@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.files import DOWNLOAD_AGAIN, SlicedFile
 from edgegen_pytorch.pickles import MOST_BYTES, DamagedError, Machine, StorageRef
 
@@ -61,9 +61,13 @@ def read_container(path: Path) -> Container:
         if head == LEGACY_MAGIC:
             return _read_legacy(file)
     except (DamagedError, OSError) as error:
-        raise CheckpointError(f"{path.name} is not a valid PyTorch file: {error}", hint=DOWNLOAD_AGAIN) from error
+        raise CheckpointError(
+            f"{path.name} is not a valid PyTorch file: {error}", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        ) from error
     raise CheckpointError(
-        f"{path.name} is not a file that torch.save wrote", hint="name a PyTorch checkpoint, or download it again"
+        f"{path.name} is not a file that torch.save wrote",
+        code=ErrorCode.CHECKPOINT_DAMAGED,
+        hint="name a PyTorch checkpoint, or download it again",
     )
 
 
@@ -109,6 +113,7 @@ class Archive:
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
             raise CheckpointError(
                 f"{self.file.path.name} has compressed or encrypted entries, which torch.save never writes",
+                code=ErrorCode.UNSUPPORTED_ARCHIVE,
                 hint="unpack it and pack it again without compression (zip -0), or get it from its publisher",
             )
         following = self._starts[min(bisect_right(self._starts, at), len(self._starts) - 1)]
@@ -166,6 +171,7 @@ def _read_archive(file: SlicedFile) -> Container:
     if archive.is_torchscript:
         raise CheckpointError(
             f"{name} is a TorchScript program, not a state dict",
+            code=ErrorCode.NOT_A_STATE_DICT,
             hint="torch.jit.load it where you trust it, then torch.save(model.state_dict(), ...)",
         )
     if f"{archive.root}byteorder" in archive.entries and archive.read("byteorder", 16) != b"little":
@@ -227,11 +233,14 @@ def _run(machine: Machine, name: str, data: Callable[[], bytes]) -> Any:
             raise
         raise CheckpointError(
             f"{name} holds a whole pickled model, which only its code can open",
+            code=ErrorCode.NOT_A_STATE_DICT,
             hint="load it where you trust it, then torch.save(model.state_dict(), ...)",
         ) from error
 
 
 def _big_endian(name: str) -> CheckpointError:
     return CheckpointError(
-        f"{name} was written on a big-endian machine", hint="load it with torch and save it again on a usual one"
+        f"{name} was written on a big-endian machine",
+        code=ErrorCode.UNSUPPORTED_ARCHIVE,
+        hint="load it with torch and save it again on a usual one",
     )

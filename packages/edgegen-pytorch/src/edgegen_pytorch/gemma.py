@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
 from edgegen.weights.dtypes import Float32
 from edgegen.weights.files import DOWNLOAD_AGAIN
@@ -67,6 +67,7 @@ def _scaled(weight: LazyTensor, scales: LazyTensor) -> LazyTensor:
     if len(weight.shape) != 2 or scales.shape != weight.shape[:1]:
         raise CheckpointError(
             f"{scales.name} has shape {list(scales.shape)}, not one scale for each row of {list(weight.shape)}",
+            code=ErrorCode.CHECKPOINT_DAMAGED,
             hint=DOWNLOAD_AGAIN,
         )
 
@@ -87,7 +88,11 @@ def _with_tokens(assets: TokenizerAssets) -> TokenizerAssets:
     try:
         processor: Any = sentencepiece.SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError) as error:
-        raise CheckpointError(f"tokenizer.model is not a SentencePiece model: {error}", hint=DOWNLOAD_AGAIN) from error
+        raise CheckpointError(
+            f"tokenizer.model is not a SentencePiece model: {error}",
+            code=ErrorCode.TOKENIZER_DAMAGED,
+            hint=DOWNLOAD_AGAIN,
+        ) from error
     bos, eos = processor.bos_id(), processor.eos_id()  # -1 where there is none
     return replace(
         assets,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from edgegen.errors import CheckpointError, UnsupportedError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError
 from edgegen_pytorch.dtypes import DTYPES, STORAGES, UNTYPED
 
 # Limits that real files stay far below: 10,000 tensors take half a megabyte and 300,000 instructions. Beyond them
@@ -160,6 +160,7 @@ class Machine:
         if number != _PROTOCOL:
             raise CheckpointError(
                 f"{self._file_name} is written in pickle protocol {number}; torch.save writes {_PROTOCOL}",
+                code=ErrorCode.UNSUPPORTED_ARCHIVE,
                 hint="save it again without pickle_protocol, or as safetensors",
             )
 
@@ -199,6 +200,7 @@ class Machine:
         if path not in ALLOWED:
             raise CheckpointError(
                 f"{self._file_name} wants to run code: its pickle names {path[:200]!r}",
+                code=ErrorCode.UNSAFE_PICKLE,
                 hint="edgegen never runs code from a checkpoint; get a safetensors version of it, or load it where you "
                 "trust it and save model.state_dict() alone",
             )
@@ -301,6 +303,7 @@ def _ordered_dict(*items: Any) -> dict[str, Any]:
 def _without_numbers(*rest: Any) -> Any:
     raise UnsupportedError(
         "the checkpoint holds tensors that are sparse, nested or on a device of their own, not plain numbers",
+        code=ErrorCode.UNSUPPORTED_STORAGE,
         hint="convert them with tensor.to_dense() or tensor.cpu() and save the state dict again",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint, LazyTensor
 from edgegen.weights.files import DOWNLOAD_AGAIN, summarize
 from edgegen_huggingface import repository_files
@@ -64,14 +64,18 @@ def _open_file(path: Path) -> Iterator[tuple[str, LazyTensor]]:
                 raise DamagedError(f"a tensor has a name of {len(name):,} characters")
             yield name, lazy_tensor(container, name, ref)
     except DamagedError as error:
-        raise CheckpointError(f"{path.name} is not a valid PyTorch file: {error}", hint=DOWNLOAD_AGAIN) from error
+        raise CheckpointError(
+            f"{path.name} is not a valid PyTorch file: {error}", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        ) from error
 
 
 def _state_dict(path: Path, content: Any) -> Mapping[str, TensorRef]:
     """The dict of tensors: under one of the usual keys, the object itself, or the only one within it."""
     if not isinstance(content, dict):
         raise CheckpointError(
-            f"{path.name} holds no state dict, which is a dict of tensors", hint="save model.state_dict()"
+            f"{path.name} holds no state dict, which is a dict of tensors",
+            code=ErrorCode.NOT_A_STATE_DICT,
+            hint="save model.state_dict()",
         )
     # One dict may be there under many keys, and is looked through once.
     found = {id(value): _tensors(value) for value in {id(value): value for value in content.values()}.values()}
@@ -85,11 +89,14 @@ def _state_dict(path: Path, content: Any) -> Mapping[str, TensorRef]:
     if len(inside) > 1:
         raise CheckpointError(
             f"{path.name} holds {len(inside)} dicts of tensors",
+            code=ErrorCode.NOT_A_STATE_DICT,
             details=summarize(inside),
             hint=f"save the one that is the model alone, or under the key {_USUAL_KEYS[0]!r}",
         )
     if not inside:
-        raise CheckpointError(f"{path.name} holds no tensors", hint="save model.state_dict()")
+        raise CheckpointError(
+            f"{path.name} holds no tensors", code=ErrorCode.NOT_A_STATE_DICT, hint="save model.state_dict()"
+        )
     return next(iter(inside.values()))
 
 

@@ -32,7 +32,7 @@ def edgegen_quant_schemes() -> Iterable[QuantScheme]:
         summary="8-bit weights with one scale per output channel, float32 arithmetic",
         scheme=f"{_SCHEMES}:INT8_WEIGHT_ONLY",
         aliases=("weight_only_wi8_afp32",),
-        caution="the CPU runtime dequantizes the weights to float32: a small file, but as much memory as fp32 and as slow",
+        caution="the CPU runtime dequantizes the weights to float32: a small file, as much memory as fp32, and as slow",
     )
     yield QuantScheme(
         name="int4-channel",

@@ -81,8 +81,9 @@ class ExportedModel:
             prefill_lengths=facts.prefill_lengths,
             stop_token_ids=facts.stop_token_ids,
             stop_tokens=facts.stop_tokens,
-            tokenizer=tokenizer
-            and TokenizerSpec(
+            tokenizer=None
+            if tokenizer is None
+            else TokenizerSpec(
                 file=_there(folder, tokenizer.file), bos_token_id=tokenizer.bos_token_id, add_bos=tokenizer.add_bos
             ),
             chat_template=None if facts.chat_template is None else _there(folder, facts.chat_template),

@@ -15,8 +15,8 @@ from edgegen.export.model_card import model_card
 from edgegen.export.options import MODEL_FILE
 from edgegen.export.provenance import provenance
 from edgegen.export.records import ExportPlan, ExportResult
-from edgegen.export.reporting import Reporter
 from edgegen.genai.provenance import EXPORT_FILE
+from edgegen.progress import Reporter
 from edgegen.weights import TokenizerAssets
 from edgegen_bundles import __version__
 from edgegen_bundles.chat.prompts import Prompts, prompts

@@ -13,8 +13,8 @@ from edgegen.export.model_card import model_card
 from edgegen.export.options import MODEL_FILE
 from edgegen.export.provenance import provenance
 from edgegen.export.records import ExportPlan, ExportResult
-from edgegen.export.reporting import Reporter
 from edgegen.genai.provenance import EXPORT_FILE
+from edgegen.progress import Reporter
 from edgegen_bundles.chat.templates import affixes, example_chats
 from edgegen_bundles.litertlm import target as litertlm
 from edgegen_bundles.mediapipe import task_file

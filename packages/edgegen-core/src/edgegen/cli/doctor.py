@@ -14,7 +14,7 @@ import click
 
 from edgegen._version import __version__
 from edgegen.cli.output import Output, draw_table, format_bytes, output_options
-from edgegen.errors import EdgegenError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, UsageError
 from edgegen.plugins import Registry, load, registry
 from edgegen.plugins.checks import references
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Finding:
     """Something that is wrong, and what to do about it."""
 
-    code: str
+    code: ErrorCode | str
     subject: str
     message: str
     remedy: str
@@ -70,7 +70,7 @@ def doctor(output: Output, deep: bool) -> int:
 
 
 _NOTHING_INSTALLED = Finding(
-    code="EG119",
+    code=ErrorCode.NO_PLUGINS,
     subject="edgegen-core",
     message="no plugin is installed, not even core's own, so there are no commands",
     remedy="install the package with pip rather than only putting it on the path: pip install edgegen-core",
@@ -141,7 +141,7 @@ def _version(package: str) -> str | None:
 def _missing(dependencies: list[dict[str, Any]]) -> list[Finding]:
     return [
         Finding(
-            code="EG120",
+            code=ErrorCode.REQUIREMENT_MISSING,
             subject=entry["required_by"],
             message=f"it needs {entry['name']}, which is not installed",
             remedy=f"pip install {entry['name']}",

@@ -1,4 +1,4 @@
-"""What an exception means to the person at the terminal."""
+"""Exceptions as errors for the person at the terminal: which code, which plugin, which remedy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import errno
 
 import click
 
-from edgegen.errors import EdgegenError, ResourceError, UsageError
-from edgegen.plugins import load, registry
+from edgegen._version import __version__
+from edgegen.errors import EdgegenError, ErrorCode, ResourceError, UsageError
+from edgegen.plugins import Plugin, load, registry
+from edgegen.plugins.culprit import plugin_of
+from edgegen.plugins.dependencies import CORE, missing_dependency
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -31,31 +34,46 @@ def expected(error: Exception) -> EdgegenError | None:
         return error
     if isinstance(error, click.ClickException):
         return _usage(error)
+    if isinstance(error, ModuleNotFoundError):
+        plugin = culprit(error)
+        return missing_dependency(error, plugin.distribution if plugin else CORE)
     if isinstance(error, MemoryError):
-        return ResourceError("out of memory", code="EG602", hint=_MACHINE_SAID_NO[errno.ENOMEM])
+        return ResourceError("out of memory", code=ErrorCode.OUT_OF_MEMORY, hint=_MACHINE_SAID_NO[errno.ENOMEM])
     if isinstance(error, OSError) and error.errno in _MACHINE_SAID_NO:
         where = f": {error.filename}" if error.filename else ""
         message = f"{(error.strerror or 'the machine said no').lower()}{where}"
-        return ResourceError(message, code="EG601", hint=_MACHINE_SAID_NO[error.errno])
+        return ResourceError(message, code=ErrorCode.FILE_SYSTEM, hint=_MACHINE_SAID_NO[error.errno])
     return None
 
 
+def culprit(error: BaseException) -> Plugin | None:
+    """The plugin, other than core, whose code raised the error; None where that cannot be said."""
+    try:
+        return plugin_of(error, registry().plugins)
+    except EdgegenError:  # the error at hand is the registry's own
+        return None
+
+
 def bug(error: Exception, *, traced: bool) -> EdgegenError:
-    """What to say about an exception that nobody expected."""
+    """An exception that nobody expected, as an error that says whose bug it is."""
+    plugin = culprit(error)
+    owner = f"{plugin.distribution} {plugin.version}" if plugin else f"{CORE} {__version__}"
+    report = "please send it with a report" + (f" to the author of {plugin.distribution}" if plugin else "")
     return EdgegenError(
-        f"unexpected {type(error).__name__}: {error}",
-        details=["this is a bug in edgegen or in one of its plugins, not in what you did"],
-        hint=None if traced else "EDGEGEN_STRICT=1 shows the traceback; please send it with a report",
+        f"unexpected {type(error).__name__} in {owner}: {error}",
+        code=ErrorCode.UNEXPECTED,
+        details=["this is a bug, not something that you did"],
+        hint=None if traced else f"EDGEGEN_STRICT=1 shows the traceback; {report}",
     )
 
 
 def interruption() -> EdgegenError:
-    """What to say after Ctrl-C."""
-    return EdgegenError("interrupted", code=f"EG{INTERRUPTED}")
+    """The error shown after Ctrl-C."""
+    return EdgegenError("interrupted", code=ErrorCode.INTERRUPTED)
 
 
 def extra_hints(error: BaseException) -> list[str]:
-    """Remedies that plugins know. One that fails is left out: it must not hide the error in question."""
+    """Remedies from plugins. One that fails is left out: it must not hide the error in question."""
     try:
         providers = list(registry().error_hints.values())
     except EdgegenError:  # the error at hand is the registry's own
@@ -79,4 +97,4 @@ def _usage(error: click.ClickException) -> UsageError:
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "edgegen"
-    return UsageError(message, hint=f"{path} --help shows what it takes")
+    return UsageError(message, code=ErrorCode.INVALID_ARGUMENT, hint=f"{path} --help shows what it takes")

@@ -19,11 +19,13 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgegen.errors import EdgegenError
+from edgegen.errors import EdgegenError, ErrorCode
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+    from edgegen.plugins import Plugin
 
 SCHEMA_VERSION = 1
 """Version of every JSON document that a command prints; raised when a field changes or goes away."""
@@ -77,12 +79,13 @@ class Output:
         """One line to stderr, also with ``--quiet``."""
         self._line(f"{_paint('warning:', sys.stderr, fg='yellow', bold=True)} {text}")
 
-    def fail(self, error: EdgegenError, hints: Sequence[str] = ()) -> None:
+    def fail(self, error: EdgegenError, hints: Sequence[str] = (), *, plugin: Plugin | None = None) -> None:
         """Print an error: for people to stderr, as a JSON document to stdout so that scripts can parse it.
 
         Args:
             error: its details are printed as they are.
             hints: further remedies, after the error's own.
+            plugin: whose code raised it, if not core's; printed below the details.
         """
         remedies = [hint for hint in (error.hint, *hints) if hint]
         if self.json:
@@ -91,11 +94,14 @@ class Output:
                 "message": error.message,
                 "details": error.details,
                 "hint": "\n".join(remedies) or None,
+                "plugin": plugin and {"package": plugin.distribution, "version": plugin.version},
             }
             _emit(sys.stdout, _document({"error": body}))
             return
         lines = [f"{_paint(f'error[{error.code}]:', sys.stderr, fg='red', bold=True)} {error.message}"]
         lines += [f"  {line}" for line in error.details]
+        if plugin and error.code != ErrorCode.UNEXPECTED:  # whose message names it already
+            lines.append(f"  raised by {plugin.distribution} {plugin.version}")
         lines += [f"{_paint('hint:', sys.stderr, fg='cyan', bold=True)} {hint}" for hint in remedies]
         _emit(sys.stderr, "\n".join(lines) + "\n")
 

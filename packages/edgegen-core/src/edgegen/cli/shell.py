@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import click
 
 from edgegen._version import __version__
-from edgegen.cli.failures import BROKEN_PIPE, INTERRUPTED, bug, expected, extra_hints, interruption
+from edgegen.cli.failures import BROKEN_PIPE, INTERRUPTED, bug, culprit, expected, extra_hints, interruption
 from edgegen.cli.output import Output
-from edgegen.errors import EdgegenError, PluginError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, PluginError, UsageError
 from edgegen.plugins import load, registry
 from edgegen.plugins.loading import strict
 from edgegen.suggest import closest
@@ -39,7 +39,7 @@ class PluginGroup(click.Group):
             meant = closest(name, registry().commands)
             raise UsageError(
                 f"there is no command {name!r}",
-                code="EG102",
+                code=ErrorCode.UNKNOWN_COMMAND,
                 details=[f"available   {', '.join(self.list_commands(ctx))}"],
                 hint=f"did you mean edgegen {meant}?" if meant else "edgegen --help lists the commands",
             )
@@ -48,7 +48,7 @@ class PluginGroup(click.Group):
         if not isinstance(command, click.Command):
             raise PluginError(
                 f"{reference} of {provided.distribution} is {type(command).__name__}, expected click.Command",
-                code="EG118",
+                code=ErrorCode.NOT_A_COMMAND,
                 hint="put @click.command() above the function",
             )
         return command
@@ -142,9 +142,9 @@ def _report(error: Exception, output: Output, wishes: _Wishes) -> int:
     if wishes.debug:
         traceback.print_exception(error)
     if known is None:
-        output.fail(bug(error, traced=wishes.debug), extra_hints(error))
+        output.fail(bug(error, traced=wishes.debug), extra_hints(error), plugin=culprit(error))
         return EdgegenError.exit_code
-    output.fail(known, extra_hints(error))
+    output.fail(known, extra_hints(error), plugin=culprit(error))
     return known.exit_code
 
 

@@ -8,7 +8,7 @@ from edgegen.export.options import ExportOptions
 from edgegen.export.planner import defaults, plan
 from edgegen.export.preflight import estimate
 from edgegen.export.records import ExportPlan, ExportResult
-from edgegen.export.reporting import Reporter
 from edgegen.export.runner import run
+from edgegen.progress import Reporter
 
 __all__ = ["ExportOptions", "ExportPlan", "ExportResult", "Reporter", "defaults", "estimate", "plan", "run"]

@@ -22,14 +22,14 @@ from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, stated_config
 from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
 from edgegen.export.records import ExportPlan
-from edgegen.export.reporting import Reporter
 from edgegen.export.tasks import TASKS, Task
 from edgegen.modeling import require
 from edgegen.plugins import load, registry
+from edgegen.progress import Reporter, reporting_to
 from edgegen.quantization.assign import plan_parameters
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites
-from edgegen.weights import Checkpoint, LazyTensor, open_checkpoint, progress
+from edgegen.weights import Checkpoint, LazyTensor, open_checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.module import parameter_shapes
 
@@ -63,7 +63,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     passes = weight_passes.load_passes(options.weight_passes)
     check_output(options.output)
     with report.stage("checkpoint") as stage:
-        with progress.heard_by(stage):
+        with reporting_to(stage):
             checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
         if options.lora is not None:
             checkpoint = with_adapter(checkpoint, options.lora)
@@ -192,7 +192,8 @@ def _check_lengths(options: ExportOptions) -> None:
     guesses = options.verify_lengths
     if guesses and (min(guesses) < 2 or max(guesses) > options.cache_length or len(set(guesses)) != len(guesses)):
         raise UsageError(
-            f"--verify-lengths takes distinct lengths from 2 to the cache's {options.cache_length}, not {list(guesses)}",
+            f"--verify-lengths takes distinct lengths from 2 to the cache's {options.cache_length}, "
+            f"not {list(guesses)}",
             hint="--verify-lengths 4,8",
         )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgegen.export.records import ExportPlan
-from edgegen.export.reporting import Reporter
 from edgegen.export.results import VerificationResult
 from edgegen.plugins import load, registry
+from edgegen.progress import Reporter
 from edgegen.quantization.assign import plan_parameters
 from edgegen.weights.storage import Scheme
 

@@ -13,11 +13,11 @@ from edgegen.export.output_folder import put_in_place, work_folder
 from edgegen.export.provenance import sha256
 from edgegen.export.quality_warning import warn_of_quality
 from edgegen.export.records import ExportPlan, ExportResult
-from edgegen.export.reporting import Reporter
 from edgegen.export.results import VerificationResult
 from edgegen.export.tasks import TASKS
 from edgegen.export.verify import PACKED_FILE, open_session
 from edgegen.plugins import load, registry
+from edgegen.progress import Reporter
 from edgegen.quantization.assign import plan_parameters
 from edgegen.quantization.passes import PassReport
 from edgegen.tflite.writer import ModelFile

@@ -9,7 +9,8 @@ the text outgrows it. (LiteRT-LM takes any name that begins with ``prefill`` for
 guesses at several next tokens in one call, and scores a text. ``cache_<S>_verify_<N>`` is the same on a shorter cache.
 
 ``encode_<N>`` reads a text of up to N tokens at once, padded and with a mask. An encoder's gives ``embedding`` and
-``token_vectors``; an encoder-decoder's gives ``encoder_states_*``, as long whatever N is, which the signatures above then take.
+``token_vectors``; an encoder-decoder's gives ``encoder_states_*``, as long whatever N is, which the signatures
+above then take.
 """
 
 from __future__ import annotations

@@ -4,17 +4,19 @@ Imports neither torch nor LiteRT.
 """
 
 from edgegen.graph.builder import GraphBuilder
-from edgegen.graph.dynamic_shapes import FixedSizeError, generalize
-from edgegen.graph.folded_parameters import Derivation
-from edgegen.graph.ir import DTYPES, Graph, Op, Program, Value, dtype_of, numpy_dtype
+from edgegen.graph.dynamic_shapes import FixedSizeError, with_dynamic_shapes
+from edgegen.graph.ir import DTYPES, FoldedParameter, Graph, Op, Program, Value, dtype_of, numpy_dtype
 from edgegen.graph.rewrites import REWRITES, Rewrite, optimize
 from edgegen.graph.validate import validate
+
+generalize = with_dynamic_shapes
+"""The older name."""
 
 __all__ = [
     "DTYPES",
     "REWRITES",
-    "Derivation",
     "FixedSizeError",
+    "FoldedParameter",
     "Graph",
     "GraphBuilder",
     "Op",
@@ -26,4 +28,5 @@ __all__ = [
     "numpy_dtype",
     "optimize",
     "validate",
+    "with_dynamic_shapes",
 ]

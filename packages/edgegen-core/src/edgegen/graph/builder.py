@@ -1,4 +1,4 @@
-"""Appends operators to a graph, one method each, and works out the shape of what they give."""
+"""The graph builder: one method per LiteRT operator, which appends it and infers the shape of its output."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.graph.folded_parameters import EVALUATE, Derivation, arranged, arranged_shape, derived_name, then
-from edgegen.graph.ir import Array, Graph, Op, Value, dtype_of, numpy_dtype
+from edgegen.graph.folded_parameters import EVALUATE, composed, folded_name, permuted, permuted_shape
+from edgegen.graph.ir import PERMUTE, Array, FoldedParameter, Graph, Op, Value, dtype_of, numpy_dtype
 
 Shape = tuple[int, ...]
 
@@ -40,17 +40,17 @@ class GraphBuilder:
             self._parameters[name] = Value(name, tuple(shape), "float32", parameter=name)
         return self._parameters[name]
 
-    def derived(self, kind: str, operands: Sequence[Value]) -> Value:
+    def folded(self, kind: str, operands: Sequence[Value]) -> Value:
         """The result of an elementwise operator on constants and parameters: a constant if all are, or a parameter."""
         if all(operand.constant is not None for operand in operands):
             return self.constant(EVALUATE[kind](*(operand.constant for operand in operands)), "float32")
         shape = np.broadcast_shapes(*(operand.shape for operand in operands))
-        return self._derived(Derivation(kind, tuple(operands)), shape)
+        return self._folded(FoldedParameter(kind, tuple(operands)), shape)
 
-    def _derived(self, derivation: Derivation, shape: Shape) -> Value:
-        name = derived_name(derivation)
+    def _folded(self, folded: FoldedParameter, shape: Shape) -> Value:
+        name = folded_name(folded)
         if name not in self._parameters:
-            self._parameters[name] = Value(name, shape, "float32", parameter=name, derivation=derivation)
+            self._parameters[name] = Value(name, shape, "float32", parameter=name, folded=folded)
         return self._parameters[name]
 
     def constant(self, array: npt.ArrayLike, dtype: str | None = None) -> Value:
@@ -130,24 +130,24 @@ class GraphBuilder:
             return self.constant(np.ascontiguousarray(x.constant.transpose(order)))
         return self.op("TRANSPOSE", [x, self.constant(order, "int32")], [x.shape[i] for i in order])
 
-    def arranged(self, x: Value, order: Sequence[int]) -> Value:
-        """``x`` with its axes in ``order``, where -1 puts a new one of length 1, and such may be left out.
+    def permuted(self, x: Value, order: Sequence[int]) -> Value:
+        """``x`` with its axes in ``order``; -1 inserts an axis of length 1, and axes of length 1 may be left out.
 
-        A constant or a parameter is kept that way; for other values that takes operators.
+        Constants and parameters are folded; other values take a transpose and a reshape.
         """
-        order, shape = tuple(order), arranged_shape(x.shape, order)
+        order, shape = tuple(order), permuted_shape(x.shape, order)
         if order == tuple(range(x.rank)):
             return x
         if x.constant is not None:
-            return self.constant(np.ascontiguousarray(arranged(x.constant, order)))
+            return self.constant(np.ascontiguousarray(permuted(x.constant, order)))
         if x.parameter is None:
             kept = [axis for axis in order if axis >= 0]
             left = [axis for axis in range(x.rank) if axis not in kept]
             return self.reshape(self.transpose(x, [*kept, *left]), shape)
-        base = x.derivation
-        if base is not None and base.kind == "ARRANGE":
-            return self.arranged(base.operands[0], then(base.order, order))
-        return self._derived(Derivation("ARRANGE", (x,), order), shape)
+        base = x.folded
+        if base is not None and base.kind == PERMUTE:
+            return self.permuted(base.operands[0], composed(base.order, order))
+        return self._folded(FoldedParameter(PERMUTE, (x,), order), shape)
 
     def slice(self, x: Value, begin: Sequence[int], size: Sequence[int]) -> Value:
         if tuple(size) == x.shape:

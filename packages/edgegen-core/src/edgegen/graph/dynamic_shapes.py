@@ -1,7 +1,7 @@
-"""Graphs whose sizes are open: found by comparing the graphs of two sizes.
+"""Dynamic shapes, found by comparing the graphs of two sizes.
 
-Rules of lowering see numbers only. What differs between the graphs of two sizes depends on the size: an axis of a
-tensor becomes open, and what an operator is told is said in a way that holds for any size, where LiteRT has one.
+Lowering rules see numbers only. Where the graphs of two sizes differ, the number depends on the size: an axis of a
+tensor becomes dynamic, and an operator's shape argument is rewritten to hold for any size, where LiteRT has a form.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from edgegen.graph.ir import Array, Graph, Op, Value
 
 
 class FixedSizeError(ValueError):
-    """Something in the graph holds for one size only; the message says what and where."""
+    """An operator of the graph holds for one size only; the message says which and where."""
 
 
-def generalize(graph: Graph, other: Graph) -> Graph:
-    """``graph`` with open axes: those that differ in ``other``, the graph of the same code for another size.
+def with_dynamic_shapes(graph: Graph, other: Graph) -> Graph:
+    """``graph`` with dynamic axes: those that differ in ``other``, the graph of the same code for another size.
 
     Raises:
-        FixedSizeError: an operator cannot be told what differs.
+        FixedSizeError: an operator has no form that holds for both sizes.
     """
     if [op.kind for op in graph.ops] != [op.kind for op in other.ops]:
         raise FixedSizeError("the operators themselves depend on the size")
     pairs = dict(zip(graph.inputs.values(), other.inputs.values(), strict=True))
     for op, twin in zip(graph.ops, other.ops, strict=True):
         pairs.update(zip(op.outputs, twin.outputs, strict=True))
-    opened = {value: replace(value, dynamic=_differing(value, twin)) for value, twin in pairs.items()}
-    result = Graph(graph.name, {name: opened[value] for name, value in graph.inputs.items()})
+    dynamic_values = {value: replace(value, dynamic=_differing(value, twin)) for value, twin in pairs.items()}
+    result = Graph(graph.name, {name: dynamic_values[value] for name, value in graph.inputs.items()})
     builder = GraphBuilder(result)
     for op, twin in zip(graph.ops, other.ops, strict=True):
-        for told in _TOLD.get(op.kind, _unchanged)(builder, op, twin):
-            inputs = tuple(value if value is None else opened.get(value, value) for value in told.inputs)
-            outputs = tuple(opened.get(value, value) for value in told.outputs)
-            result.ops.append(replace(told, inputs=inputs, outputs=outputs))
-    result.outputs = {name: opened.get(value, value) for name, value in graph.outputs.items()}
-    result.marks = {path: opened.get(value, value) for path, value in graph.marks.items()}
+        for rewritten in _FORMS.get(op.kind, _unchanged)(builder, op, twin):
+            inputs = tuple(value if value is None else dynamic_values.get(value, value) for value in rewritten.inputs)
+            outputs = tuple(dynamic_values.get(value, value) for value in rewritten.outputs)
+            result.ops.append(replace(rewritten, inputs=inputs, outputs=outputs))
+    result.outputs = {name: dynamic_values.get(value, value) for name, value in graph.outputs.items()}
+    result.debug_outputs = {path: dynamic_values.get(value, value) for path, value in graph.debug_outputs.items()}
     return result
 
 
@@ -50,7 +50,7 @@ def _differing(value: Value, twin: Value) -> frozenset[int]:
 
 def _unchanged(g: GraphBuilder, op: Op, twin: Op) -> list[Op]:
     if repr(op.options) != repr(twin.options):
-        raise FixedSizeError(f"{op.kind} is told numbers that depend on the size ({op.origin})")
+        raise FixedSizeError(f"{op.kind} has options that depend on the size ({op.origin})")
     for value, other in zip(op.inputs, twin.inputs, strict=True):
         if value is not None and other is not None and not _same(value, other):
             raise FixedSizeError(f"{op.kind} takes a constant that depends on the size ({op.origin})")
@@ -70,24 +70,24 @@ def _constant(value: Value | None) -> Array:
 
 
 def _reshape(g: GraphBuilder, op: Op, twin: Op) -> list[Op]:
-    """One axis may be open, which LiteRT works out from the rest; more where only axes of length 1 come or go."""
-    open_axes = _differing(op.output, twin.output)
-    if len(open_axes) < 2:
-        shape = [-1 if axis in open_axes else n for axis, n in enumerate(op.output.shape)]
+    """At most one dynamic axis, as -1; more where the reshape only adds or removes axes of length 1."""
+    dynamic_axes = _differing(op.output, twin.output)
+    if len(dynamic_axes) < 2:
+        shape = [-1 if axis in dynamic_axes else n for axis, n in enumerate(op.output.shape)]
         return [replace(op, inputs=(op.inputs[0], g.constant(shape, "int32")), options={"newShape": shape})]
     x = op.inputs[0]
     assert x is not None
     added = _ones_added(x.shape, op.output.shape)
     if added is not None:
-        return _expanded(g, op, x, added, open_axes)
+        return _expanded(g, op, x, added, dynamic_axes)
     removed = _ones_added(op.output.shape, x.shape)
     if removed is None:
-        raise FixedSizeError(f"RESHAPE to a shape with {len(open_axes)} open axes ({op.origin})")
+        raise FixedSizeError(f"RESHAPE to a shape with {len(dynamic_axes)} dynamic axes ({op.origin})")
     return [Op("SQUEEZE", (x,), op.outputs, {"squeezeDims": removed}, origin=op.origin)]
 
 
 def _ones_added(shape: tuple[int, ...], longer: tuple[int, ...]) -> list[int] | None:
-    """Which axes of ``longer`` are of length 1 and not in ``shape``, if those are the only differences."""
+    """Axes of ``longer`` that have length 1 and are not in ``shape``, if those are the only differences."""
     added, rest = [], list(shape)
     for axis, n in enumerate(longer):
         if rest and rest[0] == n:
@@ -99,14 +99,14 @@ def _ones_added(shape: tuple[int, ...], longer: tuple[int, ...]) -> list[int] | 
     return None if rest else added
 
 
-def _expanded(g: GraphBuilder, op: Op, x: Value, added: list[int], open_axes: frozenset[int]) -> list[Op]:
-    """One EXPAND_DIMS for each axis."""
+def _expanded(g: GraphBuilder, op: Op, x: Value, added: list[int], dynamic_axes: frozenset[int]) -> list[Op]:
+    """EXPAND_DIMS operators in place of a RESHAPE, one for each added axis."""
     ops, missing = [], list(added)
     for axis in added:
         missing.remove(axis)
         kept = [each for each in range(op.output.rank) if each not in missing]
         shape = tuple(op.output.shape[each] for each in kept)
-        dynamic = frozenset(place for place, each in enumerate(kept) if each in open_axes)
+        dynamic = frozenset(place for place, each in enumerate(kept) if each in dynamic_axes)
         step = Value(f"{op.output.name}_{axis}", shape, x.dtype, dynamic=dynamic) if missing else op.output
         ops.append(Op("EXPAND_DIMS", (x, g.constant(axis, "int32")), (step,), origin=op.origin))
         x = step
@@ -114,7 +114,7 @@ def _expanded(g: GraphBuilder, op: Op, x: Value, added: list[int], open_axes: fr
 
 
 def _slice(g: GraphBuilder, op: Op, twin: Op) -> list[Op]:
-    """From the end, or to it, where that is what it comes to."""
+    """A STRIDED_SLICE that counts from the end of a dynamic axis, where both sizes agree on that."""
     found: dict[str, list[int]] = {"begin": [], "end": []}
     ends = 0
     for axis, bounds in enumerate(zip(*(_bounds(each) for each in (op, twin)), strict=True)):
@@ -137,7 +137,7 @@ def _bounds(op: Op) -> list[tuple[int, int, int]]:
 
 
 def _place(op: Op, place: int, other: int, n: int, other_n: int) -> int:
-    """A place that holds for any size: counted from the start, or from the end."""
+    """An index that holds for both sizes: counted from the start, or from the end (negative)."""
     if place == other:
         return place
     if place - n == other - other_n:
@@ -145,5 +145,5 @@ def _place(op: Op, place: int, other: int, n: int, other_n: int) -> int:
     raise FixedSizeError(f"SLICE at a place that depends on the size in another way ({op.origin})")
 
 
-_TOLD: Mapping[str, Any] = {"RESHAPE": _reshape, "SLICE": _slice}
-"""Operators that are told shapes."""
+_FORMS: Mapping[str, Any] = {"RESHAPE": _reshape, "SLICE": _slice}
+"""Operators with shape arguments -> how they are rewritten to hold for any size."""

@@ -1,36 +1,18 @@
-"""Parameters that are made of others: scaled, added up, or with their axes in another order.
+"""Arithmetic on parameters that is done as the file is written: constant folding for weights that are streamed.
 
-A graph may name such a value as if it were a parameter of its own. It is worked out as the file is written, row by row
-where the first axis allows it, so that what depends on no input costs nothing when the model runs.
+A graph may name such a value as if it were a parameter of its own (:class:`edgegen.graph.ir.FoldedParameter`). It is
+computed row by row where the first axis allows it, so that what depends on no input costs nothing at run time.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from edgegen.graph.ir import Array, Value
-
-
-@dataclass(frozen=True, eq=False)
-class Derivation:
-    """How a parameter is made.
-
-    Attributes:
-        kind: a key of :data:`EVALUATE`, or ``ARRANGE``.
-        operands: parameters and constants.
-        order: of ``ARRANGE``: which axis comes where; -1 stands for a new axis of length 1.
-    """
-
-    kind: str
-    operands: tuple[Value, ...]
-    order: tuple[int, ...] = ()
-
+from edgegen.graph.ir import PERMUTE, Array, FoldedParameter, Value
 
 EVALUATE: Mapping[str, Callable[..., Array]] = {
     "ADD": np.add,
@@ -45,35 +27,35 @@ EVALUATE: Mapping[str, Callable[..., Array]] = {
     "SQRT": np.sqrt,
     "RSQRT": lambda x: 1 / np.sqrt(x),
 }
-"""Elementwise operators on float32 that can be done when the file is written."""
+"""Elementwise operators on float32 that can be folded."""
 
 
-def arranged_shape(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
-    """The shape of what has the axes ``order`` of something of ``shape``; -1 stands for a new axis of length 1."""
+def permuted_shape(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """Shape of a tensor of ``shape`` with its axes in ``order``; -1 stands for a new axis of length 1."""
     return tuple(1 if axis < 0 else shape[axis] for axis in order)
 
 
-def arranged(array: Array, order: Sequence[int]) -> Array:
-    """``array`` with its axes in ``order``; axes of length 1 may be missing there."""
+def permuted(array: Array, order: Sequence[int]) -> Array:
+    """``array`` with its axes in ``order``; axes of length 1 may be left out of it."""
     kept = [axis for axis in order if axis >= 0]
     dropped = tuple(axis for axis in range(array.ndim) if axis not in kept)
-    return array.transpose([*kept, *dropped]).reshape(arranged_shape(array.shape, order))
+    return array.transpose([*kept, *dropped]).reshape(permuted_shape(array.shape, order))
 
 
-def then(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """The one order that does what ``first`` and then ``second`` do."""
+def composed(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that applies ``first`` and then ``second``."""
     return tuple(axis if axis < 0 else first[axis] for axis in second)
 
 
-def derived_name(derivation: Derivation) -> str:
-    """The name in the file: that of the first parameter in it, and a mark of what becomes of it.
+def folded_name(folded: FoldedParameter) -> str:
+    """Tensor name in the file: the first parameter's, with the permutation or a hash of the arithmetic appended.
 
-    Equal derivations have equal names, in all signatures.
+    Equal ones have equal names, in all signatures.
     """
-    first = next(operand.parameter for operand in derivation.operands if operand.parameter)
-    if derivation.kind == "ARRANGE":
-        return f"{first}@{','.join(map(str, derivation.order))}"
-    digest = hashlib.sha1(repr([derivation.kind, *map(_text, derivation.operands)]).encode()).hexdigest()
+    first = next(operand.parameter for operand in folded.operands if operand.parameter)
+    if folded.kind == PERMUTE:
+        return f"{first}@{','.join(map(str, folded.order))}"
+    digest = hashlib.sha1(repr([folded.kind, *map(_text, folded.operands)]).encode()).hexdigest()
     return f"{first.partition('~')[0]}~{digest[:8]}"
 
 

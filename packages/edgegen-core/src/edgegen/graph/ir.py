@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.graph.folded_parameters import Derivation
-
 Array = npt.NDArray[Any]
+
+PERMUTE = "PERMUTE"
+"""Kind of a folded parameter that is another one with its axes in another order."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name) for name in ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -33,6 +34,21 @@ def dtype_of(array: Array) -> str:
     return name
 
 
+@dataclass(frozen=True, eq=False)
+class FoldedParameter:
+    """A parameter computed from others as the file is written; see :mod:`edgegen.graph.folded_parameters`.
+
+    Attributes:
+        kind: an elementwise operator, a key of :data:`~edgegen.graph.folded_parameters.EVALUATE`; or ``PERMUTE``.
+        operands: parameters and constants.
+        order: of ``PERMUTE``: source axis of each axis; -1 stands for a new axis of length 1.
+    """
+
+    kind: str
+    operands: tuple[Value, ...]
+    order: tuple[int, ...] = ()
+
+
 @dataclass(eq=False, slots=True)
 class Value:
     """A tensor in a graph: computed by an operator, or one of the three kinds that need none.
@@ -43,8 +59,8 @@ class Value:
         dtype: a key of :data:`DTYPES`.
         constant: the contents of a small constant, kept inside the flatbuffer.
         parameter: name of the model's parameter, whose contents are streamed when the file is written.
-        derivation: how the parameter is made, if it is none of the model's own.
-        dynamic: axes whose length is open; ``shape`` has that of the sample.
+        folded: how the parameter is computed from others, if it is none of the model's own.
+        dynamic: axes with a dynamic length; ``shape`` has the example's.
     """
 
     name: str
@@ -52,7 +68,7 @@ class Value:
     dtype: str
     constant: Array | None = None
     parameter: str | None = None
-    derivation: Derivation | None = None
+    folded: FoldedParameter | None = None
     dynamic: frozenset[int] = frozenset()
 
     @property
@@ -103,14 +119,14 @@ class Graph:
     """A straight line of operators with named inputs and outputs.
 
     Attributes:
-        marks: path of a repeated module -> what comes out of it (the first, of several), for people and debuggers.
+        debug_outputs: path of a repeated module -> its (first) output, named in the file for comparison by block.
     """
 
     name: str
     inputs: dict[str, Value] = field(default_factory=dict)
     outputs: dict[str, Value] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
-    marks: dict[str, Value] = field(default_factory=dict)
+    debug_outputs: dict[str, Value] = field(default_factory=dict)
 
     def values(self) -> Iterator[Value]:
         """Every value, each once, in order of first appearance."""
@@ -128,7 +144,7 @@ class Graph:
 
 @dataclass(eq=False, slots=True)
 class Program:
-    """What becomes one file: a graph per signature. Parameters of one name are one buffer in the file."""
+    """The contents of one file: a graph per signature. Parameters of one name are one buffer in the file."""
 
     signatures: dict[str, Graph]
     metadata: dict[str, bytes] = field(default_factory=dict)

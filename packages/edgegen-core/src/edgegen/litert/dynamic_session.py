@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.litert.quiet import quiet_stderr
 
 Array = npt.NDArray[Any]
@@ -45,5 +45,7 @@ class ResizingSession:
                 outputs = runner(**inputs)
         except (ValueError, RuntimeError) as error:
             shapes = {name: list(np.shape(array)) for name, array in inputs.items()}
-            raise UsageError(f"signature {signature} does not take {shapes}: {error}", code="EG105") from error
+            raise UsageError(
+                f"signature {signature} does not take {shapes}: {error}", code=ErrorCode.INPUT_MISMATCH
+            ) from error
         return {name: np.array(array) for name, array in outputs.items()}

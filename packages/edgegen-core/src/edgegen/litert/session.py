@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import ResourceError, UsageError
+from edgegen.errors import ErrorCode, ResourceError, UsageError
 from edgegen.litert.quiet import quiet_exit, quiet_stderr
 
 Array = npt.NDArray[Any]
@@ -136,7 +136,7 @@ class Session:
 
         path = Path(path)
         if not path.is_file():
-            raise UsageError(f"no such model file: {path}", code="EG101")
+            raise UsageError(f"no such model file: {path}", code=ErrorCode.FILE_UNREADABLE)
         cpu = litert.CpuOptions(
             num_threads=threads or os.cpu_count() or 1,
             xnnpack_weight_cache_path=str(weight_cache or ":memory:"),
@@ -148,7 +148,7 @@ class Session:
         except Exception as error:
             raise UsageError(
                 f"LiteRT cannot load {path}: {error}",
-                code="EG102",
+                code=ErrorCode.MODEL_FILE_DAMAGED,
                 details=log,
                 hint="the file may be truncated or not a .tflite model; edgegen inspect shows what it holds",
             ) from error
@@ -205,7 +205,7 @@ class Session:
                 if infos.setdefault(name, info.inputs[name]) != info.inputs[name]:
                     raise UsageError(
                         f"state tensor {name} differs in shape between signatures",
-                        code="EG103",
+                        code=ErrorCode.STATE_SHAPE_MISMATCH,
                         hint="make one state for each group of signatures that agree",
                     )
                 if name not in buffers:
@@ -240,7 +240,9 @@ class Session:
         try:
             self._model.run_by_name(signature, bound.inputs, bound.outputs)
         except Exception as error:
-            raise ResourceError(f"LiteRT failed while running {signature}: {error}") from error
+            raise ResourceError(
+                f"LiteRT failed while running {signature}: {error}", code=ErrorCode.RUN_FAILED
+            ) from error
         return {name: _contents(buffer, info.outputs[name]) for name, buffer in bound.taken.items()}
 
     def _bind(self, signature: str, info: SignatureInfo, in_place: Mapping[str, Any]) -> _Bound:
@@ -256,7 +258,9 @@ class Session:
 
     def _signature(self, name: str) -> SignatureInfo:
         if name not in self.signatures:
-            raise UsageError(f"no signature {name!r}; the file has {', '.join(self.signatures)}", code="EG104")
+            raise UsageError(
+                f"no signature {name!r}; the file has {', '.join(self.signatures)}", code=ErrorCode.UNKNOWN_SIGNATURE
+            )
         return self.signatures[name]
 
 
@@ -293,4 +297,4 @@ def _misfit(
             if name in expected and not _fits(array, info, name)
         ),
     ]
-    return UsageError(f"inputs do not fit signature {signature}", code="EG105", details=problems)
+    return UsageError(f"inputs do not fit signature {signature}", code=ErrorCode.INPUT_MISMATCH, details=problems)

@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.graph import Graph, GraphBuilder, Value, validate
 from edgegen.lowering.context import LoweringContext
 from edgegen.lowering.hints import hint_for
@@ -120,6 +120,7 @@ class _Lowering:
                 if tensor.is_meta:
                     raise UnsupportedError(
                         f"buffer {path!r} has no contents on the meta device",
+                        code=ErrorCode.BUFFER_WITHOUT_CONTENTS,
                         hint="compute it in forward (torch.arange and the like are folded), or make it persistent",
                     )
                 return tensor
@@ -177,7 +178,7 @@ class _Lowering:
             inside = root.get_submodule(path)
         if region.composite is None:
             outputs = self.run(traced.body, inside, inputs)
-            self.g.graph.marks[self.names.of(inside)] = outputs[0]
+            self.g.graph.debug_outputs[self.names.of(inside)] = outputs[0]
             return outputs
         body = Graph(f"{region.composite}.impl")
         inner = _Lowering(LoweringContext(body), self.rules, self.names, self.unsupported)
@@ -210,6 +211,7 @@ def _refuse_writes(buffers: Iterable[str]) -> None:
     if names := [name.removeprefix("target.") for name in buffers]:
         raise UnsupportedError(
             f"forward writes to buffers of the module: {', '.join(names)}",
+            code=ErrorCode.MUTATED_BUFFER,
             hint="call model.eval() before converting; what lives from one call to the next is passed in and returned",
         )
 
@@ -218,6 +220,7 @@ def _refuse_empty(what: str, shape: Sequence[int]) -> None:
     if 0 in shape:
         raise UnsupportedError(
             f"{what} has no elements: its shape is {list(shape)}",
+            code=ErrorCode.EMPTY_TENSOR,
             hint="LiteRT keeps no empty tensors at its boundary; leave it out, or convert with a shape that has some",
         )
 
@@ -237,7 +240,7 @@ def _user_inputs(trace: Trace) -> list[torch.Tensor]:
 
 def _described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
     if tensor.dtype not in DTYPE_NAMES:
-        raise UnsupportedError(f"LiteRT has no tensor of {tensor.dtype}")
+        raise UnsupportedError(f"LiteRT has no tensor of {tensor.dtype}", code=ErrorCode.UNSUPPORTED_DTYPE)
     return tuple(int(n) for n in tensor.shape), DTYPE_NAMES[tensor.dtype]
 
 
@@ -300,7 +303,7 @@ def _unsupported_error(signature: str, found: Mapping[str, list[str]]) -> Unsupp
             lines.append(f"    instead: {hint}")
     return UnsupportedError(
         f"signature {signature!r} uses {len(found)} operators that have no lowering",
-        code="EG301",
+        code=ErrorCode.NO_LOWERING,
         details=lines,
         hint="write the code with supported operators, or add rules in a plugin (hook edgegen_op_lowerings)",
     )

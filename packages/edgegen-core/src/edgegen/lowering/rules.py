@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from edgegen.errors import PluginError
+from edgegen.errors import ErrorCode, PluginError
 
 Rule = Callable[..., Any]
 """``(g: LoweringContext, *arguments of the operator) -> Value``, or a tuple of them where the operator has several
@@ -33,6 +33,7 @@ class RuleTable(Mapping[str, Rule]):
                 if operator in self._rules and not override:
                     raise PluginError(
                         f"two lowering rules for {operator}: {_where(self._rules[operator])} and {_where(rule)}",
+                        code=ErrorCode.DUPLICATE_NAME,
                         hint="pass override=True to replace a rule on purpose",
                     )
                 self._rules[operator] = rule

@@ -20,15 +20,15 @@ from typing import Any, TypeVar
 import pluggy
 
 from edgegen import hookspecs
-from edgegen.errors import PluginError
+from edgegen.errors import ErrorCode, PluginError
 from edgegen.hookspecs import GROUP
 from edgegen.plugins.checks import flaw
+from edgegen.plugins.dependencies import CORE, missing_dependency
 from edgegen.plugins.records import Plugin, Problem, Provided
 from edgegen.suggest import closest
 
 D = TypeVar("D")
 
-CORE = "edgegen-core"
 PREFIX = "edgegen_"
 HEAVY = ("ai_edge_litert", "numpy", "torch")
 """Libraries that take so long to import that listing what is installed must do without them."""
@@ -85,7 +85,9 @@ class Loader:
                     version=plugin.version,
                 )
 
-    def report(self, code: str, plugin: Plugin, message: str, remedy: str, error: BaseException | None = None) -> None:
+    def report(
+        self, code: ErrorCode, plugin: Plugin, message: str, remedy: str, error: BaseException | None = None
+    ) -> None:
         """Note a problem, or raise it when strict."""
         remedy = remedy.format(plugin=plugin.name)
         if self._strict:
@@ -125,15 +127,15 @@ class Loader:
             self._register(module, plugin)
 
     def _import(self, entry_point: metadata.EntryPoint, plugin: Plugin) -> ModuleType | None:
-        with self._guard("EG111", plugin, f"cannot import {plugin.module}"):
+        with self._guard(ErrorCode.PLUGIN_IMPORT_FAILED, plugin, f"cannot import {plugin.module}"):
             module = entry_point.load()
             if not isinstance(module, ModuleType):
                 what = f"the entry point names {plugin.module}, a {type(module).__name__}, expected a module"
-                self.report("EG111", plugin, what, "name the module alone, without ':attribute'")
+                self.report(ErrorCode.PLUGIN_IMPORT_FAILED, plugin, what, "name the module alone, without ':attribute'")
             elif id(module) in self._modules:
                 first = self._modules[id(module)]
                 what = f"module {plugin.module} is registered already by {first.title}"
-                self.report("EG116", plugin, what, "remove one of the two entry points")
+                self.report(ErrorCode.DUPLICATE_NAME, plugin, what, "remove one of the two entry points")
             else:
                 self._modules[id(module)] = plugin
                 return module
@@ -150,10 +152,10 @@ class Loader:
                 continue
             if marked is None:
                 what = f"{name} is not marked as a hook implementation, so it is never called"
-                self.report("EG112", plugin, what, "put @edgegen.hookimpl above it")
+                self.report(ErrorCode.UNKNOWN_HOOK, plugin, what, "put @edgegen.hookimpl above it")
             elif marked.get("wrapper") or marked.get("hookwrapper"):
                 what = f"{name} wraps a hook; implementations are called one by one, so nothing can be wrapped"
-                self.report("EG113", plugin, what, "yield descriptors of your own")
+                self.report(ErrorCode.HOOK_SIGNATURE_MISMATCH, plugin, what, "yield descriptors of your own")
             else:
                 self._accept(name, function, plugin)
 
@@ -163,7 +165,7 @@ class Loader:
             return True
         meant = closest(hook, specs)
         remedy = f"did you mean {meant}?" if meant else f"hooks are {', '.join(specs)}"
-        self.report("EG112", plugin, f"there is no hook {hook}", remedy)
+        self.report(ErrorCode.UNKNOWN_HOOK, plugin, f"there is no hook {hook}", remedy)
         return False
 
     def _accept(self, name: str, function: Callable[..., object], plugin: Plugin) -> None:
@@ -174,17 +176,21 @@ class Loader:
             self._manager.register(holder, name=key)
         except pluggy.PluginValidationError:
             what = f"{name}{inspect.signature(function)} takes arguments that the hook does not have"
-            self.report("EG113", plugin, what, "see docs/reference/hooks.md for the signature")
+            self.report(
+                ErrorCode.HOOK_SIGNATURE_MISMATCH, plugin, what, "see docs/reference/hooks.md for the signature"
+            )
         else:
             self._owners[key] = plugin
 
     def _call(self, hook: str, function: Callable[[], object], plugin: Plugin, kind: type[D]) -> list[D]:
         sound: list[D] = []
-        with self._guard("EG114", plugin, f"{hook} raised, its remaining items are lost"):
+        with self._guard(ErrorCode.HOOK_FAILED, plugin, f"{hook} raised, its remaining items are lost"):
             produced = function()
             if isinstance(produced, (str, bytes)) or not isinstance(produced, Iterable):
                 what = f"{hook} returned {type(produced).__name__}, expected an iterable of {kind.__name__}"
-                self.report("EG115", plugin, what, "yield the descriptors, or return them in a list")
+                self.report(
+                    ErrorCode.INVALID_DESCRIPTOR, plugin, what, "yield the descriptors, or return them in a list"
+                )
                 return sound
             for item in produced:
                 problem = flaw(item, kind)
@@ -193,11 +199,13 @@ class Loader:
                 else:
                     name = getattr(item, "name", None)
                     what = f"{hook} gave {name if isinstance(name, str) else 'an item'} that {problem}"
-                    self.report("EG115", plugin, what, f"see {kind.__name__} in docs/reference/hooks.md")
+                    self.report(
+                        ErrorCode.INVALID_DESCRIPTOR, plugin, what, f"see {kind.__name__} in docs/reference/hooks.md"
+                    )
         return sound
 
     @contextmanager
-    def _guard(self, code: str, plugin: Plugin, message: str) -> Iterator[None]:
+    def _guard(self, code: ErrorCode, plugin: Plugin, message: str) -> Iterator[None]:
         """Turn whatever the plugin raises into a problem, sys.exit() at import time included."""
         try:
             yield
@@ -206,7 +214,7 @@ class Loader:
         except BaseException as error:
             if self._strict and isinstance(error, PluginError):
                 raise
-            self.report(code, plugin, f"{message}: {_describe(error)}", _remedy(error), error)
+            self.report(code, plugin, f"{message}: {_describe(error)}", _remedy(error, plugin.distribution), error)
 
 
 def _entry_points() -> list[metadata.EntryPoint]:
@@ -252,10 +260,9 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _remedy(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"install the Python package that provides {error.name.partition('.')[0]!r}"
-    return _REPORT
+def _remedy(error: BaseException, distribution: str) -> str:
+    missing = missing_dependency(error, distribution)
+    return missing.hint or _REPORT if missing else _REPORT
 
 
 def _location(error: BaseException) -> str:

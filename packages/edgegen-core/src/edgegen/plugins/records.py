@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from edgegen.errors import ErrorCode
+
 D_co = TypeVar("D_co", covariant=True)
 
 
@@ -49,8 +51,7 @@ class Problem:
     """Something of a plugin that was refused.
 
     Attributes:
-        code: ``EG111`` does not load, ``EG112`` no such hook, ``EG113`` wrong signature, ``EG114`` a hook
-            raised, ``EG115`` a hook gave something of the wrong type, ``EG116`` a name is taken.
+        code: which rule was broken, see :class:`edgegen.errors.ErrorCode`.
         plugin: the plugin at fault.
         message: one line: what was wrong and what became of it.
         remedy: one line: how to fix it.
@@ -58,7 +59,7 @@ class Problem:
         traceback: of the exception behind it, or empty.
     """
 
-    code: str
+    code: ErrorCode
     plugin: Plugin
     message: str
     remedy: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from edgegen.errors import EdgegenError, PluginError
+from edgegen.errors import EdgegenError, ErrorCode, PluginError
+from edgegen.plugins.dependencies import missing_dependency
 
 
 def load(reference: str) -> Any:
@@ -16,6 +17,7 @@ def load(reference: str) -> Any:
 
     Raises:
         PluginError: the module or the attribute does not exist, or importing it failed; names the plugin.
+        UsageError: it needs a library that is not installed (code ``DEPENDENCY_MISSING``).
         EdgegenError: whatever of that kind the module itself raised.
     """
     module_name, _, attribute = reference.partition(":")
@@ -26,11 +28,14 @@ def load(reference: str) -> Any:
     except (EdgegenError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
+        missing = missing_dependency(error, _distribution(reference))
+        if missing and not f"{module_name}.".startswith(f"{getattr(error, 'name', '')}."):
+            raise missing from error
         raise PluginError(
             f"cannot load {reference!r} of {_owner(reference)}",
-            code="EG117",
+            code=ErrorCode.REFERENCE_NOT_LOADABLE,
             details=(f"{type(error).__name__}: {error}",),
-            hint=_remedy(error, module_name),
+            hint="report it to the plugin's author; EDGEGEN_STRICT=1 shows the traceback",
         ) from error
     return found
 
@@ -42,10 +47,8 @@ def _owner(reference: str) -> str:
     return f"plugin {owner.plugin} ({owner.distribution} {owner.version})" if owner else "no known plugin"
 
 
-def _remedy(error: BaseException, module_name: str) -> str:
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if missing and missing.partition(".")[0] == "torch":
-        return "this step needs PyTorch: pip install 'edgegen-core[convert]'"
-    if missing and not f"{module_name}.".startswith(f"{missing}."):
-        return f"install the Python package that provides {missing.partition('.')[0]!r}"
-    return "report it to the plugin's author; EDGEGEN_STRICT=1 shows the traceback"
+def _distribution(reference: str) -> str | None:
+    from edgegen.plugins.registry import registry
+
+    owner = registry().owner(reference)
+    return owner.distribution if owner else None

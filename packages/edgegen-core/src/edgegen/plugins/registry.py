@@ -20,7 +20,7 @@ from edgegen.descriptors import (
     Variant,
     WeightPass,
 )
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.plugins import loading
 from edgegen.plugins.checks import references
 from edgegen.plugins.records import Plugin, Problem, Provided
@@ -122,7 +122,7 @@ class Registry:
             details.append(f"broken      {', '.join(broken)}: what they provide may be missing (edgegen doctor)")
         meant = closest(name, names)
         hint = f"did you mean {meant}?" if meant else f"{listing} shows what is installed"
-        return UsageError(f"there is no {noun} named {name!r}", code="EG101", details=details, hint=hint)
+        return UsageError(f"there is no {noun} named {name!r}", code=ErrorCode.UNKNOWN_NAME, details=details, hint=hint)
 
 
 @functools.cache
@@ -199,7 +199,7 @@ def _refuse_duplicate(
     loader: loading.Loader, kind: str, name: object, *, first: Provided[Any], later: Provided[Any]
 ) -> None:
     loader.report(
-        "EG116",
+        ErrorCode.DUPLICATE_NAME,
         loader.plugin(later),
         f"{kind} {name!r} of {later.distribution} is refused: {first.distribution} has that name already",
         f"uninstall {first.distribution} or {later.distribution}, or disable one: "

@@ -1,1 +1,1 @@
-"""Quantization as core sees it: recipes, which storage each parameter gets, and channel scaling as a model states it."""
+"""Quantization as core sees it: schemes by recipe, storage of each parameter, scaling groups, passes over weights."""

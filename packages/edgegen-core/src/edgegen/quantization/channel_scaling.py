@@ -41,7 +41,7 @@ class ScalingGroup:
         run: channels in a head; a consumer sees each head's ``copies`` times, one after the other. None for all.
         copies: see ``run``.
         added: a producer that the model has only once ``add_scales(added)`` was called: ones, by which the channels are
-            multiplied on their way. For those whose producers cannot change; it costs a multiplication as the model runs.
+            multiplied on their way. For those whose producers cannot change; it costs a multiplication at run time.
     """
 
     producers: tuple[Rows, ...]
@@ -58,7 +58,7 @@ class ScalingGroup:
         return heads.repeat(self.copies, axis=1).reshape(-1)
 
     def copied(self, columns: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A number for each column, with the copies of a channel beside each other: ``[columns] -> [copies, channels]``."""
+        """A number for each column, copies of a channel beside each other: ``[columns] -> [copies, channels]``."""
         if self.run is None:
             return columns[None]
         return columns.reshape(-1, self.copies, self.run).swapaxes(0, 1).reshape(self.copies, -1)

@@ -1,4 +1,4 @@
-"""Weights as floating-point numbers: ``fp32``, which needs no quantizer, and the class that other widths are made of."""
+"""Schemes of floating-point numbers: ``fp32``, which needs no quantizer, and the class of the other widths."""
 
 from __future__ import annotations
 

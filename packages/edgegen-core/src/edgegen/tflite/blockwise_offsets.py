@@ -39,7 +39,7 @@ def expand_offsets(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
     """
     if not any(_block(value, storages) for op in graph.ops for value in op.inputs):
         return graph
-    expanded = Graph(graph.name, graph.inputs, graph.outputs, marks=graph.marks)
+    expanded = Graph(graph.name, graph.inputs, graph.outputs, debug_outputs=graph.debug_outputs)
     builder = GraphBuilder(expanded)
     sums: dict[tuple[Value, int], Value] = {}
     for op in graph.ops:

@@ -17,7 +17,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.tflite.writer import ALIGNMENT, MARK
 
 
@@ -53,7 +53,7 @@ def _places(model: Any, path: Path, signature: str) -> dict[str, int]:
     if not places:
         raise UsageError(
             f"signature {signature} of {path} does not say where its blocks end",
-            code="EG106",
+            code=ErrorCode.NO_DEBUG_OUTPUTS,
             hint="export the model again; blocks are known to models of edgegen_layers and subclasses of Repeated",
         )
     return places
@@ -73,7 +73,7 @@ def _definition(model: Any, signature: str) -> Any:
     found = [each for each in definitions if each.SignatureKey().decode() == signature]
     if not found:
         names = ", ".join(each.SignatureKey().decode() for each in definitions)
-        raise UsageError(f"no signature {signature!r}; the file has {names}", code="EG104")
+        raise UsageError(f"no signature {signature!r}; the file has {names}", code=ErrorCode.UNKNOWN_SIGNATURE)
     return found[0]
 
 

@@ -38,7 +38,7 @@ def expand_widened(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
         else:
             inputs = tuple(widen(value) for value in op.inputs)
             ops.append(Op(op.kind, inputs, op.outputs, op.options, op.body, op.origin))
-    return Graph(graph.name, graph.inputs, graph.outputs, ops, graph.marks)
+    return Graph(graph.name, graph.inputs, graph.outputs, ops, graph.debug_outputs)
 
 
 def _is_float16(value: Value, storages: Mapping[str, Storage]) -> bool:

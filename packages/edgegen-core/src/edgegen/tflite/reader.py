@@ -11,7 +11,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.tflite.blockwise_offsets import part_of
 
 IDENTIFIER = b"TFL3"
@@ -80,17 +80,23 @@ def read_model(path: Path) -> ModelSummary:
         UsageError: there is no such file, or it is no LiteRT model.
     """
     if not path.is_file():
-        raise UsageError(f"no such file: {path}", code="EG101")
+        raise UsageError(f"no such file: {path}", code=ErrorCode.FILE_UNREADABLE)
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(8)[4:] != IDENTIFIER:
-            raise UsageError(f"{path} is not a LiteRT model", code="EG102", hint="name the model.tflite of an export")
+            raise UsageError(
+                f"{path} is not a LiteRT model",
+                code=ErrorCode.MODEL_FILE_DAMAGED,
+                hint="name the model.tflite of an export",
+            )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
             try:
                 return _summary(schema.Model.GetRootAs(contents, 0), path, size)
             except Exception as error:
                 raise UsageError(
-                    f"{path} is damaged: {error}", code="EG102", hint="it may be truncated; export it again"
+                    f"{path} is damaged: {error}",
+                    code=ErrorCode.MODEL_FILE_DAMAGED,
+                    hint="it may be truncated; export it again",
                 ) from error
 
 

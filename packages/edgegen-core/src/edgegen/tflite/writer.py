@@ -321,7 +321,7 @@ class _Head:
         subgraph = schema.SubGraphT()
         subgraph.name = graph.name
         subgraph.tensors = [self._tensor(value) for value in indices]
-        for path, value in graph.marks.items():
+        for path, value in graph.debug_outputs.items():
             subgraph.tensors[indices[value]].name = path + MARK
         self._add_block_scales(subgraph, indices)
         subgraph.inputs = _int32(indices[value] for value in graph.inputs.values())

@@ -16,7 +16,7 @@ from torch._decomp import decomposition_table
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.tracing.regions import Call, Composites, Recorder, recording
 
 Dynamic = Mapping[str, Mapping[int, str]]
@@ -56,7 +56,9 @@ class Signature:
         try:
             return inspect.signature(self.module.forward).bind(*self.args, **self.kwargs).arguments
         except TypeError as error:
-            raise UsageError(f"sample arguments of signature {self.name!r} do not fit: {error}") from error
+            raise UsageError(
+                f"sample arguments of signature {self.name!r} do not fit: {error}", code=ErrorCode.INVALID_EXAMPLE_ARGS
+            ) from error
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -69,16 +71,26 @@ class Signature:
         sizes: dict[str, int] = {}
         for name, axes in self.dynamic.items():
             if name not in shapes:
-                raise UsageError(f"signature {self.name!r} has no input {name!r}; there are {', '.join(shapes)}")
+                raise UsageError(
+                    f"signature {self.name!r} has no input {name!r}; there are {', '.join(shapes)}",
+                    code=ErrorCode.INVALID_DYNAMIC_SHAPES,
+                )
             for axis, size in axes.items():
                 if not 0 <= axis < len(shapes[name]):
-                    raise UsageError(f"input {name!r} has no axis {axis}; its shape is {list(shapes[name])}")
+                    raise UsageError(
+                        f"input {name!r} has no axis {axis}; its shape is {list(shapes[name])}",
+                        code=ErrorCode.INVALID_DYNAMIC_SHAPES,
+                    )
                 length = shapes[name][axis]
                 if sizes.setdefault(size, length) != length:
-                    raise UsageError(f"size {size!r} is {sizes[size]} of one input and {length} of {name!r}")
+                    raise UsageError(
+                        f"size {size!r} is {sizes[size]} of one input and {length} of {name!r}",
+                        code=ErrorCode.INVALID_DYNAMIC_SHAPES,
+                    )
                 if length < 2:
                     raise UsageError(
                         f"the sample of {name!r} has length {length} along axis {axis}, which is to be open",
+                        code=ErrorCode.INVALID_DYNAMIC_SHAPES,
                         hint="give a sample of 2 or more: 1 broadcasts, and other code runs",
                     )
         return sizes
@@ -157,6 +169,7 @@ class Tracer:
         except Exception as error:
             raise UnsupportedError(
                 f"torch.export cannot trace signature {signature.name!r}: {error}",
+                code=ErrorCode.TRACE_FAILED,
                 hint="control flow on tensor values and unsupported Python objects are the usual reasons",
             ) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegen.graph import Value
-from edgegen.graph.folded_parameters import EVALUATE, arranged, arranged_shape
+from edgegen.graph.folded_parameters import EVALUATE, permuted, permuted_shape
 from edgegen.weights.row_operations import transposed
 from edgegen.weights.tensors import LazyTensor
 
@@ -17,41 +17,41 @@ Numbers = npt.NDArray[Any]
 
 
 def source_of(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
-    """Where the rows of a parameter, or of what is derived from some, come from.
+    """The lazy tensor that a parameter, or a folded one, is read from.
 
     Raises:
         KeyError: it is made of a parameter that has no source.
     """
     assert value.parameter is not None
-    derivation = value.derivation
-    if derivation is None:
+    folded = value.folded
+    if folded is None:
         return sources[value.parameter]
-    if derivation.kind == "ARRANGE":
-        (operand,) = derivation.operands
-        return _arranged(source_of(operand, sources), derivation.order)
+    if folded.kind == "PERMUTE":
+        (operand,) = folded.operands
+        return _permuted(source_of(operand, sources), folded.order)
     return _computed(value, sources)
 
 
-def _arranged(tensor: LazyTensor, order: tuple[int, ...]) -> LazyTensor:
+def _permuted(tensor: LazyTensor, order: tuple[int, ...]) -> LazyTensor:
     if order == (1, 0):
         return transposed(tensor)
 
     def read_rows(start: int, stop: int) -> npt.NDArray[np.float32]:
         if order[:1] == (0,):
-            return np.ascontiguousarray(arranged(tensor.read_rows(start, stop), order))
-        return np.ascontiguousarray(np.atleast_1d(arranged(tensor.read(), order))[start:stop])
+            return np.ascontiguousarray(permuted(tensor.read_rows(start, stop), order))
+        return np.ascontiguousarray(np.atleast_1d(permuted(tensor.read(), order))[start:stop])
 
-    return LazyTensor(tensor.name, arranged_shape(tensor.shape, order), tensor.dtype, tensor.nbytes, read_rows)
+    return LazyTensor(tensor.name, permuted_shape(tensor.shape, order), tensor.dtype, tensor.nbytes, read_rows)
 
 
 def _computed(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
-    derivation = value.derivation
-    assert derivation is not None
-    operands = [each.constant if each.parameter is None else source_of(each, sources) for each in derivation.operands]
+    folded = value.folded
+    assert folded is not None
+    operands = [each.constant if each.parameter is None else source_of(each, sources) for each in folded.operands]
 
     def read_rows(start: int, stop: int) -> npt.NDArray[np.float32]:
         parts = [_part(operand, value.shape, start, stop) for operand in operands]
-        rows = np.asarray(EVALUATE[derivation.kind](*parts), np.float32)
+        rows = np.asarray(EVALUATE[folded.kind](*parts), np.float32)
         return np.broadcast_to(rows, (stop - start, *value.shape[1:]) if value.shape else (1,))
 
     return LazyTensor(value.parameter or "", value.shape, "float32", value.elements * 4, read_rows)

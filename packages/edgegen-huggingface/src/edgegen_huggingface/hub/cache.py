@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from edgegen.cli.output import format_bytes
-from edgegen.errors import CheckpointError, ResourceError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, ResourceError, UsageError
 from edgegen_huggingface.hub.listing import Listing
 from edgegen_huggingface.hub.reference import Reference
 from edgegen_huggingface.hub.selection import choose
@@ -70,5 +70,6 @@ def check_room(needed: int, reference: Reference, settings: Settings) -> None:
     if free < needed:
         raise ResourceError(
             f"{reference} needs {format_bytes(needed)} and {settings.cache} has {format_bytes(free)} free",
+            code=ErrorCode.DISK_TOO_SMALL,
             hint="make room, or keep the cache on another disk: HF_HUB_CACHE=/path",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-from edgegen.errors import ResourceError
+from edgegen.errors import ErrorCode, ResourceError
 from edgegen_huggingface.hub import cache, progress_bars
 from edgegen_huggingface.hub.failures import UnreachableError, explained
 from edgegen_huggingface.hub.listing import Listing, read_listing
@@ -41,7 +41,11 @@ def fetch(reference: Reference, settings: Settings) -> Path:
     names = [*weights.files, *beside(weights, listing.files)]
     entry = _download(names, listing, reference, settings) / weights.entry
     if not entry.exists():
-        raise ResourceError(f"{reference} was changed while it was being downloaded", hint="run it again")
+        raise ResourceError(
+            f"{reference} was changed while it was being downloaded",
+            code=ErrorCode.REPOSITORY_CHANGED,
+            hint="run it again",
+        )
     return entry
 
 
@@ -50,6 +54,7 @@ def _cached(reference: Reference, settings: Settings) -> Path:
     if found is None:
         raise ResourceError(
             f"HF_HUB_OFFLINE is set, and not all of {reference} is in {settings.cache}",
+            code=ErrorCode.OFFLINE,
             hint="run it once without HF_HUB_OFFLINE, on a machine with a network",
         )
     return found
@@ -74,6 +79,7 @@ def _download(names: list[str], listing: Listing, reference: Reference, settings
     except UnreachableError as error:
         raise ResourceError(
             f"the download of {reference} broke off",
+            code=ErrorCode.DOWNLOAD_FAILED,
             details=error.details or [error.message],
             hint="run it again: files that are complete are kept",
         ) from error

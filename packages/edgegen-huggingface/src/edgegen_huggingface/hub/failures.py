@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from edgegen.errors import EdgegenError, ResourceError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, ResourceError, UsageError
 from edgegen_huggingface.hub.reference import Reference
 from edgegen_huggingface.hub.settings import Settings
 
@@ -57,16 +57,19 @@ def _explain(error: BaseException, reference: Reference, settings: Settings) -> 
         page = f"{settings.endpoint}/{reference.repository}"
         return ResourceError(
             f"{reference} is gated: its licence has to be accepted first",
+            code=ErrorCode.ACCESS_DENIED,
             hint=f"accept it at {page}, then {_LOGIN}",
         )
     if isinstance(error, RevisionNotFoundError):
         return UsageError(
             f"{reference.repository} has no revision {reference.revision or 'main'}",
+            code=ErrorCode.CHECKPOINT_NOT_FOUND,
             hint="name a branch, a tag or a whole commit hash",
         )
     if isinstance(error, RepositoryNotFoundError):
         return UsageError(
             f"no local file or folder {reference}, and no such repository on the hub",
+            code=ErrorCode.CHECKPOINT_NOT_FOUND,
             hint=f"check the spelling; if it is private, {_LOGIN}",
         )
     if isinstance(error, HfHubHTTPError):
@@ -74,6 +77,7 @@ def _explain(error: BaseException, reference: Reference, settings: Settings) -> 
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _NETWORK):
         return ResourceError(
             f"cannot keep {reference} in {settings.cache}: {error.strerror}",
+            code=ErrorCode.FILE_SYSTEM,
             hint="make room or choose another folder: HF_HUB_CACHE=/path",
         )
     return UnreachableError(
@@ -85,9 +89,15 @@ def _explain(error: BaseException, reference: Reference, settings: Settings) -> 
 
 def _refusal(status: int, reference: Reference, settings: Settings) -> EdgegenError:
     if status in (401, 403):
-        return ResourceError(f"{settings.endpoint} refuses access to {reference} ({status})", hint=_LOGIN)
+        return ResourceError(
+            f"{settings.endpoint} refuses access to {reference} ({status})", code=ErrorCode.ACCESS_DENIED, hint=_LOGIN
+        )
     if status == 429:
-        return ResourceError(f"{settings.endpoint} takes no more requests for now ({status})", hint="try again later")
+        return ResourceError(
+            f"{settings.endpoint} takes no more requests for now ({status})",
+            code=ErrorCode.RATE_LIMITED,
+            hint="try again later",
+        )
     return UnreachableError(f"{settings.endpoint} answers {status} for {reference}", hint="try again later")
 
 

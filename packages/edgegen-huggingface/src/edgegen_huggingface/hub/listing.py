@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, constants
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen_huggingface.hub.failures import UnreachableError, explained
 from edgegen_huggingface.hub.reference import Reference
 from edgegen_huggingface.hub.settings import Settings
@@ -71,6 +71,7 @@ def _check(name: str, reference: Reference) -> None:
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise CheckpointError(
             f"{reference} lists a file outside of the repository: {name!r}",
+            code=ErrorCode.UNSAFE_PATH,
             hint="do not trust this repository, nor HF_ENDPOINT if it is set",
         )
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 PREFIX = "hf:"
 EXAMPLE = "hf:org/name, hf:org/name@revision, hf:org/name/FILE.gguf"
@@ -69,9 +69,15 @@ def parse(text: str) -> Reference:
     """
     found = _parsed(re.sub(rf"^{PREFIX}/*", "", text))
     if found is None:
-        raise UsageError(f"{text} names no repository", hint=f"expected one of {EXAMPLE}")
+        raise UsageError(
+            f"{text} names no repository", code=ErrorCode.INVALID_REFERENCE, hint=f"expected one of {EXAMPLE}"
+        )
     if found.inside and ".." in PurePosixPath(found.inside).parts:
-        raise UsageError(f"{text} leads out of the repository", hint=f"name a file in it, as in {EXAMPLE}")
+        raise UsageError(
+            f"{text} leads out of the repository",
+            code=ErrorCode.INVALID_REFERENCE,
+            hint=f"name a file in it, as in {EXAMPLE}",
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from edgegen.errors import CheckpointError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UsageError
 from edgegen.suggest import closest
 from edgegen.weights.files import summarize
 from edgegen_huggingface.find_weights import Weights, find_weights
@@ -38,6 +38,7 @@ def choose(names: Iterable[str], reference: Reference) -> Weights:
     if chosen is None:
         raise CheckpointError(
             f"{reference} holds no weights that edgegen reads",
+            code=ErrorCode.UNRECOGNIZED_CHECKPOINT,
             details=summarize(sorted(names)),
             hint="expected safetensors, PyTorch or GGUF files",
         )
@@ -65,6 +66,7 @@ def _inside(reference: Reference, path: str, found: list[Weights]) -> Weights:
         meant = closest(path, files)
         raise UsageError(
             f"{reference} holds no weights at {path}",
+            code=ErrorCode.CHECKPOINT_NOT_FOUND,
             details=summarize(files),
             hint=f"did you mean hf:{reference}/{meant}?" if meant else "name one of its model files",
         )
@@ -82,6 +84,7 @@ def _preferred(found: list[Weights], folder: str, reference: Reference) -> Weigh
         if len(candidates) > 1:
             raise UsageError(
                 f"{reference} holds {len(candidates)} {kind} models",
+                code=ErrorCode.CHECKPOINT_AMBIGUOUS,
                 details=summarize(weights.files[0] for weights in candidates),
                 hint=f"name one: hf:{reference}/{candidates[0].files[0]}",
             )

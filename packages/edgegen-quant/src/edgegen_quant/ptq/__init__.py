@@ -1,1 +1,1 @@
-"""Post-training passes over weights: GPTQ rounding and SmoothQuant channel scaling, with the calibration data that they read."""
+"""Post-training passes over weights: GPTQ, SmoothQuant, and the calibration data that they read."""

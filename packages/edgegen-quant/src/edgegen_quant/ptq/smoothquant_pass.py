@@ -1,9 +1,9 @@
 """The SmoothQuant pass: channels are scaled so that quantization costs less.
 
-XNNPACK quantizes a matrix's inputs to 8 bits: each token's numbers with one step, a 255th of their range. A few channels
-are far larger than all others, and set that step for all. To divide channel j by ``s[j]`` and multiply column j of the
-matrix by it changes nothing in floats (SmoothQuant; Xiao et al., 2022, https://arxiv.org/abs/2211.10438), but the error
-of the products, which is about ``range(x / s) * |W * s|``. It is least near ``s = sqrt(m / w)``, for channels of
+XNNPACK quantizes a matrix's inputs to 8 bits: each token's numbers with one step, a 255th of their range. A few
+channels are far larger than all others, and set that step for all. To divide channel j by ``s[j]`` and multiply column
+j of the matrix by it changes nothing in floats (SmoothQuant; Xiao et al., 2022, https://arxiv.org/abs/2211.10438), but
+the error of the products, which is about ``range(x / s) * |W * s|``. It is least near ``s = sqrt(m / w)``, for channels of
 magnitude ``m`` and columns of length ``w``; a smaller power of ``m / w`` is better, as weights are rounded too. Weights
 of few bits gain by it themselves: a column with large inputs is rounded in finer steps, at the cost of those that it
 shares its scales with (AWQ; Lin et al., 2023, https://arxiv.org/abs/2306.00978).
@@ -156,7 +156,7 @@ def scale_channels(
 
 
 def factors(channels: ScalingGroup, sources: Mapping[str, LazyTensor], magnitude: Numbers) -> Floats:
-    """Scales of channels, by which the consumers' columns are multiplied, ``[channels]``; ``magnitude`` is ``[columns]``."""
+    """Scales ``[channels]``, by which the consumers' columns are multiplied; ``magnitude`` is ``[columns]``."""
     lengths = np.sqrt(sum(channels.copied(_square_lengths(sources[name])).sum(axis=0) for name in channels.consumers))
     ratio = _floored(channels.copied(magnitude).max(axis=0)) / _floored(lengths)
     columns: Floats = ((ratio / np.exp(np.log(ratio).mean())) ** _ALPHA).astype(np.float32)

@@ -56,7 +56,5 @@ def open_chat_template(exported: ExportedModel, tokenizer: Tokenizer | None) -> 
         return (tokenizer and token_id is not None and tokenizer.id_to_token(token_id)) or ""
 
     spec = exported.tokenizer
-    eos = spec.eos_token_id if spec else None
-    if eos is None and exported.stop_token_ids:
-        eos = exported.stop_token_ids[0]
+    eos = exported.stop_token_ids[0] if exported.stop_token_ids else None
     return ChatTemplate(source, bos_token=name(spec.bos_token_id if spec else None), eos_token=name(eos))

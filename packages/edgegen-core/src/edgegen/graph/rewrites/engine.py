@@ -142,8 +142,8 @@ def _pass(graph: Graph, rewrites: Sequence[Rewrite]) -> tuple[Graph, set[str]]:
     result.outputs = {name: mapped.get(v, v) for name, v in graph.outputs.items()}
     _drop_dead(result)
     defined = {value for op in result.ops for value in op.outputs}
-    marks = {path: mapped.get(v, v) for path, v in graph.marks.items()}
-    result.marks = {path: value for path, value in marks.items() if value in defined}
+    named = {path: mapped.get(v, v) for path, v in graph.debug_outputs.items()}
+    result.debug_outputs = {path: value for path, value in named.items() if value in defined}
     return result, applied
 
 

@@ -32,7 +32,7 @@ def _arithmetic(g: Rewriter, op: Op) -> Value | None:
     if op.kind not in EVALUATE or activation(op) != "NONE" or not all(map(is_known, known)):
         return None
     large = op.output.elements > max(_LARGEST, *(value.elements for value in known if value.constant is not None), 0)
-    return None if large or op.output.dtype != "float32" else g.derived(op.kind, known)
+    return None if large or op.output.dtype != "float32" else g.folded(op.kind, known)
 
 
 @rewrite("shape of a parameter")
@@ -44,9 +44,9 @@ def _shape(g: Rewriter, op: Op) -> Value | None:
     if op.kind == "TRANSPOSE":
         order = operands(op)[1].constant
         assert order is not None
-        return g.arranged(x, [int(axis) for axis in order])
+        return g.permuted(x, [int(axis) for axis in order])
     longer = [axis for axis, n in enumerate(x.shape) if n != 1]
     if [x.shape[axis] for axis in longer] != [n for n in op.output.shape if n != 1]:
         return None
     kept = iter(longer)
-    return g.arranged(x, [-1 if n == 1 else next(kept) for n in op.output.shape])
+    return g.permuted(x, [-1 if n == 1 else next(kept) for n in op.output.shape])

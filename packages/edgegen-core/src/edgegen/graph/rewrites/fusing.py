@@ -46,7 +46,7 @@ def _fully_connected(g: Rewriter, op: Op) -> Value | None:
     x, weight = operands(op)
     if weight.parameter is None or weight.rank != 2 or x.parameter is not None:
         return None
-    rows = weight if op.options["adjY"] else g.arranged(weight, (1, 0))
+    rows = weight if op.options["adjY"] else g.permuted(weight, (1, 0))
     return g.fully_connected(x, rows) if x.shape[:-1] == op.output.shape[:-1] else None
 
 
@@ -76,9 +76,9 @@ def _fuse_scale(g: Rewriter, op: Op) -> Value | None:
         if weight.parameter is None or not is_known(bias):
             continue
         channels = _CHANNELS[product.kind]
-        scale = g.arranged(vector, [0 if axis == channels else -1 for axis in range(weight.rank)])
-        moved = bias if is_splat(bias, 0) else g.derived("MUL", [bias, vector])
-        scaled = [g.derived("MUL", [weight, scale]), moved]
+        scale = g.permuted(vector, [0 if axis == channels else -1 for axis in range(weight.rank)])
+        moved = bias if is_splat(bias, 0) else g.folded("MUL", [bias, vector])
+        scaled = [g.folded("MUL", [weight, scale]), moved]
         options = {**product.options, "fusedActivationFunction": activation(op)}
         return g.op(product.kind, [product.inputs[0], *scaled], op.output.shape, **options)
     return None
@@ -94,7 +94,7 @@ def _fitting(g: Rewriter, product: Op, value: Value, other: Value, op: Op) -> Va
     fits = g.used_once(value) and value.shape == op.output.shape and _is_plain(product) and is_known(other)
     if not fits or other.elements != value.shape[-1] or other.shape[-1:] != value.shape[-1:]:
         return None
-    return g.arranged(other, [other.rank - 1])
+    return g.permuted(other, [other.rank - 1])
 
 
 def _is_plain(op: Op) -> bool:

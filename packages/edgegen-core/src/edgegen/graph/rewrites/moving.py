@@ -84,7 +84,7 @@ def _elementwise_first(g: Rewriter, op: Op) -> Value | None:
         elif value.rank == 0:
             before.append(value)
         elif value.constant is not None or value.parameter is not None:
-            before.append(g.arranged(g.reshape(value, (1,) * (len(order) - value.rank) + value.shape), back))
+            before.append(g.permuted(g.reshape(value, (1,) * (len(order) - value.rank) + value.shape), back))
         else:
             return None
     shape = [op.output.shape[axis] for axis in back]

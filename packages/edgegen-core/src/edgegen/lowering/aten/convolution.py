@@ -126,10 +126,10 @@ def _image(
     spatial = [*rows, *range(2, weight.rank)]
     shape = (x.shape[0], *out, channels)
     if groups > 1 and weight.shape[1] == 1 and groups == x.shape[-1]:
-        kernel = g.arranged(weight, [1, *spatial, 0])
+        kernel = g.permuted(weight, [1, *spatial, 0])
         options = {**options, "depthMultiplier": channels // groups}
         return g.op("DEPTHWISE_CONV_2D", [x, kernel, _bias(g, bias, channels)], shape, **options)
-    kernel = g.arranged(weight, [0, *spatial, 1])
+    kernel = g.permuted(weight, [0, *spatial, 1])
     return g.op("CONV_2D", [x, kernel, _bias(g, bias, channels)], shape, **options)
 
 
@@ -143,7 +143,7 @@ def _volume(
     options: dict[str, Any],
 ) -> Value:
     """LiteRT's CONV_3D knows no groups: one for each, side by side."""
-    kernel = g.arranged(weight, [2, 3, 4, 1, 0])
+    kernel = g.permuted(weight, [2, 3, 4, 1, 0])
     into, from_ = weight.shape[0] // groups, weight.shape[1]
     parts = []
     for i in range(groups):
@@ -182,7 +182,7 @@ def _transposed(
     shape = (x.shape[0], *made, channels)
     operands = [
         g.constant(list(shape), "int32"),
-        g.arranged(weight, [1, *rows, *range(2, rank), 0]),
+        g.permuted(weight, [1, *rows, *range(2, rank), 0]),
         last,
         _bias(g, bias, channels),
     ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from ops.aten_cases import ATEN_CASES
-from ops.building import A, Case, Inputs, ints, one, pos, positive, rand, two
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
+from edgegen.testing.ops.aten_cases import ATEN_CASES
+from edgegen.testing.ops.cases import A, Case, Inputs, ints, one, pos, positive, rand, two
 from edgegen.tracing import dynamic_update_slice
 
 
 def compared_with(name: str, number: float, inputs: Inputs) -> Case:
+    """A comparison with a number."""
     return Case(f"{name}.Scalar", lambda a: getattr(torch, name)(a, number), inputs)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from ops.building import A, Case, Inputs, ints, longs, numbers, one, pos, rand, two
+
+from edgegen.testing.ops.cases import A, Case, Inputs, ints, longs, numbers, one, pos, rand, two
 
 NAN, INF = float("nan"), float("inf")
 ODD = numbers(NAN, INF, -INF, 0.0, -0.0, 1.5, -2.5, 0.3, 1e-4)
@@ -32,6 +33,7 @@ def listed(name: str, inputs: Inputs, indices: list[int | None], *rest: int) -> 
 
 
 def image(*channels_and_size: int) -> Inputs:
+    """A batch of two images."""
     return one(2, *channels_and_size)
 
 
@@ -42,6 +44,7 @@ def apart(*shape: int) -> Inputs:
 
 
 def whole(low: int = -9, high: int = 9, divisor: int = 7) -> Inputs:
+    """20 dividends from ``low`` to below ``high``, and as many divisors of both signs."""
     return lambda: (longs(20, low=low, high=high), longs(20, low=1, high=divisor) * (1 - 2 * longs(20, high=2)))
 
 

@@ -1,4 +1,4 @@
-"""The full run: PyTorch's database of operators and the cases written here, each in LiteRT against eager.
+"""The full run over core's rules: PyTorch's database of operators and core's own cases, in LiteRT against eager.
 
 ``nox -s ops`` compares what it finds with ``docs/reference/ops.md``; ``--write`` writes that file.
 """
@@ -10,17 +10,19 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
-from ops.comparing import Outcome, compare
-from ops.expectations import OUT_OF_SCOPE, UNORDERED, expected
-from ops.samples import OPERATORS, dtypes_of, samples
-from ops.table import check
-from ops.workers import forked
-from ops.written import CASES
+
+from edgegen.testing.ops.comparing import Outcome, compare, hurry
+from edgegen.testing.ops.core_cases import CASES
+from edgegen.testing.ops.expectations import OUT_OF_SCOPE, UNORDERED, expected
+from edgegen.testing.ops.opinfo_samples import OPERATORS, dtypes_of, samples
+from edgegen.testing.ops.processes import forked
+from edgegen.testing.ops.table import check
 
 LIMITS = {"float32": 3, "float16": 1, "int32": 2, "int64": 1, "bool": 1}
 """Samples of each operator, by dtype: the more kernels LiteRT has for it, the more can differ."""
@@ -37,7 +39,8 @@ def in_scope() -> list[str]:
 def run_operator(name: str) -> Results:
     """All dtypes of one OpInfo."""
     info = OPERATORS[name]
-    function = UNORDERED.get(name, lambda operator: operator)(info.op)
+    wrap: Callable[..., Any] = UNORDERED.get(name, lambda operator: operator)
+    function = wrap(info.op)
     results: Results = {}
     for dtype in dtypes_of(info):
         outcomes = [compare(function, args, kwargs) for args, kwargs in samples(info, dtype, LIMITS[dtype])]
@@ -55,6 +58,7 @@ def run_written(name: str) -> Results:
 def run(operators: Sequence[str]) -> Results:
     """The results of ``operators`` and, given all of them, of the written cases."""
     torch.set_num_threads(1)
+    hurry()
     compare(lambda a: torch.addcmul(a, a, a), (torch.ones(2),))  # imports what tracing needs, once for all children
     results: Results = {}
     written = [case.name for case in CASES] if len(operators) > 1 and set(in_scope()) <= set(operators) else []
@@ -81,6 +85,7 @@ def problems(results: Results) -> list[str]:
 
 
 def main() -> int:
+    """Run what the arguments ask for; returns 1 where something differs from the expectations."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write docs/reference/ops.md")
     parser.add_argument("--only", help="names of OpInfos, separated by commas; no table")

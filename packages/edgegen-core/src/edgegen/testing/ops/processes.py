@@ -16,7 +16,8 @@ TIMEOUT = 60.0
 
 def forked(tasks: Sequence[str], work: Callable[[str], Any], workers: int = 2) -> Iterator[tuple[str, Any]]:
     """``(task, work(task))`` as they come; the result is an exception where the child died."""
-    pending, running, begun = list(tasks), {}, {}
+    pending, begun = list(tasks), dict[int, float]()
+    running: dict[int, tuple[str, int, bytes]] = {}
     while pending or running:
         while pending and len(running) < workers:
             task = pending.pop(0)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ops.comparing import Outcome
-from ops.samples import DTYPES
 
-PAGE = Path(__file__).parents[4] / "docs" / "reference" / "ops.md"
+from edgegen.testing.ops.comparing import Outcome
+from edgegen.testing.ops.opinfo_samples import DTYPES
+
+PAGE = Path("docs", "reference", "ops.md")
+"""Below the current folder, which is the repository's root."""
 
 EXCLUDED = {
     "gradients": "*_backward",

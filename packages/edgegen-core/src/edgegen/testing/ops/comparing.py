@@ -1,6 +1,6 @@
-"""Converts a function of tensors, runs the file in LiteRT, and compares with eager PyTorch.
+"""The comparison behind op cases: a function converted and run in LiteRT against the same in eager PyTorch.
 
-Which rules took part, and on which dtypes, is noted: that is where the table of operators comes from.
+The rules that took part are recorded with their dtypes; the table of operators is made of that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TOLERANCES: dict[torch.dtype, Tolerance] = {
 """What is no float has to be equal."""
 
 Use = tuple[str, str]
-"""A rule, and the dtype of the first tensor that it was given."""
+"""A rule, and the dtype of its first tensor."""
 
 
 class EmptyError(Exception):
@@ -49,7 +49,7 @@ class EmptyError(Exception):
 
 @dataclass
 class Outcome:
-    """What became of one case.
+    """The result of one case.
 
     Attributes:
         status: ``passed``, ``refused`` (as not supported, before anything is written), ``failed``, or ``empty`` where
@@ -78,13 +78,25 @@ class Wrapped(nn.Module):
 
 
 class Recording(RuleTable):
-    """The rules of all plugins; notes which are called on what."""
+    """A rule table that records which of its rules are called, and on which dtypes.
 
-    def __init__(self) -> None:
+    Args:
+        rules: of a plugin that may not be installed; with them go those of all plugins that are.
+
+    Attributes:
+        tracer: traces for these rules.
+        uses: rules called since the last case began.
+        refused: rules that raised NotImplementedError since then, with their reasons.
+    """
+
+    def __init__(self, rules: RuleTable | None = None) -> None:
         super().__init__()
         self.merge(lowering_rules())
+        for operator, rule in (rules or {}).items():
+            self.lowers(operator, override=True)(rule)
         self.uses: set[Use] = set()
         self.refused: dict[Use, str] = {}
+        self.tracer = Tracer(self, places=False)
 
     def __getitem__(self, operator: str) -> Callable[..., Any]:
         rule = super().__getitem__(operator)
@@ -103,15 +115,27 @@ class Recording(RuleTable):
         return recorded
 
 
-# PyTorch looks through all of its operators at each decomposition, and prepares them for every kind of device. Once
-# will do, and for the CPU: these thousands of cases then take minutes instead of half an hour.
-exported_program._collect_all_valid_cia_ops = functools.cache(exported_program._collect_all_valid_cia_ops)
-for _keys in (exported_program._AUTOGRAD_ALIAS_BACKEND_KEYS_TO_OVERRIDE, exported_program._BACKEND_KEYS_TO_OVERRIDE):
-    _keys[:] = [key for key in _keys if key.name.endswith(("CPU", "Meta"))]
+def hurry() -> None:
+    """Let this process trace thousands of small functions in minutes instead of half an hour.
 
-RULES = Recording()
-TRACER = Tracer(RULES, places=False)
-SCHEME = load(registry().scheme("fp32").scheme)
+    PyTorch looks through all of its operators at each decomposition, and prepares them for every kind of device. Once
+    will do, and for the CPU.
+    """
+    module: Any = exported_program  # these are private
+    module._collect_all_valid_cia_ops = functools.cache(module._collect_all_valid_cia_ops)
+    for keys in (module._AUTOGRAD_ALIAS_BACKEND_KEYS_TO_OVERRIDE, module._BACKEND_KEYS_TO_OVERRIDE):
+        keys[:] = [key for key in keys if key.name.endswith(("CPU", "Meta"))]
+
+
+@functools.cache
+def installed_rules() -> Recording:
+    """The rules of all installed plugins, as :func:`compare` uses them by default."""
+    return Recording()
+
+
+@functools.cache
+def _float32() -> Any:
+    return load(registry().scheme("fp32").scheme)
 
 
 def compare(
@@ -119,22 +143,36 @@ def compare(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
     tolerance: Tolerance | None = None,
+    rules: Recording | None = None,
 ) -> Outcome:
-    """Run ``function(*args, **kwargs)`` both ways."""
-    RULES.uses, RULES.refused = set(), {}
+    """Run ``function(*args, **kwargs)`` in eager PyTorch and, converted, in LiteRT.
+
+    Args:
+        function: of tensors and constants.
+        args: example arguments, by which it is traced too.
+        kwargs: likewise.
+        tolerance: relative and absolute; default: by dtype, see :data:`TOLERANCES`.
+        rules: default: those of all installed plugins.
+    """
+    rules = rules or installed_rules()
+    rules.uses, rules.refused = set(), {}
     try:
-        problem = _difference(Wrapped(function), args, kwargs or {}, tolerance)
+        problem = _difference(Wrapped(function), args, kwargs or {}, tolerance, rules)
     except EmptyError:
         return Outcome("empty")
     except UnsupportedError as error:
-        return Outcome("refused", " | ".join([str(error), *error.details]), refused=RULES.refused)
+        return Outcome("refused", " | ".join([str(error), *error.details]), refused=rules.refused)
     except Exception as error:
         return Outcome("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
-    return Outcome("failed", problem) if problem else Outcome("passed", uses=RULES.uses)
+    return Outcome("failed", problem) if problem else Outcome("passed", uses=rules.uses)
 
 
 def _difference(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], tolerance: Tolerance | None
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    tolerance: Tolerance | None,
+    rules: Recording,
 ) -> str:
     with torch.no_grad():
         # In-place operators must not change what LiteRT is given afterwards.
@@ -144,7 +182,7 @@ def _difference(
     if any(leaf.numel() == 0 for leaf in expected):
         raise EmptyError
     signature = Signature("case", module, args, kwargs)
-    program = Program({"case": optimize(lower(signature, TRACER.trace(signature), RULES))})
+    program = Program({"case": optimize(lower(signature, rules.tracer.trace(signature), rules))})
     inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     outputs = run(program, module, dict(zip(signature.input_names, inputs, strict=True)))
     for number, (got, want) in enumerate(zip(outputs, expected, strict=True)):
@@ -157,7 +195,8 @@ def run(program: Program, module: nn.Module, inputs: Mapping[str, torch.Tensor])
     """The outputs of a program's only signature, in LiteRT's interpreter with XNNPACK."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         path = Path(folder) / "case.tflite"
-        write_model(program, plan_parameters(program, module_weights(module), SCHEME), SCHEME, path)
+        scheme = _float32()
+        write_model(program, plan_parameters(program, module_weights(module), scheme), scheme, path)
         runner = Interpreter(str(path), num_threads=1).get_signature_runner("case")
         results = runner(**{name: tensor.resolve_conj().numpy(force=True) for name, tensor in inputs.items()})
         return [np.array(results[name]) for name in program.signatures["case"].outputs]
