@@ -98,3 +98,23 @@ def test_integer_and_scalar_parameters_are_kept_exactly():
 
     x = torch.rand(3)
     torch.testing.assert_close(edgegen.convert(Offsets(), (x,))(x)["output"], x + 0.5)
+
+
+def test_core_converts_without_any_other_package(tmp_path):
+    from edgegen.testing.plugins import installed
+
+    model, x = nn.Linear(4, 4), torch.rand(2, 4)
+    with installed(tmp_path, alone=True):
+        edge = edgegen.convert(model, (x,))
+        torch.testing.assert_close(edge(x)["output"], model(x), rtol=1e-5, atol=1e-5)
+        with pytest.raises(UsageError, match="no quantization scheme named 'int8-channel'"):
+            edgegen.convert(model, (x,), scheme="int8-channel")
+
+
+def test_converting_and_exporting_share_their_defaults():
+    import inspect
+
+    from edgegen.export import ExportOptions
+
+    for convert in (edgegen.convert, edgegen.api.Converter.convert):
+        assert inspect.signature(convert).parameters["composites"].default == ExportOptions.composites

@@ -13,7 +13,11 @@ from edgegen.weights.hyperparameters import Settings, differences
 
 
 def settings(config, **options):
-    return Settings(Checkpoint(path=Path("model"), format="f", naming="n", tensors={}, config=config), **options)
+    harmless = ("torch_dtype", "general.*")
+    checkpoint = Checkpoint(
+        path=Path("model"), format="f", naming="n", tensors={}, config=config, harmless_keys=harmless
+    )
+    return Settings(checkpoint, **options)
 
 
 def test_values_are_taken_with_their_type():

@@ -20,7 +20,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from edgegen.errors import CheckpointError, EdgegenError, ResourceError, UsageError
-from edgegen.weights import Checkpoint, opening, progress
+from edgegen.weights import Checkpoint, progress
 from edgegen.weights import open_checkpoint as open_any
 from edgegen_huggingface.hub import cache as cache_module
 from edgegen_huggingface.hub.download import fetch
@@ -366,13 +366,6 @@ def test_detecting_imports_no_client() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-
-
-def test_the_name_that_core_looks_for_is_this_format() -> None:
-    from edgegen_huggingface import plugin
-
-    names = [format.name for format in plugin.edgegen_checkpoint_formats()]
-    assert names == ["safetensors", "installed-package", opening.HUB]
 
 
 def test_settings_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ class CheckpointFormat:
     path may name nothing on disk (read it with ``path.as_posix()``): False then, unless it is this format's own."""
     open: str
     """``module:attr`` of ``(path: pathlib.Path) -> edgegen.weights.Checkpoint``; raises CheckpointError."""
+    suffixes: tuple[str, ...] = ()
+    """Suffixes of its files, which are left out of a model's name that is made of a file's."""
+    reference: str = ""
+    """How a reference to it is written, for messages, e.g. ``a repository: hf:org/name``; empty for none."""
+    conventions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Naming conventions met in such files -> patterns of tensor names (``*`` for numbers) that give them away."""
+    symptoms: Mapping[str, str] = field(default_factory=dict)
+    """Regular expression on the name of a tensor that no model uses -> what it means, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)

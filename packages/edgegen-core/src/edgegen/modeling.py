@@ -209,12 +209,14 @@ P = TypeVar("P")
 def missing(module: object, protocol: type[Any]) -> list[str]:
     """Members of ``protocol`` that ``module`` lacks, e.g. ``["new_cache()", "signatures(lora_rank=)"]``; empty if it
     fulfils it."""
-    lacking = []
+    lacking: list[str] = []
     for name in sorted(_members(protocol)):
-        wanted, found = getattr(protocol, name, None), getattr(module, name, None)
-        if found is None:
-            lacking.append(f"{name}()" if callable(wanted) else name)
-        elif callable(wanted):
+        wanted = getattr(protocol, name, None)
+        if not callable(wanted):
+            lacking += [] if hasattr(module, name) else [name]
+        elif not callable(found := getattr(module, name, None)):
+            lacking.append(f"{name}()")
+        else:
             lacking += [f"{name}({keyword}=)" for keyword in _keywords(wanted) if not _accepts(found, keyword)]
     return lacking
 

@@ -15,5 +15,7 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             naming="gguf",
             detect="edgegen_gguf.reader:detect",
             open="edgegen_gguf.reader:open_checkpoint",
+            suffixes=(".gguf",),
+            conventions={"gguf": ("blk.*.attn_q.weight", "token_embd.weight")},
         )
     ]

@@ -21,6 +21,15 @@ from edgegen_gguf.packed import packed
 from edgegen_gguf.tokenizer import read_tokenizer
 
 FORMAT = NAMING = "gguf"
+HARMLESS_KEYS = (
+    "general.*",
+    "quantize.*",
+    "split.*",
+    "tokenizer.*",
+    "GGUF.*",
+    "*.vocab_size",
+)
+"""Patterns of metadata keys that change nothing: all that is not the architecture's own."""
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 """How llama.cpp's gguf-split names its parts."""
@@ -74,6 +83,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         naming=NAMING,
         tensors=_tensors(headers),
         config=first.config,
+        harmless_keys=HARMLESS_KEYS,
+        license=str(first.config.get("general.license", "unknown")),
         files=tuple(files),
         tokenizer=lambda: read_tokenizer(first),
     )

@@ -5,6 +5,24 @@ from __future__ import annotations
 from edgegen.descriptors import CheckpointFormat
 from edgegen.hookspecs import hookimpl
 
+_CONVENTIONS = {
+    "huggingface": ("model.layers.*.self_attn.q_proj.weight", "model.embed_tokens.weight"),
+    "gpt2": ("transformer.h.*.attn.c_attn.weight", "transformer.wte.weight", "h.*.attn.c_attn.weight"),
+    "gpt-neox": ("gpt_neox.layers.*.attention.query_key_value.weight", "gpt_neox.embed_in.weight"),
+    "openelm": ("transformer.layers.*.attn.qkv_proj.weight", "transformer.token_embeddings.weight"),
+}
+"""Naming convention of an architecture -> patterns that give it away."""
+
+_SYMPTOMS = {
+    r"lora_[AB]\b": "this is a LoRA adapter; merge it into its base model first",
+    r"\.(qweight|qzeros|weight_packed|absmax)$": "already quantized for a GPU runtime; use the original weights",
+    r"^(module|_orig_mod|_forward_module)\.": "saved from a wrapped model; strip the first part of every name",
+    r"^(score|v_head|value_head|classifier|qa_outputs)\b": "it has another head: a classifier or a reward model",
+    r"\.experts\.": "a mixture of experts; the family's models have none",
+    r"^(language_model|model\.language_model)\.": "a multimodal checkpoint; its text part has other names",
+}
+"""Regular expression on a left-over name -> what it means."""
+
 
 @hookimpl
 def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
@@ -15,6 +33,9 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             naming="huggingface",
             detect="edgegen_huggingface.safetensors:detect",
             open="edgegen_huggingface.safetensors:open_checkpoint",
+            suffixes=(".safetensors",),
+            conventions=_CONVENTIONS,
+            symptoms=_SYMPTOMS,
         ),
         CheckpointFormat(
             name="installed-package",
@@ -22,6 +43,7 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             naming="",
             detect="edgegen_huggingface.installed_package:detect",
             open="edgegen_huggingface.installed_package:open_checkpoint",
+            reference="an installed package that carries a model, by its name",
         ),
         CheckpointFormat(
             name="huggingface-hub",
@@ -29,5 +51,6 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             naming="",
             detect="edgegen_huggingface.hub.reference:detect",
             open="edgegen_huggingface.hub.checkpoint:open_checkpoint",
+            reference="a repository: hf:org/name",
         ),
     ]

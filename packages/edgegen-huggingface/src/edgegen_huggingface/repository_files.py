@@ -22,6 +22,31 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
 MODULES = "modules.json"
 """What sentence-transformers lists the parts of a model in, each with a folder for its settings."""
 
+HARMLESS_KEYS = (
+    "_*",
+    "*_token_id",
+    "architectures",
+    "attention_dropout",
+    "auto_map",
+    "dtype",
+    "embd_pdrop",
+    "hidden_dropout*",
+    "id2label",
+    "initializer_range",
+    "is_llama_config",
+    "label2id",
+    "model_type",
+    "pretraining_tp",
+    "resid_pdrop",
+    "return_dict",
+    "torch_dtype",
+    "transformers*",
+    "use_cache",
+    "output_*",
+)
+"""Patterns of keys of ``config.json`` that change nothing: provenance, training, generation, and how transformers is to
+run the model."""
+
 _POOLING = "1_Pooling/config.json"
 SIDECARS = (
     CONFIG,

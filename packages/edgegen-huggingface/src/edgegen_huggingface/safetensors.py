@@ -57,6 +57,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         naming=NAMING,
         tensors=open_tensors(weights, index, _open_file),
         config=config,
+        harmless_keys=repository_files.HARMLESS_KEYS,
         files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
         tokenizer=lambda: repository_files.read_tokenizer(folder, config),
     )

@@ -15,6 +15,8 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             naming="huggingface",
             detect="edgegen_pytorch.reader:detect",
             open="edgegen_pytorch.reader:open_checkpoint",
+            suffixes=(".bin", ".pt", ".pth", ".ckpt"),
+            conventions={"llama-original": ("layers.*.attention.wq.weight", "tok_embeddings.weight")},
         ),
         CheckpointFormat(
             name="gemma-pytorch",
@@ -22,5 +24,6 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             naming="gemma-pytorch",
             detect="edgegen_pytorch.gemma:detect",
             open="edgegen_pytorch.gemma:open_checkpoint",
+            conventions={"gemma-pytorch": ("model.layers.*.self_attn.qkv_proj.weight", "embedder.weight")},
         ),
     ]

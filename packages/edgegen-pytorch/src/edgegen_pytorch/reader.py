@@ -51,6 +51,7 @@ def open_as(path: Path, format: str, naming: str) -> Checkpoint:
         naming=naming,
         tensors=open_tensors(weights, index, _open_file),
         config=config,
+        harmless_keys=repository_files.HARMLESS_KEYS,
         files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
         tokenizer=lambda: repository_files.read_tokenizer(folder, config),
     )

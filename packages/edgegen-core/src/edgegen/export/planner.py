@@ -151,13 +151,16 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
 def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: Any, module: nn.Module) -> Variant:
     """A row for a model that the family's table does not have."""
     # What was named, as a reference may lead to a folder whose name is a hash; after the prefix that it may have.
-    stem = named.name.rpartition(":")[2].removesuffix(".gguf").removesuffix(".safetensors")
+    stem = named.name.rpartition(":")[2]
+    for provided in registry().checkpoint_formats.values():
+        for suffix in provided.descriptor.suffixes:
+            stem = stem.removesuffix(suffix)
     return Variant(
         name=re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-") or family.name,
         parameters=sum(math.prod(shape) for shape in parameter_shapes(module).values()),
         context_length=config.max_position_embeddings,
         source=stem,
-        license=str(checkpoint.config.get("general.license", "unknown")),
+        license=checkpoint.license,
         scheme=DEFAULT_SCHEME,
     )
 

@@ -1,7 +1,7 @@
 """``export.json``: how an exported folder was made; read here, without torch.
 
-:mod:`edgegen.export.provenance` writes it. Folders of versions before 0.2 have a ``recipe.json`` with other names in it,
-which is read as well.
+:mod:`edgegen.export.provenance` writes it. Folders of versions before 0.2 have a ``recipe.json`` with other names in
+it, which is read as well.
 """
 
 from __future__ import annotations

@@ -44,6 +44,10 @@ def _string_map(value: object) -> bool:
     return isinstance(value, Mapping) and all(_strings((key, item)) for key, item in value.items())
 
 
+def _string_tuples_map(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) and _strings(item) for key, item in value.items())
+
+
 # Annotation, as descriptors.py spells it -> whether a value fits.
 TYPES: Mapping[str, Callable[[object], bool]] = {
     "str": lambda value: isinstance(value, str),
@@ -52,6 +56,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "str | None": lambda value: value is None or isinstance(value, str),
     "tuple[str, ...]": _strings,
     "Mapping[str, str]": _string_map,
+    "Mapping[str, tuple[str, ...]]": _string_tuples_map,
     "tuple[Variant, ...]": lambda value: isinstance(value, tuple) and all(isinstance(item, Variant) for item in value),
 }
 

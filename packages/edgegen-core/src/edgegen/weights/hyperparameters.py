@@ -34,39 +34,6 @@ _LAYERS = ("num_hidden_layers", "block_count")
 _MOST_LAYERS = 512
 """More than any published model has; more are believed only of a checkpoint with as many tensors."""
 
-HARMLESS = (
-    # Of config.json: provenance, training, generation, and how transformers is to run the model.
-    "_*",
-    "*_token_id",
-    "architectures",
-    "attention_dropout",
-    "auto_map",
-    "dtype",
-    "embd_pdrop",
-    "hidden_dropout*",
-    "id2label",
-    "initializer_range",
-    "is_llama_config",
-    "label2id",
-    "model_type",
-    "pretraining_tp",
-    "resid_pdrop",
-    "return_dict",
-    "torch_dtype",
-    "transformers*",
-    "use_cache",
-    "output_*",
-    # Of GGUF: everything that is not the architecture's own.
-    "general.*",
-    "quantize.*",
-    "split.*",
-    "tokenizer.*",
-    "GGUF.*",
-    "*.vocab_size",
-)
-"""Patterns of keys that do not change what a model computes."""
-
-
 MAY_BE_UNSTATED: Mapping[str, bool] = {"may be unstated": True}
 """``metadata`` of a configuration's field that is None where a checkpoint does not state it: no difference then."""
 
@@ -85,7 +52,7 @@ class Settings:
         self._values: Mapping[str, Any] = checkpoint.config
         self._prefix = prefix
         self._most_layers = max(_MOST_LAYERS, len(checkpoint.tensors))
-        self._ignored = (*HARMLESS, *ignore)
+        self._ignored = (*checkpoint.harmless_keys, *ignore)
         self._read: set[str] = set()
 
     def take(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:

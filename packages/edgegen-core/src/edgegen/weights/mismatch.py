@@ -1,4 +1,4 @@
-"""What does not match between a checkpoint and a model, in few lines."""
+"""Mismatches between a checkpoint and a model, in few lines for people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgegen.descriptors import CheckpointFormat
 from edgegen.errors import CheckpointError
 from edgegen.weights.tensors import Checkpoint
 
@@ -14,33 +15,6 @@ CODE = "EG204"
 
 _LINES = 12
 """Lines of one kind; a wholly different checkpoint would fill screens."""
-
-_CONVENTIONS: Mapping[str, tuple[str, ...]] = {
-    "huggingface": ("model.layers.*.self_attn.q_proj.weight", "model.embed_tokens.weight"),
-    "gguf": ("blk.*.attn_q.weight", "token_embd.weight"),
-    "gemma-pytorch": ("model.layers.*.self_attn.qkv_proj.weight", "embedder.weight"),
-    "llama-original": ("layers.*.attention.wq.weight", "tok_embeddings.weight"),
-    "gpt2": ("transformer.h.*.attn.c_attn.weight", "transformer.wte.weight", "h.*.attn.c_attn.weight"),
-    "gpt-neox": ("gpt_neox.layers.*.attention.query_key_value.weight", "gpt_neox.embed_in.weight"),
-    "openelm": ("transformer.layers.*.attn.qkv_proj.weight", "transformer.token_embeddings.weight"),
-}
-"""Naming convention -> patterns that give it away."""
-
-_SYMPTOMS: tuple[tuple[str, str], ...] = (
-    (r"lora_[AB]\b", "this is a LoRA adapter; merge it into its base model first"),
-    (
-        r"\.(qweight|qzeros|weight_packed|absmax)$",
-        "already quantized for a GPU runtime; use the original weights",
-    ),
-    (
-        r"^(module|_orig_mod|_forward_module)\.",
-        "saved from a wrapped model; strip the first part of every name",
-    ),
-    (r"^(score|v_head|value_head|classifier|qa_outputs)\b", "it has another head: a classifier or a reward model"),
-    (r"\.experts\.", "a mixture of experts; the family's models have none"),
-    (r"^(language_model|model\.language_model)\.", "a multimodal checkpoint; its text part has other names"),
-)
-"""Regular expression on a left-over name -> what it means."""
 
 
 @dataclass
@@ -111,13 +85,16 @@ class WeightDiff:
         return [*lines, *_lines("shape", shapes), *_lines("no rule for", unmapped)]
 
     def hint(self) -> str | None:
-        """What it probably means."""
-        for expression, meaning in _SYMPTOMS:
-            if any(re.search(expression, name) for name in self._unexpected):
-                return meaning
+        """The probable cause, by the conventions and symptoms that checkpoint formats state."""
+        formats = _formats()
+        for format in formats:
+            for expression, meaning in format.symptoms.items():
+                if any(re.search(expression, name) for name in self._unexpected):
+                    return meaning
+        conventions = {naming: marks for format in formats for naming, marks in format.conventions.items()}
         present = {pattern_of(name) for name in self.checkpoint.tensors}
-        naming = _convention(present)
-        wanted = _convention({pattern_of(name) for name in self._missing})
+        naming = _convention(conventions, present)
+        wanted = _convention(conventions, {pattern_of(name) for name in self._missing})
         if naming and naming != self.checkpoint.naming and (self._missing or self._unexpected):
             return (
                 f"looks like {naming} naming, but was read as {self.checkpoint.naming}; "
@@ -186,8 +163,14 @@ def _lines(kind: str, rows: Mapping[str, Sequence[str]]) -> list[str]:
     return [*lines, f"{kind:<11} ... and {rest} more names"] if rest else lines
 
 
-def _convention(patterns: set[str]) -> str | None:
+def _convention(conventions: Mapping[str, tuple[str, ...]], patterns: set[str]) -> str | None:
     """The naming convention whose tell-tale names are in the checkpoint."""
-    scores = {naming: sum(mark in patterns for mark in marks) for naming, marks in _CONVENTIONS.items()}
-    best = max(scores, key=lambda naming: scores[naming])
-    return best if scores[best] else None
+    scores = {naming: sum(mark in patterns for mark in marks) for naming, marks in conventions.items()}
+    best = max(scores, key=lambda naming: scores[naming], default=None)
+    return best if best is not None and scores[best] else None
+
+
+def _formats() -> list[CheckpointFormat]:
+    from edgegen.plugins import registry  # plugins that provide formats import this module
+
+    return [provided.descriptor for provided in registry().checkpoint_formats.values()]

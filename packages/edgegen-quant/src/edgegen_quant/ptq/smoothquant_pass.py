@@ -2,8 +2,8 @@
 
 XNNPACK quantizes a matrix's inputs to 8 bits: each token's numbers with one step, a 255th of their range. A few
 channels are far larger than all others, and set that step for all. To divide channel j by ``s[j]`` and multiply column
-j of the matrix by it changes nothing in floats (SmoothQuant; Xiao et al., 2022, https://arxiv.org/abs/2211.10438), but
-the error of the products, which is about ``range(x / s) * |W * s|``. It is least near ``s = sqrt(m / w)``, for channels of
+j of the matrix by it changes nothing in floats (Xiao et al., 2022, https://arxiv.org/abs/2211.10438), but the error of
+the products, which is about ``range(x / s) * |W * s|``. It is least near ``s = sqrt(m / w)``, for channels of
 magnitude ``m`` and columns of length ``w``; a smaller power of ``m / w`` is better, as weights are rounded too. Weights
 of few bits gain by it themselves: a column with large inputs is rounded in finer steps, at the cost of those that it
 shares its scales with (AWQ; Lin et al., 2023, https://arxiv.org/abs/2306.00978).
