@@ -105,7 +105,7 @@ def test_repeated_modules_are_traced_once_however_many_there_are():
 def test_repeated_modules_keep_their_own_weights():
     torch.manual_seed(0)
     model, x = Stack(3), torch.rand(1, 4)
-    result = edgegen.convert(model, (x,))(x)["output"]
+    result = edgegen.convert(model, (x,), composites="all")(x)["output"]
     torch.testing.assert_close(result, model(x))
 
 
@@ -121,7 +121,7 @@ def test_repeated_modules_with_other_structures_are_traced_apart():
 
     torch.manual_seed(0)
     model, x = Mixed(), torch.rand(1, 4)
-    torch.testing.assert_close(edgegen.convert(model, (x,))(x)["output"], model(x))
+    torch.testing.assert_close(edgegen.convert(model, (x,), composites="all")(x)["output"], model(x))
 
 
 def test_a_repeated_module_without_structure_is_an_error():
@@ -141,7 +141,7 @@ def test_composites_are_one_operator_and_run_their_body():
             return scale(x, factor=2.5)
 
     assert operators(Model(), x) == ["STABLEHLO_COMPOSITE"]
-    torch.testing.assert_close(edgegen.convert(Model(), (x,))(x)["output"], x * 2.5)
+    torch.testing.assert_close(edgegen.convert(Model(), (x,), composites="all")(x)["output"], x * 2.5)
 
 
 def test_switched_off_composites_leave_no_trace():
@@ -163,7 +163,7 @@ def test_composites_nest():
     program = build_program([Signature("s", Model(), (x,))], rules=RULES)
     bodies = [[op.kind for op in graph.ops] for graph in program.graphs()]
     assert bodies == [["STABLEHLO_COMPOSITE"], ["STABLEHLO_COMPOSITE"] * 2, ["MUL"], ["MUL"]]
-    torch.testing.assert_close(edgegen.convert(Model(), (x,))(x)["output"], x * 6)
+    torch.testing.assert_close(edgegen.convert(Model(), (x,), composites="all")(x)["output"], x * 6)
 
 
 @composite("test.block", attributes=("width",))
@@ -194,16 +194,16 @@ def test_modules_are_composites_that_hold_their_weights(scheme):
     assert [op.options["attributes"] for op in program.signatures["s"].ops] == [{"width": 4}] * 2
     inside = [[op.kind for op in graph.ops] for graph in program.graphs()][1:]
     assert inside == [["FULLY_CONNECTED", "STABLEHLO_COMPOSITE"]] * 2 + [["MUL"]] * 2
-    result = edgegen.convert(model, (x,), scheme=scheme)(x)["output"]
+    result = edgegen.convert(model, (x,), scheme=scheme, composites="all")(x)["output"]
     torch.testing.assert_close(result, model(x), atol=0.05, rtol=0.05)
-    off = edgegen.signature("s", model, (x,)).convert(scheme=scheme, composites=Composites.parse("none"))
+    off = edgegen.signature("s", model, (x,)).convert(scheme=scheme, composites="none")
     torch.testing.assert_close(result, off(x)["output"])
 
 
 def test_a_module_that_is_a_composite_as_a_whole():
     model, x = NamedBlock(4), torch.rand(2, 4)
     assert operators(model, x) == ["STABLEHLO_COMPOSITE"]
-    torch.testing.assert_close(edgegen.convert(model, (x,))(x)["output"], model(x))
+    torch.testing.assert_close(edgegen.convert(model, (x,), composites="all")(x)["output"], model(x))
 
 
 def test_composites_state_their_attributes():

@@ -182,7 +182,7 @@ def test_verifying_gives_the_logits_of_decoding_and_rejected_tokens_leave_no_tra
     converter = edgegen.signature(prefill.name, model, prefill.args, prefill.kwargs)
     for signature in (verify, decode):
         converter = converter.signature(signature.name, model, signature.args, signature.kwargs)
-    session = Session(converter.convert(scheme=scheme).export(tmp_path / "model.tflite"))
+    session = Session(converter.convert(scheme=scheme, composites="all").export(tmp_path / "model.tflite"))
 
     def read(name, tokens, start, state):
         positions = np.arange(start, start + len(tokens), dtype=np.int32)

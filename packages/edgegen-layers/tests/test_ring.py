@@ -97,7 +97,7 @@ def test_in_litert(models):
     edge = (
         edgegen.signature(prefill.name, ring, prefill.args, prefill.kwargs)
         .signature(decode.name, ring, decode.args, decode.kwargs)
-        .convert()
+        .convert(composites="all")
     )
     text = tokens(300)
     expected = logits(plain, text, [100])
