@@ -1,4 +1,4 @@
-"""Export target ``task``: one file for MediaPipe's LLM Inference API, with its export record and model card beside it."""
+"""Export target ``task``: one file for MediaPipe's LLM Inference API, with export record and model card beside it."""
 
 from __future__ import annotations
 

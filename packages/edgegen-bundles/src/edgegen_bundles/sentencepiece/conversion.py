@@ -31,7 +31,7 @@ class Conversion:
         source: the tokenizer.
         model: the SentencePiece model, serialized.
         guard_pieces: number of guard pieces added, which only steer merging.
-        partial_characters: number of tokens that hold part of a character, or a zero byte, for which SentencePiece has no
+        partial_characters: number of tokens that hold part of a character, or a zero byte; SentencePiece has no such
             pieces.
         never_produced: number of tokens that the tokenizer itself makes of no text.
         unreachable: number of tokens that the tokenizer makes of their own text, and the model does not.
@@ -152,8 +152,9 @@ class _Converter:
     def _made(self, texts: Mapping[int, str]) -> tuple[dict[int, str], int]:
         """Tokens that the tokenizer makes of their own text, id -> text, and the number of those that it never makes.
 
-        A token that is not made of its own text is made of no other, as merging within it goes by what is in it, unless
-        what follows decides where the tokenizer cuts. Such pieces must not be merged; they keep id and text for decoding.
+        A token that is not made of its own text is made of no other, as merging within it goes by what is in it,
+        unless what follows decides where the tokenizer cuts. Such pieces must not be merged; they keep id and text for
+        decoding.
         """
         if not self.source.is_byte_level:
             return {}, 0
