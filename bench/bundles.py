@@ -160,16 +160,16 @@ def with_other_model(bundle: Path, model: Path, target: Path) -> Path:
     """The bundle with another graph and weights, and the same tokenizer and metadata."""
     from litert_lm_builder import litertlm_header_schema_py_generated as schema
 
+    from edgegen_bundles.litertlm import container
     from edgegen_bundles.litertlm.inspect import contents, read
-    from edgegen_bundles.litertlm.target import container
 
     sections = []
     for part in contents(bundle).parts[1:]:
-        kind = container.Kind(getattr(schema.AnySectionDataType, part.name))
-        is_model = kind is container.Kind.MODEL
+        section_type = container.SectionType(getattr(schema.AnySectionDataType, part.name))
+        is_model = section_type is container.SectionType.MODEL
         data = model if is_model else read(bundle, part.offset, part.offset + part.nbytes)
         labels = {"model_type": part.details["model_type"]} if is_model else {}
-        sections.append(container.Section(kind=kind, contents=data, labels=labels))
+        sections.append(container.Section(type=section_type, contents=data, labels=labels))
     container.write(target, sections, {})
     return target
 

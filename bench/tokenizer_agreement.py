@@ -31,9 +31,9 @@ from sentencepiece import sentencepiece_model_pb2
 
 from edgegen_bundles.sentencepiece import Comparison, Conversion, compare, convert, percent
 from edgegen_bundles.sentencepiece.byte_alphabet import BYTE_OF
+from edgegen_bundles.sentencepiece.sample_text import sample_text
 from edgegen_bundles.sentencepiece.tokenizer_source import find_tokenizer
 from edgegen_gguf.tokenizer import PRE_TOKENIZERS
-from edgegen_runtime.evaluation.sample_text import sample_text
 
 PAIRS = 4000
 FOLDER = BUILD / "tokenizers"

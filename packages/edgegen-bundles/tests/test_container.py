@@ -10,7 +10,7 @@ from litert_lm_builder import litertlm_builder, litertlm_core, litertlm_peek
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
 from edgegen.errors import UsageError
-from edgegen_bundles.litertlm.container import Kind, Section, size, write
+from edgegen_bundles.litertlm.container import Section, SectionType, size, write
 from edgegen_bundles.litertlm.inspect import contents, llm_metadata
 
 METADATA = llm_metadata_pb2.LlmMetadata(max_num_tokens=64, jinja_prompt_template="a\nb")
@@ -24,9 +24,9 @@ def sections(tmp_path: Path) -> list[Section]:
     model = tmp_path / "model.tflite"
     model.write_bytes(bytes(range(256)) * 8000)  # longer than a chunk of copying
     return [
-        Section(kind=Kind.LLM_METADATA, contents=METADATA.SerializeToString()),
-        Section(kind=Kind.SENTENCEPIECE, contents=b"pieces"),
-        Section(kind=Kind.MODEL, contents=model, labels={"model_type": "tf_lite_prefill_decode"}),
+        Section(type=SectionType.LLM_METADATA, contents=METADATA.SerializeToString()),
+        Section(type=SectionType.SENTENCEPIECE, contents=b"pieces"),
+        Section(type=SectionType.MODEL, contents=model, labels={"model_type": "tf_lite_prefill_decode"}),
     ]
 
 
@@ -62,7 +62,9 @@ def test_the_same_sections_give_the_same_bytes_and_others_another_uuid(sections:
     names = ("a", "b", "c")
     for name in names:
         kept = (
-            sections if name != "c" else [sections[0], Section(kind=Kind.SENTENCEPIECE, contents=b"other"), sections[2]]
+            sections
+            if name != "c"
+            else [sections[0], Section(type=SectionType.SENTENCEPIECE, contents=b"other"), sections[2]]
         )
         write(tmp_path / name, kept, {"Name": "toy"})
     a, b, c = ((tmp_path / name).read_bytes() for name in names)

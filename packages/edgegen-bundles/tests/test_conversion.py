@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from bpe_tokenizers import SPLITS, TRICKY, metaspace, trained
@@ -11,7 +12,7 @@ from sentencepiece import sentencepiece_model_pb2
 from edgegen.errors import CheckpointError, UnsupportedError
 from edgegen_bundles.sentencepiece import Conversion, compare, convert
 from edgegen_bundles.sentencepiece.mismatch_reasons import Construct
-from edgegen_runtime.evaluation.sample_text import sample_text
+from edgegen_bundles.sentencepiece.sample_text import sample_text
 
 
 def ids_of_both(conversion: Conversion, text: str) -> tuple[list[int], list[int]]:
@@ -46,10 +47,10 @@ def test_runs_of_line_feeds_are_cut_by_what_follows(conversion):
 
 
 def test_without_the_order_of_phases_it_would_not(monkeypatch):
-    from edgegen_bundles.sentencepiece.merge_order import Phase, Phases
+    from edgegen_bundles.sentencepiece.merge_order import MergeOrder, MergePriority
 
-    monkeypatch.setattr(Phases, "of", lambda self, text: Phase.WORD)
-    monkeypatch.setattr("edgegen_bundles.sentencepiece.convert.held_spaces", lambda *_: ())
+    monkeypatch.setattr(MergeOrder, "priority", lambda self, text: MergePriority.WORD)
+    monkeypatch.setattr("edgegen_bundles.sentencepiece.conversion.space_guards", lambda *_: ())
     result = compare(convert(trained("gpt2")), TRICKY + sample_text()[:5000], pairs=1)
     found = {one.construct for one in result.mismatches}
     assert {Construct.LINE_BREAKS, Construct.SPACES} <= found
@@ -60,9 +61,9 @@ def test_without_the_order_of_phases_it_would_not(monkeypatch):
 
 
 def test_digits_in_groups_would_not_without_their_ranks(monkeypatch):
-    from edgegen_bundles.sentencepiece.merge_order import Phases
+    from edgegen_bundles.sentencepiece.merge_order import MergeOrder
 
-    monkeypatch.setattr(Phases, "rank", lambda self, text, rank: rank)
+    monkeypatch.setattr(MergeOrder, "rank", lambda self, text, rank: rank)
     result = compare(convert(trained("llama3")), " ".join(map(str, range(1000, 9000, 7))), pairs=1)
     assert [one.construct for one in result.mismatches] == [Construct.DIGITS]
 
@@ -76,7 +77,7 @@ def test_special_tokens_are_found_and_ids_stay(conversion):
 
 
 def test_what_steers_is_never_the_result(conversion):
-    assert conversion.steering > 0
+    assert conversion.guard_pieces > 0
     assert conversion.processor.vocab_size() > conversion.source.size
     ids = conversion.processor.encode(sample_text() + TRICKY)
     assert max(ids) < conversion.source.size
@@ -116,7 +117,7 @@ def test_a_vocabulary_that_came_from_sentencepiece_goes_back():
     conversion = convert(metaspace())
     result = compare(conversion, sample_text() + "世界 <s>", pairs=200)
     assert (result.tokens_differing, result.passages_decoded_differently) == (0, 0)
-    assert conversion.steering == 0
+    assert conversion.guard_pieces == 0
 
 
 def test_the_same_tokenizer_gives_the_same_bytes():
@@ -157,3 +158,9 @@ def test_what_is_no_tokenizer_is_refused(contents):
     with pytest.raises(CheckpointError) as caught:
         convert(contents)
     assert caught.value.code == "EG840"
+
+
+def test_the_sample_text_is_the_runtime_s() -> None:
+    """Both packages measure on it, and neither depends on the other."""
+    runtime = Path(__file__).parents[2] / "edgegen-runtime" / "src" / "edgegen_runtime" / "evaluation"
+    assert sample_text() == (runtime / "sample_text.txt").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from family_templates import TEMPLATES
 
 from edgegen.weights import TokenizerAssets
 from edgegen_bundles.chat.jinja import render_as_client
-from edgegen_bundles.chat.prompts import prompts
+from edgegen_bundles.chat.prompts import prompt_format
 from edgegen_bundles.chat.templates import CONVERSATIONS, render_original
 from edgegen_bundles.sentencepiece.vocabulary import Vocabulary, vocabulary
 
@@ -29,7 +29,7 @@ def assets(*, add_bos: bool, bos: int | None = BOS) -> TokenizerAssets:
 @pytest.mark.parametrize("family", [name for name, row in TEMPLATES.items() if row[1]])
 def test_a_chat_begins_as_the_template_says(family: str, add_bos: bool) -> None:
     source, bos_token, eos_token = TEMPLATES[family]
-    chosen = prompts(assets(add_bos=add_bos), names(bos_token, eos_token), source)
+    chosen = prompt_format(assets(add_bos=add_bos), names(bos_token, eos_token), source)
     assert chosen.template is not None
     first = bos_token if chosen.start_token == BOS else ""
     for messages, original in zip(
@@ -42,19 +42,19 @@ def test_a_chat_begins_as_the_template_says(family: str, add_bos: bool) -> None:
 @pytest.mark.parametrize(("family", "client"), [("llama3", True), ("gemma", True), ("llama2", False), ("phi3", False)])
 def test_the_client_puts_the_start_token_where_chat_and_plain_text_begin_with_it(family: str, client: bool) -> None:
     source, bos_token, eos_token = TEMPLATES[family]
-    chosen = prompts(assets(add_bos=True), names(bos_token, eos_token), source)
+    chosen = prompt_format(assets(add_bos=True), names(bos_token, eos_token), source)
     assert chosen.start_token == (BOS if client else None)
     assert bool(chosen.warnings) == (not client)
 
 
 def test_without_a_template_the_tokenizers_rule_holds() -> None:
-    assert prompts(assets(add_bos=True), names("<s>", "</s>"), None).start_token == BOS
-    assert prompts(assets(add_bos=False), names("<s>", "</s>"), None).start_token is None
-    assert prompts(assets(add_bos=False, bos=None), names("<s>", "</s>"), None).start_token is None
+    assert prompt_format(assets(add_bos=True), names("<s>", "</s>"), None).start_token == BOS
+    assert prompt_format(assets(add_bos=False), names("<s>", "</s>"), None).start_token is None
+    assert prompt_format(assets(add_bos=False, bos=None), names("<s>", "</s>"), None).start_token is None
 
 
 def test_a_template_that_does_not_do_is_left_out_with_the_reason() -> None:
-    chosen = prompts(assets(add_bos=True), names("<s>", "</s>"), "{{ messages[0]['content'].upper() }}")
+    chosen = prompt_format(assets(add_bos=True), names("<s>", "</s>"), "{{ messages[0]['content'].upper() }}")
     assert chosen.template is None
     assert chosen.start_token == BOS
     assert ".upper()" in chosen.warnings[0]

@@ -13,7 +13,8 @@ from small_models import CACHES, GOOD, sentencepiece, tflite
 
 from edgegen.errors import UsageError
 from edgegen_bundles.cli.tokenizer import tokenizer as tokenizer_command
-from edgegen_bundles.mediapipe.task_file import METADATA, MODEL, TOKENIZER, BundleConfig, create_bundle
+from edgegen_bundles.mediapipe.bundler import BundleConfig, create_bundle
+from edgegen_bundles.mediapipe.task_file import METADATA, MODEL, TOKENIZER
 from edgegen_bundles.mediapipe.task_reader import contents, read_task
 
 

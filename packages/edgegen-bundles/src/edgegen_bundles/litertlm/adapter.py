@@ -1,4 +1,4 @@
-"""Adapters as LiteRT-LM takes them: a ``.tflite`` file of tensors without operators, given when a session is made.
+"""LoRA adapter files of LiteRT-LM: ``.tflite`` files of tensors without operators, given when a session is made.
 
 LiteRT-LM finds the tensors by the names of the model's inputs, and the rank in an entry of the metadata that has no
 contents: the number of its buffer *is* the rank. The tensors lie outside the flatbuffer, and since the file is mapped
@@ -19,18 +19,18 @@ from ai_edge_litert import schema_py_generated as schema
 from edgegen.errors import ResourceError, UnsupportedError
 
 RANKS = (16, 32)
-"""What LiteRT-LM 0.18 has been seen to take; it refuses 4."""
+"""LoRA ranks that LiteRT-LM 0.18 has been seen to take; it refuses 4."""
 
 _ALIGNMENT = 64
 _PAGE = 4096
 _FAR = 1 << 40
-"""Where a buffer is said to be until its place is known; takes as many bytes as the real place."""
+"""Placeholder of a buffer's offset, as long as real ones in the flatbuffer."""
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
 def check_rank(rank: int) -> None:
-    """Refuse a rank that LiteRT-LM does not take.
+    """Refuse a LoRA rank that LiteRT-LM does not take.
 
     Raises:
         UnsupportedError: it does not.
@@ -44,12 +44,12 @@ def check_rank(rank: int) -> None:
 
 
 def write_adapter(path: Path, rank: int, tensors: Tensors) -> None:
-    """Write an adapter to ``path``, whole or not at all.
+    """Write a LoRA adapter to ``path``, whole or not at all.
 
     Args:
         path: the file.
-        rank: of all of them.
-        tensors: by the names of the model's inputs.
+        rank: LoRA rank.
+        tensors: factors by the names of the model's inputs.
 
     Raises:
         UnsupportedError: LiteRT-LM takes no such rank.

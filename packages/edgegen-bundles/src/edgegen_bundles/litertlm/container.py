@@ -1,4 +1,4 @@
-"""The ``.litertlm`` container: a header that lists sections, and the sections, each on a block of its own.
+"""Writer of the ``.litertlm`` container: a header that lists sections, and the sections, each on a block of its own.
 
 The header is a flatbuffer whose schema comes with ``litert_lm_builder``, which can also write such files. It is not
 used for that, because it puts the time and a random number into each, and here the same inputs give the same bytes.
@@ -22,8 +22,8 @@ from litert_lm_builder import litertlm_header_schema_py_generated as schema
 _CHUNK = 1 << 20
 
 
-class Kind(IntEnum):
-    """What a section is, of those that edgegen writes."""
+class SectionType(IntEnum):
+    """Types of sections, those that edgegen writes."""
 
     LLM_METADATA = schema.AnySectionDataType.LlmMetadataProto
     HF_TOKENIZER = schema.AnySectionDataType.HF_Tokenizer_Zlib
@@ -33,25 +33,27 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A piece of the file.
+    """A section of the file.
 
     Attributes:
-        kind: how it is read.
-        contents: its bytes; or a file that is copied a piece at a time.
-        labels: what the header says of it.
+        type: type of the section.
+        contents: its bytes; or a file that is copied in chunks.
+        labels: key-value pairs of the header.
     """
 
-    kind: Kind
+    type: SectionType
     contents: bytes | Path
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(file: Path, sections: Iterable[Section], labels: Mapping[str, str]) -> None:
-    """Write ``file``; holds no section from disk in memory.
+    """Write a container; holds no section from disk in memory.
 
     Args:
-        labels: what the header says of the file as a whole. A ``uuid`` made from the sections is added: runtimes may
-            know a file by it.
+        file: the file to write.
+        sections: its sections, in order.
+        labels: key-value pairs of the header for the file as a whole. A ``uuid`` made from the sections is added, as
+            runtimes may know a file by it.
     """
     sections = list(sections)
     places = [(1, 1)] * len(sections)  # no zeros: the flatbuffer would leave them out and change its size
@@ -70,7 +72,7 @@ def write(file: Path, sections: Iterable[Section], labels: Mapping[str, str]) ->
 
 
 def size(sections: Iterable[int]) -> int:
-    """About how large a file with sections of these sizes is."""
+    """Approximate size in bytes of a file with sections of these sizes."""
     end: int = core.BLOCK_SIZE  # the header's
     for nbytes in sections:
         end = _next_block(end) + nbytes
@@ -80,7 +82,7 @@ def size(sections: Iterable[int]) -> int:
 def _header(sections: list[Section], places: list[tuple[int, int]], labels: Mapping[str, str]) -> bytes:
     objects = [
         schema.SectionObjectT(
-            items=_entries(section.labels), beginOffset=begin, endOffset=end, dataType=int(section.kind)
+            items=_entries(section.labels), beginOffset=begin, endOffset=end, dataType=int(section.type)
         )
         for section, (begin, end) in zip(sections, places, strict=True)
     ]
@@ -101,7 +103,7 @@ def _entries(labels: Mapping[str, str]) -> list[schema.KeyValuePairT]:
 
 
 def _write_beginning(stream: BinaryIO, header: bytes) -> None:
-    """Magic bytes, version, where the header ends, and the header."""
+    """Write magic bytes, version, the offset of the header's end, and the header."""
     version = (core.LITERTLM_MAJOR_VERSION, core.LITERTLM_MINOR_VERSION, core.LITERTLM_PATCH_VERSION)
     stream.seek(0)
     stream.write(core.HEADER_MAGIC_BYTES)

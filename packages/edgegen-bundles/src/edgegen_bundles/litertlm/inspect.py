@@ -1,4 +1,4 @@
-"""What a ``.litertlm`` file holds, whoever wrote it: read with the builder's own reader, for ``edgegen inspect``."""
+"""Contents of a ``.litertlm`` file, whoever wrote it, read with the builder's own reader for ``edgegen inspect``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def contents(file: Path) -> Contents:
 
 
 def llm_metadata(file: Path) -> llm_metadata_pb2.LlmMetadata:
-    """What the file tells LiteRT-LM of its model."""
+    """LiteRT-LM's metadata in a file."""
     header = peek.read_litertlm_header(str(file), io.StringIO())
     kind = schema.AnySectionDataType.LlmMetadataProto
     [section] = [section for section in _sections(header) if section.DataType() == kind]
@@ -45,7 +45,7 @@ def llm_metadata(file: Path) -> llm_metadata_pb2.LlmMetadata:
 
 
 def read(file: Path, begin: int, end: int) -> bytes:
-    """Some bytes of a file; ValueError where it is too short."""
+    """Bytes ``begin`` to ``end`` of a file; ValueError if it is too short."""
     with file.open("rb") as stream:
         stream.seek(begin)
         data = stream.read(end - begin)
@@ -83,7 +83,7 @@ def _labels(entries: list[schema.KeyValuePair]) -> dict[str, str]:
 
 
 def describe_metadata(metadata: llm_metadata_pb2.LlmMetadata) -> dict[str, str]:
-    """The fields that decide how a text begins, ends and is laid out."""
+    """Summary of LiteRT-LM's metadata: start and stop tokens, length, chat template."""
     stops = [_token(stop) for stop in metadata.stop_tokens]
     lines = len(metadata.jinja_prompt_template.splitlines())
     return {

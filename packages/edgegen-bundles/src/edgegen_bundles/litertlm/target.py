@@ -1,4 +1,4 @@
-"""The ``litertlm`` target: one file that LiteRT-LM runs, with recipe and model card beside it."""
+"""Export target ``litertlm``: one file that LiteRT-LM runs, with its export record and model card beside it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from edgegen.genai.provenance import EXPORT_FILE
 from edgegen.progress import Reporter
 from edgegen.weights import TokenizerAssets
 from edgegen_bundles import __version__
-from edgegen_bundles.chat.prompts import Prompts, prompts
+from edgegen_bundles.chat.prompts import PromptFormat, prompt_format
 from edgegen_bundles.chat.templates import example_chats
 from edgegen_bundles.litertlm import container
 from edgegen_bundles.litertlm.adapter import check_rank, write_adapter
-from edgegen_bundles.litertlm.container import Kind, Section
+from edgegen_bundles.litertlm.container import Section, SectionType
 from edgegen_bundles.sentencepiece.control_pieces import findable
 from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE, vocabulary
 
 NO_ADAPTER = "no-adapter.tflite"
-"""An adapter of zeros, for sessions without one."""
+"""File of an adapter of zeros, for sessions without one."""
 
 
 def check(plan: ExportPlan, report: Reporter) -> None:
-    """Refuse a model without a tokenizer; say what the bundle will lack.
+    """Check that the model fits a ``.litertlm`` bundle; warn of what is left out.
 
     Raises:
         UnsupportedError: the checkpoint has no tokenizer that LiteRT-LM reads, caches are rings, or adapters would have
@@ -41,12 +41,12 @@ def check(plan: ExportPlan, report: Reporter) -> None:
     refuse_rings(plan)
     if plan.lora is not None:
         check_rank(plan.lora.rank)
-    for warning in prompts_of(plan).warnings:
+    for warning in prompt_format_of(plan).warnings:
         report.warn(warning)
 
 
 def refuse_rings(plan: ExportPlan) -> None:
-    """Refuse caches that LiteRT-LM, which is also what MediaPipe runs, does not know.
+    """Refuse ring-buffer caches, which LiteRT-LM (also what MediaPipe runs) does not know.
 
     Raises:
         UnsupportedError: the caches of some blocks keep the end of a text only.
@@ -60,19 +60,19 @@ def refuse_rings(plan: ExportPlan) -> None:
 
 
 def files(plan: ExportPlan, model: int) -> dict[str, int]:
-    """The bundle, and how large it will be."""
+    """Files of the target with their sizes in bytes: the bundle."""
     others = [len(llm_metadata(plan).SerializeToString()), len(_tokenizer_section(plan).contents)]  # type: ignore[arg-type]
     return {file_name(plan): container.size([*others, model])}
 
 
 def package(result: ExportResult, folder: Path) -> None:
-    """Write the bundle in the place of ``model.tflite``, and what people want to know of it."""
+    """Package the export: the bundle in place of ``model.tflite``, with its record and model card."""
     plan = result.plan
     name, model = file_name(plan), folder / MODEL_FILE
     sections = [
-        Section(kind=Kind.LLM_METADATA, contents=llm_metadata(plan).SerializeToString(deterministic=True)),
+        Section(type=SectionType.LLM_METADATA, contents=llm_metadata(plan).SerializeToString(deterministic=True)),
         _tokenizer_section(plan),
-        Section(kind=Kind.MODEL, contents=model, labels={"model_type": "tf_lite_prefill_decode"}),
+        Section(type=SectionType.MODEL, contents=model, labels={"model_type": "tf_lite_prefill_decode"}),
     ]
     container.write(folder / name, sections, {"Name": plan.variant.name, "Generator": f"edgegen-bundles {__version__}"})
     model.unlink()
@@ -85,16 +85,16 @@ def package(result: ExportResult, folder: Path) -> None:
 
 
 def file_name(plan: ExportPlan) -> str:
-    """Named after the variant: a bundle travels alone."""
+    """File name of the bundle, after the variant: a bundle travels alone."""
     return f"{plan.variant.name}.litertlm"
 
 
 def llm_metadata(plan: ExportPlan) -> llm_metadata_pb2.LlmMetadata:
-    """What LiteRT-LM must know beside the graph."""
-    begins = prompts_of(plan)
+    """LiteRT-LM's metadata: cache length, chat template, sampler, start and stop tokens."""
+    prompt = prompt_format_of(plan)
     metadata = llm_metadata_pb2.LlmMetadata(
         max_num_tokens=plan.options.cache_length,
-        jinja_prompt_template=begins.template,
+        jinja_prompt_template=prompt.template,
         # The most likely token always, as `edgegen run` does; whoever wants chance asks for it. There is a type for
         # that, GREEDY, but LiteRT-LM 0.18 does not implement it.
         sampler_params=sampler_params_pb2.SamplerParameters(
@@ -103,29 +103,29 @@ def llm_metadata(plan: ExportPlan) -> llm_metadata_pb2.LlmMetadata:
     )
     # The other types name models that take pictures, sound or tools in ways of their own.
     metadata.llm_model_type.generic_model.SetInParent()
-    if begins.start_token is not None:
-        metadata.start_token.token_ids.ids.append(begins.start_token)
+    if prompt.start_token is not None:
+        metadata.start_token.token_ids.ids.append(prompt.start_token)
     for token in stop_tokens(plan):
         metadata.stop_tokens.add().token_ids.ids.append(token)
     return metadata
 
 
 def stop_tokens(plan: ExportPlan) -> list[int]:
-    """The checkpoint's and the variant's; a name that the vocabulary lacks cannot come up."""
+    """Stop token ids of checkpoint and variant; a name that the vocabulary lacks cannot come up."""
     tokenizer = tokenizer_of(plan)
     names = vocabulary(tokenizer)
     named = (names.id_of(name) for name in plan.variant.stop_tokens)
     return list(dict.fromkeys([*tokenizer.eos_token_ids, *(token for token in named if token is not None)]))
 
 
-def prompts_of(plan: ExportPlan) -> Prompts:
-    """Start token and chat template."""
+def prompt_format_of(plan: ExportPlan) -> PromptFormat:
+    """Prompt format of the bundle: start token and chat template."""
     tokenizer = tokenizer_of(plan)
-    return prompts(tokenizer, vocabulary(tokenizer), tokenizer.chat_template or plan.variant.chat_template)
+    return prompt_format(tokenizer, vocabulary(tokenizer), tokenizer.chat_template or plan.variant.chat_template)
 
 
 def tokenizer_of(plan: ExportPlan) -> TokenizerAssets:
-    """Of the checkpoint.
+    """Tokenizer of the checkpoint.
 
     Raises:
         UnsupportedError: it has none that LiteRT-LM reads.
@@ -141,15 +141,17 @@ def tokenizer_of(plan: ExportPlan) -> TokenizerAssets:
 
 
 def _tokenizer_section(plan: ExportPlan) -> Section:
-    """Hugging Face's is packed, with its size before it."""
+    """Section of the tokenizer; ``tokenizer.json`` is compressed, with its size before it."""
     assets: Mapping[str, bytes] = tokenizer_of(plan).files
     if HF_FILE not in assets:
-        chats = example_chats(prompts_of(plan).template)
-        return Section(kind=Kind.SENTENCEPIECE, contents=findable(assets[SENTENCEPIECE_FILE], chats))
+        chats = example_chats(prompt_format_of(plan).template)
+        return Section(type=SectionType.SENTENCEPIECE, contents=findable(assets[SENTENCEPIECE_FILE], chats))
     contents = assets[HF_FILE]
-    return Section(kind=Kind.HF_TOKENIZER, contents=len(contents).to_bytes(8, "little") + zlib.compress(contents))
+    return Section(
+        type=SectionType.HF_TOKENIZER, contents=len(contents).to_bytes(8, "little") + zlib.compress(contents)
+    )
 
 
 def _command(plan: ExportPlan) -> str:
-    chat = "" if prompts_of(plan).template else "--no-template "
+    chat = "" if prompt_format_of(plan).template else "--no-template "
     return f'litert-lm run {file_name(plan)} {chat}--prompt "Hello"'

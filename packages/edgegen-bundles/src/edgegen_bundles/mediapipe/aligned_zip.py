@@ -1,4 +1,4 @@
-"""Zip files whose members lie uncompressed, each at a round address, so that a program can map them into memory.
+"""Aligned zip files: members lie uncompressed at aligned offsets, so that a program can map them into memory.
 
 A member's header is filled up, as Android's ``zipalign`` does, by an extra field of the kind 0xD935 that holds the
 alignment and zeros. The same members give the same bytes: no time is written.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 ALIGNMENT = 1 << 14
-"""Bytes: the larger of the page sizes in use."""
+"""Alignment of mapped members in bytes: the larger of the page sizes in use."""
 
 _FIELD = 0xD935
 _FIELD_HEADER = struct.Struct("<HHH")  # kind, size of what follows, alignment
@@ -27,12 +27,12 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A piece of the file.
+    """A member of an aligned zip.
 
     Attributes:
-        name: ASCII.
-        contents: its bytes; or a file that is copied a piece at a time.
-        alignment: its data begins at a multiple of this.
+        name: ASCII name.
+        contents: its bytes; or a file that is copied in chunks.
+        alignment: its data begins at a multiple of this, in bytes.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Member:
 
 
 def write(file: Path, members: Iterable[Member]) -> None:
-    """Write ``file``; holds no member from disk in memory."""
+    """Write an aligned zip; holds no member from disk in memory."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for member in members:
             _write_member(archive, member)
 
 
 def size(members: Iterable[tuple[str, int, int]]) -> int:
-    """How large a file with members of these names, sizes and alignments is; to a hundred bytes beyond 2 GiB."""
+    """Size in bytes of a file with members of these names, sizes and alignments; to a hundred bytes beyond 2 GiB."""
     end = directory = 0
     for name, nbytes, alignment in members:
         end = _begin(end, name, nbytes, alignment) + nbytes
@@ -61,7 +61,7 @@ def size(members: Iterable[tuple[str, int, int]]) -> int:
 
 
 def data_offset(stream: BinaryIO, header: int) -> int:
-    """Where the data of the member begins whose header is at ``header``.
+    """Offset of the data of the member whose header is at ``header``.
 
     Raises:
         ValueError: there is no header.

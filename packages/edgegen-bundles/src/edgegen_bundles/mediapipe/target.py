@@ -1,4 +1,4 @@
-"""The ``task`` target: one ``.task`` file for MediaPipe's LLM Inference API, with recipe and model card beside it."""
+"""Export target ``task``: one file for MediaPipe's LLM Inference API, with export record and model card beside it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from edgegen_bundles.mediapipe import task_file
 from edgegen_bundles.mediapipe.task_reader import read_task
 from edgegen_bundles.sentencepiece import Conversion, compare, convert, sentence
 from edgegen_bundles.sentencepiece.control_pieces import findable
+from edgegen_bundles.sentencepiece.sample_text import sample_text
 from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE
-from edgegen_runtime.evaluation.sample_text import sample_text
 
 
 def check(plan: ExportPlan, report: Reporter) -> None:
-    """Convert the tokenizer if need be, and say how well that went; say what the bundle will lack.
+    """Check that the model fits a ``.task`` bundle; convert the tokenizer if need be; warn of what is left out.
 
     Raises:
         UnsupportedError: there is no tokenizer, none that can become a SentencePiece model, or no token that ends a
@@ -47,52 +47,52 @@ def check(plan: ExportPlan, report: Reporter) -> None:
     if conversion is not None:
         with report.stage("tokenizer") as stage:
             stage.detail(f"{HF_FILE} as SentencePiece: {sentence(compare(conversion, sample_text()))}")
-    for warning in litertlm.prompts_of(plan).warnings:
+    for warning in litertlm.prompt_format_of(plan).warnings:
         report.warn(warning)
 
 
 def files(plan: ExportPlan, model: int) -> dict[str, int]:
-    """The bundle, and how large it will be."""
+    """Files of the target with their sizes in bytes: the bundle."""
     return {file_name(plan): task_file.size(llm_metadata(plan), tokenizer(plan), model)}
 
 
 def package(result: ExportResult, folder: Path) -> None:
-    """Write the bundle in the place of ``model.tflite``, read it again, and write what people want to know of it."""
+    """Package the export: the bundle in place of ``model.tflite``, checked, with its record and model card."""
     plan = result.plan
     name, model = file_name(plan), folder / MODEL_FILE
     task_file.write(folder / name, llm_metadata(plan), tokenizer(plan), model)
     read_task(folder / name)
     model.unlink()
     write_json(folder / EXPORT_FILE, provenance(result))
-    chat = "" if litertlm.prompts_of(plan).template else "--no-template "
+    chat = "" if litertlm.prompt_format_of(plan).template else "--no-template "
     (folder / "README.md").write_text(
         model_card(result, f'litert-lm run {name} {chat}--prompt "Hello"'), encoding="utf-8"
     )
 
 
 def file_name(plan: ExportPlan) -> str:
-    """Named after the variant: a bundle travels alone."""
+    """File name of the bundle, after the variant: a bundle travels alone."""
     return f"{plan.variant.name}.task"
 
 
 def llm_metadata(plan: ExportPlan) -> llm_metadata_pb2.LlmMetadata:
-    """As in a ``.litertlm`` file. A start token has to be stated; clients that know no Jinja find what to put around a
-    question."""
+    """LiteRT-LM's metadata as in a ``.litertlm`` file, with a start token, which has to be stated, and the prefix and
+    suffix of a question, for clients that know no Jinja."""
     metadata = litertlm.llm_metadata(plan)
-    around = affixes(metadata.jinja_prompt_template)
-    if around is not None:
-        metadata.prompt_templates.user.prefix, metadata.prompt_templates.user.suffix = around
+    prefix_and_suffix = affixes(metadata.jinja_prompt_template)
+    if prefix_and_suffix is not None:
+        metadata.prompt_templates.user.prefix, metadata.prompt_templates.user.suffix = prefix_and_suffix
     if not metadata.HasField("start_token"):
         metadata.start_token.token_ids.ids.append(task_file.NO_TOKEN)
     return metadata
 
 
 def tokenizer(plan: ExportPlan) -> bytes:
-    """The checkpoint's SentencePiece model, or what its ``tokenizer.json`` was converted to."""
+    """The checkpoint's SentencePiece model, or the one converted from its ``tokenizer.json``."""
     conversion = _conversion(plan)
     if conversion is not None:
         return conversion.model
-    chats = example_chats(litertlm.prompts_of(plan).template)
+    chats = example_chats(litertlm.prompt_format_of(plan).template)
     return findable(litertlm.tokenizer_of(plan).files[SENTENCEPIECE_FILE], chats)
 
 

@@ -1,4 +1,4 @@
-"""Reads ``.task`` files and lets nothing pass that a client would stumble over, silently or not."""
+"""Reader of ``.task`` files, which checks all that a client would stumble over, silently or not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CACHE_PREFIXES = (("kv_cache_k_", "kv_cache_v_"), ("k_cache_", "v_cache_"))
 
 @dataclass(frozen=True)
 class Signature:
-    """An entry point of the model: names of its tensors."""
+    """A signature of the model: names of its tensors."""
 
     inputs: frozenset[str]
     outputs: frozenset[str]
@@ -38,14 +38,14 @@ class Signature:
 
 @dataclass(frozen=True)
 class Task:
-    """What is in a ``.task`` file.
+    """Contents of a ``.task`` file.
 
     Attributes:
-        offsets: name of a member -> where its data begins.
-        sizes: name -> bytes.
-        metadata: what the file says of its model.
+        offsets: name of a member -> offset of its data in bytes.
+        sizes: name -> size in bytes.
+        metadata: LiteRT-LM's metadata.
         tokenizer: the SentencePiece model, serialized.
-        signatures: of the LiteRT model, by name.
+        signatures: signatures of the LiteRT model, by name.
     """
 
     offsets: Mapping[str, int]
@@ -56,10 +56,10 @@ class Task:
 
 
 def read_task(file: Path, *, name: Path | None = None) -> Task:
-    """Read and check.
+    """Read and check a ``.task`` file.
 
     Args:
-        name: what to call it in errors, where that is not ``file``.
+        name: name of the file in errors; default: ``file``.
 
     Raises:
         UsageError: it is no zip file (EG830), or something in it is not as clients need it (EG831): all that is wrong
@@ -83,7 +83,7 @@ def read_task(file: Path, *, name: Path | None = None) -> Task:
 
 
 def contents(file: Path) -> Contents:
-    """The members, for ``edgegen inspect``."""
+    """Members of the file, for ``edgegen inspect``."""
     task = read_task(file)
     details: dict[str, dict[str, str]] = {
         METADATA: describe_metadata(task.metadata),
@@ -120,12 +120,12 @@ def _fail(file: Path, problems: list[str]) -> None:
             f"{file} is not a .task file that its clients can use",
             code="EG831",
             details=problems,
-            hint="make it with edgegen export --target task, or edgegen_bundles.mediapipe.task_file.create_bundle",
+            hint="make it with edgegen export --target task, or edgegen_bundles.mediapipe.bundler.create_bundle",
         )
 
 
 def _members(archive: zipfile.ZipFile, stream: Any) -> tuple[dict[str, int], list[str]]:
-    """Where the data of each begins, and what is wrong."""
+    """Data offset of each member, and problems."""
     problems, offsets = [], {}
     names = [info.filename for info in archive.infolist()]
     problems += [f"missing     {name}" for name in _NAMES if name not in names]
@@ -173,7 +173,7 @@ def _contents(
 
 
 def _signatures(data: mmap.mmap, offset: int, nbytes: int) -> dict[str, Signature]:
-    """Empty where it is no LiteRT model."""
+    """Signatures of a LiteRT model; empty if it is none."""
     with memoryview(data) as whole, whole[offset : offset + nbytes] as part:
         if bytes(part[4:8]) != b"TFL3":
             return {}
@@ -187,11 +187,11 @@ def _signatures(data: mmap.mmap, offset: int, nbytes: int) -> dict[str, Signatur
 def _signatures_of(part: memoryview) -> dict[str, Signature]:
     model = schema.Model.GetRootAs(part, 0)
     return {
-        one.SignatureKey().decode(): Signature(
-            frozenset(one.Inputs(i).Name().decode() for i in range(one.InputsLength())),
-            frozenset(one.Outputs(i).Name().decode() for i in range(one.OutputsLength())),
+        definition.SignatureKey().decode(): Signature(
+            frozenset(definition.Inputs(i).Name().decode() for i in range(definition.InputsLength())),
+            frozenset(definition.Outputs(i).Name().decode() for i in range(definition.OutputsLength())),
         )
-        for one in map(model.SignatureDefs, range(model.SignatureDefsLength()))
+        for definition in map(model.SignatureDefs, range(model.SignatureDefsLength()))
     }
 
 
@@ -235,14 +235,14 @@ def _signature_problems(signatures: Mapping[str, Signature]) -> Iterator[str]:
     if not prefills:
         yield f"{MODEL}: has no signature whose name begins with 'prefill', but {', '.join(sorted(signatures))}"
     for name in (*prefills, *({"decode"} & set(signatures))):
-        one = signatures[name]
+        signature = signatures[name]
         for choices in (("tokens", "token_ids", "embeddings"), ("input_pos", "positions")):
-            if one.inputs.isdisjoint(choices):
-                yield f"{MODEL}: {name} has no input {' or '.join(choices)}, but {', '.join(sorted(one.inputs))}"
-        caches = {x for pair in _CACHE_PREFIXES for prefix in pair for x in one.inputs if x.startswith(prefix)}
+            if signature.inputs.isdisjoint(choices):
+                yield f"{MODEL}: {name} has no input {' or '.join(choices)}, but {', '.join(sorted(signature.inputs))}"
+        caches = {x for pair in _CACHE_PREFIXES for prefix in pair for x in signature.inputs if x.startswith(prefix)}
         if not caches:
             yield f"{MODEL}: {name} has no inputs kv_cache_k_<layer>, kv_cache_v_<layer>"
-        lost = sorted(caches - one.outputs)
+        lost = sorted(caches - signature.outputs)
         if lost:
             yield f"{MODEL}: {name} takes {', '.join(lost)} and gives none back under the name"
     if "decode" in signatures and "logits" not in signatures["decode"].outputs:

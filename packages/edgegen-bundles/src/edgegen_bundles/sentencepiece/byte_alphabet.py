@@ -1,4 +1,4 @@
-"""The alphabet of byte-level vocabularies: one printable character for each of the 256 bytes.
+"""Byte alphabet of byte-level vocabularies: one printable character for each of the 256 bytes.
 
 From GPT-2 (https://github.com/openai/gpt-2, ``encoder.py``): a byte that is a printable Latin-1 character stands for
 itself, the others are numbered from U+0100 on, in order.
@@ -18,7 +18,7 @@ BYTE_OF: Mapping[str, int] = {
 
 
 def bytes_of(token: str) -> bytes | None:
-    """What a token of the vocabulary stands for; None for one with a character outside the alphabet."""
+    """Bytes of a token of the vocabulary; None for one with a character outside the alphabet."""
     try:
         return bytes(BYTE_OF[character] for character in token)
     except KeyError:

@@ -1,4 +1,4 @@
-"""Unicode's composed form (NFC), as a table that SentencePiece's normalizer reads."""
+"""Character map of SentencePiece's normalizer for Unicode's composed form (NFC)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from edgegen.litert.quiet import quiet_stderr
 
 
 @functools.cache
-def composing() -> bytes:
-    """The compiled table: each sequence of characters that composes, and what it comes to.
+def nfc_charsmap() -> bytes:
+    """The compiled character map: each sequence of characters that composes, and its composed form.
 
     A table has no rule for order: marks that stand in another order than Unicode's, or more than one after a letter of
     which only the outer ones compose, stay as they are.
@@ -25,7 +25,7 @@ def composing() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "nfc.tsv"
         file.write_text("".join(f"{_hex(left)}\t{_hex(right)}\n" for left, right in _rules()), encoding="ascii")
-        with quiet_stderr():  # it tells of every step
+        with quiet_stderr():  # it logs every step
             compiled = SentencePieceNormalizer(rule_tsv=str(file))
     table: bytes = pb.ModelProto.FromString(compiled.serialized_model_proto()).normalizer_spec.precompiled_charsmap
     return table

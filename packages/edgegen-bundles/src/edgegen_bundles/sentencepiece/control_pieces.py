@@ -1,4 +1,4 @@
-"""SentencePiece models whose special tokens are found in a text.
+"""Control pieces of a SentencePiece model, made findable in a text.
 
 SentencePiece never finds a piece of type "control" in a text, and LiteRT-LM hands it a chat as one text, so that
 ``<end_of_turn>`` would be spelled letter by letter. As "user defined" the same piece is found, under the same id.
@@ -11,14 +11,14 @@ from collections.abc import Collection
 
 
 def findable(model: bytes, texts: Collection[str]) -> bytes:
-    """The model, with those control pieces that occur in ``texts`` made findable; as it is where none does."""
+    """A SentencePiece model whose control pieces that occur in ``texts`` are user-defined; unchanged if none does."""
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto.FromString(model)
-    kinds = proto.SentencePiece
+    types = proto.SentencePiece
     found = [
-        piece for piece in proto.pieces if piece.type == kinds.CONTROL and any(piece.piece in text for text in texts)
+        piece for piece in proto.pieces if piece.type == types.CONTROL and any(piece.piece in text for text in texts)
     ]
     for piece in found:
-        piece.type = kinds.USER_DEFINED
+        piece.type = types.USER_DEFINED
     return proto.SerializeToString(deterministic=True) if found else model

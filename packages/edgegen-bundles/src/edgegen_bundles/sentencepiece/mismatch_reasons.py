@@ -1,18 +1,18 @@
-"""Why two tokenizations differ at a place: the constructs of a tokenizer for which SentencePiece has no counterpart."""
+"""Reasons of differences: constructs of a tokenizer for which SentencePiece has no counterpart."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-from edgegen_bundles.sentencepiece.bpe_source import Source
+from edgegen_bundles.sentencepiece.bpe_tokenizer import BpeTokenizer
 from edgegen_bundles.sentencepiece.merge_order import is_alphanumeric
-from edgegen_bundles.sentencepiece.token_spans import Place, Span, Spans
+from edgegen_bundles.sentencepiece.token_offsets import Difference, OffsetMapping, TokenOffset
 
 _ANYWHERE = "pieces merge wherever they meet"
 
 
 class Construct(Enum):
-    """A construct, and why it cannot always match."""
+    """A construct of tokenizers, with the reason why it cannot always match."""
 
     NORMALIZATION = (
         "normalization",
@@ -66,29 +66,29 @@ class Construct(Enum):
 
 
 class Explainer:
-    """Of one tokenizer."""
+    """Finds the construct behind a difference from one tokenizer."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: BpeTokenizer) -> None:
         self._source = source
 
-    def explain(self, spans: Spans, place: Place) -> Construct:
-        """Which construct it is at ``place``."""
-        tokens = (*place.theirs, *place.ours)
+    def explain(self, mapping: OffsetMapping, difference: Difference) -> Construct:
+        """The construct behind ``difference``."""
+        tokens = (*difference.theirs, *difference.ours)
         if any(token.token in self._source.added for token in tokens):
             return Construct.ADDED_TOKEN
-        if not place.theirs or not place.ours or place.theirs[-1].end != place.ours[-1].end:
+        if not difference.theirs or not difference.ours or difference.theirs[-1].end != difference.ours[-1].end:
             return Construct.NORMALIZATION
-        if not all(_is_text(spans.bytes(token.token)) for token in tokens):
+        if not all(_is_text(mapping.bytes(token.token)) for token in tokens):
             return Construct.PARTS_OF_CHARACTERS
-        cut = next((token for token in place.ours if _is_inside(token, spans.borders)), None)
+        cut = next((token for token in difference.ours if _is_inside(token, mapping.borders)), None)
         if cut is not None:
-            after_quote = spans.data[: cut.begin].endswith(b"'")
-            return Construct.CONTRACTION if after_quote else _cut_kind(spans.bytes(cut.token).decode())
-        whole = len(place.theirs) == 1 and self._source.takes_whole_words
+            after_quote = mapping.data[: cut.begin].endswith(b"'")
+            return Construct.CONTRACTION if after_quote else _cut_kind(mapping.bytes(cut.token).decode())
+        whole = len(difference.theirs) == 1 and self._source.takes_whole_words
         return Construct.WHOLE_WORDS if whole else Construct.MERGES
 
 
-def _is_inside(token: Span, borders: set[int]) -> bool:
+def _is_inside(token: TokenOffset, borders: set[int]) -> bool:
     return not borders.isdisjoint(range(token.begin + 1, token.end))
 
 
@@ -101,7 +101,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _cut_kind(text: str) -> Construct:
-    """By the piece that should not be there."""
+    """Construct of a piece that reaches across a word boundary."""
     if text.isspace():
         return Construct.LINE_BREAKS if set(text) & set("\r\n") else Construct.SPACES
     if text.strip().isnumeric():

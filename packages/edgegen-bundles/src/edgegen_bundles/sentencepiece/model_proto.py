@@ -1,4 +1,4 @@
-"""A list of pieces as a serialized SentencePiece model, and that run by the ``sentencepiece`` library."""
+"""SentencePiece model of a list of pieces: serialized, and run by the ``sentencepiece`` library."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import IntEnum
 from typing import Any
 
 from edgegen.errors import UnsupportedError
-from edgegen_bundles.sentencepiece.bpe_source import SPACE, Source
-from edgegen_bundles.sentencepiece.charsmap import composing
+from edgegen_bundles.sentencepiece.bpe_tokenizer import SPACE, BpeTokenizer
+from edgegen_bundles.sentencepiece.charsmap import nfc_charsmap
 
 
-class Kind(IntEnum):
+class PieceType(IntEnum):
     """Types of pieces, numbered as in SentencePiece's ``sentencepiece_model.proto``."""
 
     NORMAL = 1
@@ -22,25 +22,27 @@ class Kind(IntEnum):
     BYTE = 6
 
 
-Pieces = Mapping[str, tuple[Kind, float]]
+Pieces = Mapping[str, tuple[PieceType, float]]
 """Piece -> its type and score, in the order of ids."""
 
 
-def serialized(pieces: Pieces, source: Source) -> bytes:
-    """A BPE model with these pieces, exactly one of which is the unknown one."""
+def serialize_model(pieces: Pieces, source: BpeTokenizer) -> bytes:
+    """Serialized BPE model with these pieces, exactly one of which is the unknown one."""
     # Its classes are made when it is imported, unseen by type checkers.
     from sentencepiece import sentencepiece_model_pb2
 
     pb: Any = sentencepiece_model_pb2
     model = pb.ModelProto()
-    for piece, (kind, score) in pieces.items():
-        model.pieces.add(piece=piece, score=score, type=int(kind))
+    for piece, (piece_type, score) in pieces.items():
+        model.pieces.add(piece=piece, score=score, type=int(piece_type))
     trainer = model.trainer_spec
     trainer.model_type = pb.TrainerSpec.BPE
     trainer.vocab_size = len(pieces)
     trainer.byte_fallback = True
     trainer.unk_id, trainer.unk_piece = next(
-        (index, piece) for index, (piece, (kind, _)) in enumerate(pieces.items()) if kind is Kind.UNKNOWN
+        (index, piece)
+        for index, (piece, (piece_type, _)) in enumerate(pieces.items())
+        if piece_type is PieceType.UNKNOWN
     )
     # Start and end tokens have to be found in a text, and SentencePiece knows as such only what it does not find.
     trainer.bos_id = trainer.eos_id = trainer.pad_id = -1
@@ -49,8 +51,8 @@ def serialized(pieces: Pieces, source: Source) -> bytes:
     return content
 
 
-def opened(model: bytes) -> Any:
-    """The model, ready to encode.
+def open_model(model: bytes) -> Any:
+    """The ``sentencepiece`` library's processor of a serialized model.
 
     Raises:
         UnsupportedError: SentencePiece does not take it.
@@ -67,17 +69,17 @@ def opened(model: bytes) -> Any:
         ) from error
 
 
-def _set_normalizer(spec: Any, source: Source) -> None:
+def _set_normalizer(spec: Any, source: BpeTokenizer) -> None:
     spec.name = "identity"
     spec.add_dummy_prefix = _adds_space(source)
     spec.remove_extra_whitespaces = False
     spec.escape_whitespaces = not source.is_byte_level
     if any(step["type"] == "NFC" for step in source.steps("normalizer")):
-        spec.name, spec.precompiled_charsmap = "nfc", composing()
+        spec.name, spec.precompiled_charsmap = "nfc", nfc_charsmap()
 
 
-def _adds_space(source: Source) -> bool:
-    """Whether the tokenizer puts a space before a text; three kinds of step can."""
+def _adds_space(source: BpeTokenizer) -> bool:
+    """True if the tokenizer puts a space before a text; three types of step can."""
     for step in (*source.steps("pre_tokenizer"), *source.steps("normalizer")):
         if step["type"] == "ByteLevel" and step.get("add_prefix_space"):
             return True

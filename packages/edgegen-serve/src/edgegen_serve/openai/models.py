@@ -36,7 +36,14 @@ class Body(BaseModel):
     @classmethod
     def _drop_nulls(cls, body: Any) -> Any:
         # Clients send null for what was not set.
-        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
+        if not isinstance(body, dict):
+            return body
+        return {_replaced(name): value for name, value in body.items() if value is not None}
+
+
+def _replaced(name: Any) -> Any:
+    """A field's name without halves of surrogate pairs, which pydantic would stumble over."""
+    return name.encode(errors="replace").decode() if isinstance(name, str) else name
 
 
 def _encodable(value: Any) -> Any:
@@ -187,7 +194,7 @@ class ResponseFormat(Body):
         if self.type == "json_schema" and self.json_schema is None:
             raise PydanticCustomError("missing_in", "missing", {"field": "json_schema"})
         if self.type != "json_schema" and self.json_schema is not None:
-            raise PydanticCustomError("extra_in", "extra", {"field": "json_schema"})
+            raise PydanticCustomError("value_in", "goes with type json_schema only", {"field": "json_schema"})
         return self
 
 

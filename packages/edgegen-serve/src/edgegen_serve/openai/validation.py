@@ -52,7 +52,7 @@ def _api_error(model: type[Body], error: ErrorDetails) -> ApiError:
     owner, name = _owner(model, location)
     if not path:
         return invalid(None, "the body should be a JSON object")
-    if kind in ("extra_forbidden", "extra", "invalid_key"):
+    if kind in ("extra_forbidden", "invalid_key"):
         return _unknown(owner, location)
     if name in owner.UNSUPPORTED:
         path = _path(location[: location.index(name) + 1])
@@ -88,7 +88,7 @@ def _unknown(owner: type[Body], location: Sequence[int | str]) -> ApiError:
     return ApiError(
         400,
         f"unknown field {shown(path)}" + (f"; did you mean {_path([*parents, close])}?" if close else ""),
-        param=path[:_LONGEST].encode(errors="replace").decode(),
+        param=path[:_LONGEST],
         code="unknown_parameter",
     )
 

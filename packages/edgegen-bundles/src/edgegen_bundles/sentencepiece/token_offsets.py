@@ -1,4 +1,4 @@
-"""Where tokens lie in a text, and where two sequences of them differ."""
+"""Token offsets in a text, and differences between two tokenizations of it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgegen_bundles.sentencepiece.bpe_source import SPACE
+from edgegen_bundles.sentencepiece.bpe_tokenizer import SPACE
 from edgegen_bundles.sentencepiece.byte_alphabet import bytes_of
-from edgegen_bundles.sentencepiece.convert import Conversion
+from edgegen_bundles.sentencepiece.conversion import Conversion
 
 _CONTEXT = 24
 
 
 @dataclass(frozen=True)
-class Span:
-    """A token, and the bytes of the text that it stands for."""
+class TokenOffset:
+    """A token with its begin and end in the text, in bytes."""
 
     token: int
     begin: int
@@ -23,11 +23,11 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A stretch between two borders that both sequences have, in which their tokens differ."""
+class Difference:
+    """A stretch between two common token boundaries in which the tokens of both differ."""
 
-    theirs: tuple[Span, ...]
-    ours: tuple[Span, ...]
+    theirs: tuple[TokenOffset, ...]
+    ours: tuple[TokenOffset, ...]
 
     @property
     def begin(self) -> int:
@@ -38,24 +38,24 @@ class Place:
         return max([span.end for span in (*self.theirs[-1:], *self.ours[-1:])])
 
 
-class Spans:
-    """Of one text, as the tokenizer's normalizer leaves it."""
+class OffsetMapping:
+    """Offsets of tokens in one text, normalized as the tokenizer does."""
 
     def __init__(self, conversion: Conversion, text: str) -> None:
         self._conversion = conversion
         self.text = text
         self.data = text.encode()
 
-    def of(self, ids: Sequence[int]) -> list[Span]:
+    def offsets(self, ids: Sequence[int]) -> list[TokenOffset]:
         spans, begin = [], 0
         for token in ids:
             end = begin + len(self.bytes(token))
-            spans.append(Span(token, begin, end))
+            spans.append(TokenOffset(token, begin, end))
             begin = end
         return spans
 
     def bytes(self, token: int) -> bytes:
-        """What a token stands for."""
+        """Bytes of a token."""
         source = self._conversion.source
         if token in source.added:
             return source.added[token].encode()
@@ -65,7 +65,7 @@ class Spans:
         data = bytes_of(name) if source.is_byte_level else name.replace(SPACE, " ").encode()
         return data if data is not None else name.encode()
 
-    def texts(self, spans: Sequence[Span]) -> tuple[str, ...]:
+    def texts(self, spans: Sequence[TokenOffset]) -> tuple[str, ...]:
         return tuple(self.bytes(span.token).decode(errors="backslashreplace") for span in spans)
 
     def around(self, begin: int, end: int) -> str:
@@ -73,12 +73,12 @@ class Spans:
 
     @cached_property
     def borders(self) -> set[int]:
-        """Where the pre-tokenizer cuts, in bytes."""
+        """Word boundaries of the pre-tokenizer, in bytes."""
         return {len(self.text[:end].encode()) for end in self._conversion.source.borders(self.text)}
 
 
-def differing(theirs: Sequence[Span], ours: Sequence[Span]) -> Iterator[Place]:
-    """The smallest places; one that goes to the end where the two do not come to the same text."""
+def differences(theirs: Sequence[TokenOffset], ours: Sequence[TokenOffset]) -> Iterator[Difference]:
+    """The smallest differences; one goes to the end where the two do not spell the same text."""
     common = sorted({0} | ({span.end for span in theirs} & {span.end for span in ours}))
     limit = max([span.end for span in (*theirs[-1:], *ours[-1:])], default=0)
     borders = [*common, *([limit] if common[-1] != limit else [])]
@@ -87,10 +87,10 @@ def differing(theirs: Sequence[Span], ours: Sequence[Span]) -> Iterator[Place]:
         left, first = _until(theirs, first, end)
         right, second = _until(ours, second, end)
         if [span.token for span in left] != [span.token for span in right]:
-            yield Place(tuple(left), tuple(right))
+            yield Difference(tuple(left), tuple(right))
 
 
-def _until(spans: Sequence[Span], index: int, end: int) -> tuple[list[Span], int]:
+def _until(spans: Sequence[TokenOffset], index: int, end: int) -> tuple[list[TokenOffset], int]:
     begin = index
     while index < len(spans) and spans[index].end <= end:
         index += 1

@@ -1,4 +1,4 @@
-"""How far a conversion agrees with the tokenizer that it was made from.
+"""Comparison of a converted tokenizer with the original.
 
 *Pairs* is the measure of the reference, ``tokenizer_to_sentencepiece`` of litert-torch: two tokens at random are made
 into a text, and both tokenizers encode that. Ids that differ are a strict mismatch; it is a loose one as well if the
@@ -12,9 +12,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from edgegen_bundles.sentencepiece.convert import Conversion
+from edgegen_bundles.sentencepiece.conversion import Conversion
 from edgegen_bundles.sentencepiece.mismatch_reasons import Construct, Explainer
-from edgegen_bundles.sentencepiece.token_spans import Spans, differing
+from edgegen_bundles.sentencepiece.token_offsets import OffsetMapping, differences
 
 PAIRS = 1000
 _PASSAGE = 400
@@ -22,12 +22,12 @@ _PASSAGE = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One place where they differ.
+    """A difference between the two tokenizations.
 
     Attributes:
-        text: the passage around it; the place itself is what the tokens below come to.
-        tokenizer: texts of the tokens that the tokenizer makes.
-        sentencepiece: those that the model makes.
+        text: the passage around it.
+        tokenizer: texts of the tokenizer's tokens at the difference.
+        sentencepiece: texts of the model's tokens there.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Example:
 
 @dataclass(kw_only=True)
 class Mismatches:
-    """Places of one construct in the text."""
+    """Differences of one construct in the text."""
 
     construct: Construct
     count: int = 0
@@ -46,10 +46,10 @@ class Mismatches:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The figures.
+    """Figures of a comparison.
 
     Attributes:
-        pairs: how many pairs of tokens were tried.
+        pairs: number of random pairs of tokens.
         strictly: pairs whose ids differ.
         loosely: those of them that the tokenizer makes of its own text.
         passages: pieces of text, cut at line ends, of some 400 characters.
@@ -72,7 +72,7 @@ class Comparison:
 
 
 def compare(conversion: Conversion, text: str, *, pairs: int = PAIRS, seed: int = 0) -> Comparison:
-    """Compare on ``text`` and on random pairs of tokens."""
+    """Compare both tokenizers on ``text`` and on random pairs of tokens."""
     strictly, loosely = _pairs(conversion, pairs, seed)
     passages = list(_passages(text))
     source, processor = conversion.source, conversion.processor
@@ -86,14 +86,14 @@ def compare(conversion: Conversion, text: str, *, pairs: int = PAIRS, seed: int 
         if theirs == ours:
             continue
         bad += 1
-        spans = Spans(conversion, source.normalized(passage))
-        for place in differing(spans.of(theirs), spans.of(ours)):
-            differ += len(place.theirs)
-            construct = explainer.explain(spans, place)
+        mapping = OffsetMapping(conversion, source.normalized(passage))
+        for difference in differences(mapping.offsets(theirs), mapping.offsets(ours)):
+            differ += len(difference.theirs)
+            construct = explainer.explain(mapping, difference)
             example = Example(
-                text=spans.around(place.begin, place.end),
-                tokenizer=spans.texts(place.theirs),
-                sentencepiece=spans.texts(place.ours),
+                text=mapping.around(difference.begin, difference.end),
+                tokenizer=mapping.texts(difference.theirs),
+                sentencepiece=mapping.texts(difference.ours),
             )
             found.setdefault(construct, Mismatches(construct=construct, example=example)).count += 1
     return Comparison(
@@ -105,7 +105,7 @@ def compare(conversion: Conversion, text: str, *, pairs: int = PAIRS, seed: int 
         passages_decoded_differently=undone,
         tokens=tokens,
         tokens_differing=differ,
-        mismatches=sorted(found.values(), key=lambda one: -one.count),
+        mismatches=sorted(found.values(), key=lambda mismatches: -mismatches.count),
     )
 
 
@@ -124,7 +124,7 @@ def _pairs(conversion: Conversion, count: int, seed: int) -> tuple[int, int]:
 
 
 def _passages(text: str) -> Iterator[str]:
-    """Cut before lines that have something in them, so that runs of line feeds stay whole."""
+    """Passages of a text, cut before lines that are not blank, so that runs of line feeds stay whole."""
     passage: list[str] = []
     length = 0
     for line in text.splitlines(keepends=True):
@@ -138,12 +138,12 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def percent(part: int, whole: int) -> str:
-    """For people: ``0.53%``."""
+    """A share as text: ``0.53%``."""
     return f"{100 * part / whole:.2f}%" if whole else "-"
 
 
 def sentence(comparison: Comparison) -> str:
-    """The figures in one line, in the reference's words."""
+    """Summary of a comparison in one line, in the reference's words."""
     c = comparison
     return (
         f"not matched strictly {c.strictly}/{c.pairs} pairs: {percent(c.strictly, c.pairs)}, "

@@ -1,4 +1,4 @@
-"""What there is to convert: a ``tokenizer.json`` with a BPE model, read and checked."""
+"""BPE tokenizer of a ``tokenizer.json``, read and checked for conversion."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from edgegen.errors import CheckpointError, UnsupportedError
 
 SPACE = "\u2581"
-"""What SentencePiece, and vocabularies that come from it, write for a space."""
+"""Spelling of a space in SentencePiece and in vocabularies that come from it."""
 
 
 @dataclass(frozen=True)
-class Source:
+class BpeTokenizer:
     """A BPE tokenizer.
 
     Attributes:
@@ -49,7 +49,7 @@ class Source:
 
     @cached_property
     def merges(self) -> Sequence[tuple[str, str]]:
-        """Best first. Older files write a pair as one text."""
+        """Merges, best first. Older files write a pair as one text."""
         pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in self.model["merges"])
         return [(left, right) for left, right in pairs]
 
@@ -63,7 +63,7 @@ class Source:
 
     @property
     def takes_whole_words(self) -> bool:
-        """A word of the vocabulary is taken as it is, whatever the merges would make of it."""
+        """True if a word of the vocabulary is taken as it is, whatever the merges would make of it."""
         return bool(self.model.get("ignore_merges"))
 
     @cached_property
@@ -79,7 +79,7 @@ class Source:
         return _tokenizer({**self.document, "pre_tokenizer": _without_prefix(self.document.get("pre_tokenizer"))})
 
     def steps(self, part: str) -> list[Mapping[str, Any]]:
-        """What ``normalizer``, ``pre_tokenizer`` or ``decoder`` consists of."""
+        """Steps of ``normalizer``, ``pre_tokenizer`` or ``decoder``, sequences unfolded."""
         return list(_flat(self.document.get(part)))
 
     @cached_property
@@ -87,7 +87,7 @@ class Source:
         return any(step["type"] == "ByteLevel" for step in self.steps("pre_tokenizer"))
 
     def encode(self, text: str) -> list[int]:
-        """Ids, without what the post-processor adds; special tokens in the text are found."""
+        """Token ids without what the post-processor adds; special tokens in the text are found."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -95,18 +95,18 @@ class Source:
         return text
 
     def borders(self, text: str) -> set[int]:
-        """Where the pre-tokenizer cuts a text: the ends of its words, in characters."""
+        """Word boundaries of the pre-tokenizer: ends of words, in characters."""
         cutter = self.bare.pre_tokenizer
         return {len(text)} if cutter is None else {end for _, (_, end) in cutter.pre_tokenize_str(text)}
 
     def normalized(self, text: str) -> str:
-        """The text that the tokens stand for."""
+        """Normalized text, which the tokens stand for."""
         normalizer = self.tokenizer.normalizer
         text = text if normalizer is None else str(normalizer.normalize_str(text))
         return text if self.is_byte_level else text.replace(SPACE, " ")
 
 
-def read(contents: bytes) -> Source:
+def read_bpe_tokenizer(contents: bytes) -> BpeTokenizer:
     """Read ``tokenizer.json``.
 
     Raises:
@@ -123,7 +123,7 @@ def read(contents: bytes) -> Source:
         ) from error
     if kind != "BPE":
         raise _refusal(f"its model is {kind}, and only BPE is converted")
-    source = Source(document, tokenizer)
+    source = BpeTokenizer(document, tokenizer)
     _check(source)
     return source
 
@@ -131,7 +131,7 @@ def read(contents: bytes) -> Source:
 _NORMALIZERS = {"NFC", "Prepend", "Replace"}
 
 
-def _check(source: Source) -> None:
+def _check(source: BpeTokenizer) -> None:
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if source.model.get(key):
             raise _refusal(f"its model has {key}")
@@ -167,10 +167,10 @@ def _flat(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     if part["type"] != "Sequence":
         return [part]
     inner = next(value for key, value in part.items() if key != "type")
-    return [step for one in inner for step in _flat(one)]
+    return [step for nested in inner for step in _flat(nested)]
 
 
 def _without_prefix(part: Any) -> Any:
     if isinstance(part, dict):
         return {key: False if key == "add_prefix_space" else _without_prefix(value) for key, value in part.items()}
-    return [_without_prefix(one) for one in part] if isinstance(part, list) else part
+    return [_without_prefix(item) for item in part] if isinstance(part, list) else part
