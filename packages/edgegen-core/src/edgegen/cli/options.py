@@ -54,7 +54,7 @@ class GroupedCommand(click.Command):
         ungrouped: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 group = getattr(parameter, "group", None)
                 (ungrouped if group is None else sections.setdefault(group, [])).append(record)
         for heading, records in [*sections.items(), (UNGROUPED, ungrouped)]:
