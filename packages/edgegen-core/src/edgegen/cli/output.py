@@ -193,7 +193,7 @@ def output_options(command: Callable[..., R]) -> Callable[..., R]:
         "output_quiet",
         is_flag=True,
         group="Output",
-        help="Print neither progress nor notes on stderr.",
+        help="Print no progress and no notes.",
     )
     @functools.wraps(command)
     def wrapper(*args: Any, output_json: bool, output_quiet: bool, **options: Any) -> R:
