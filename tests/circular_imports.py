@@ -40,7 +40,7 @@ def imports(name: str, file: Path, known: Mapping[str, Path]) -> tuple[set[str],
             base = ".".join(filter(None, (package if node.level else "", node.module or "")))
             # "from a.b import c" needs the module a.b.c where there is one, and a.b otherwise.
             targets = {f"{base}.{target}" if f"{base}.{target}" in known else base for target in targets}
-        (late if inside else early).update(target for target in targets if target in known and target != name)
+        (late if inside else early).update(target for target in targets if target in known)
     return early, late - early
 
 
@@ -72,7 +72,7 @@ def rings(graph: Graph) -> list[list[str]]:
         if low[node] == index[node]:
             group = set(stack[stack.index(node) :])
             del stack[stack.index(node) :]
-            if len(group) > 1:
+            if len(group) > 1 or node in graph[node]:
                 found.append(_path(graph, group))
 
     for node in sorted(graph):

@@ -16,7 +16,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from edgegen.cli import main
 from edgegen.testing.plugins import installed, make_distribution
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that `weights` is found whichever way pytest imports this
+ROOT = Path(__file__).parents[1]
+FORMATS = ("edgegen-gguf", "edgegen-huggingface", "edgegen-pytorch")
+# Helpers beside the tests are found whichever way pytest imports these: `weights` here, corpora beside their formats.
+sys.path[:0] = map(str, (Path(__file__).parent, *(ROOT / "packages" / name / "tests" for name in FORMATS)))
 
 PLUGIN = """
 from edgegen import hookimpl

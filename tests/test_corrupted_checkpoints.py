@@ -13,9 +13,11 @@ from collections import Counter
 import corruption
 import pytest
 import torch
-from corruption import CANARY, CASES
+from corruption import CASES
+from damaged_pytorch import CANARY, evaluated, executed, loaded, saved, shell
 from tiny_gguf import write_gguf
 
+from edgegen.testing.damage import digest, write
 from edgegen.testing.plugins import environment
 
 SECONDS = 10
@@ -101,9 +103,9 @@ def outcomes(sound, damaged, tiny_family, tmp_path_factory):
     folder = tmp_path_factory.mktemp("damaged")
     work = {
         "folder": str(tmp_path_factory.mktemp("work")),
-        "sound": {name: str(corruption.write(files, folder / name)) for name, files in sound.bases.items()},
+        "sound": {name: str(write(files, folder / name)) for name, files in sound.bases.items()},
         "damaged": {
-            case.name: str(corruption.write(damaged[case.name], folder / str(number)) / case.named)
+            case.name: str(write(damaged[case.name], folder / str(number)) / case.named)
             for number, case in enumerate(CASES)
         },
     }
@@ -174,12 +176,12 @@ def test_each_is_refused_in_time(outcomes):
 def test_there_are_two_hundred_distinct_ones(damaged):
     assert len(CASES) == 200
     assert len({case.name for case in CASES}) == len(CASES)
-    assert len({(corruption.digest(damaged[case.name]), case.named) for case in CASES}) == len(CASES)
+    assert len({(digest(damaged[case.name]), case.named) for case in CASES}) == len(CASES)
 
 
 def test_they_are_the_same_each_time(sound, damaged):
     for case in CASES[::7]:
-        assert corruption.digest(case.build(sound.bases)) == corruption.digest(damaged[case.name])
+        assert digest(case.build(sound.bases)) == digest(damaged[case.name])
 
 
 def test_each_kind_of_damage_is_there_and_met_in_its_own_words(outcomes):
@@ -198,10 +200,10 @@ def test_each_kind_of_damage_is_there_and_met_in_its_own_words(outcomes):
     assert len(codes) >= 6
 
 
-@pytest.mark.parametrize("make", [corruption.shell, corruption.evaluated, corruption.executed, corruption.loaded])
+@pytest.mark.parametrize("make", [shell, evaluated, executed, loaded])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_the_code_would_run_elsewhere(make, legacy, tmp_path, monkeypatch):
     """Or its absence would prove nothing."""
     monkeypatch.chdir(tmp_path)
-    torch.load(io.BytesIO(corruption.saved({"step": make()}, legacy=legacy)), weights_only=False)
+    torch.load(io.BytesIO(saved({"step": make()}, legacy=legacy)), weights_only=False)
     assert os.listdir() == [CANARY]

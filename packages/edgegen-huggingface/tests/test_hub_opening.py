@@ -359,8 +359,8 @@ def test_without_a_terminal_nothing_is_drawn(hub: HubServer, capfd: pytest.Captu
 
 def test_detecting_imports_no_client() -> None:
     code = (
-        "import sys; from pathlib import Path;"
-        "from edgegen_huggingface import plugin; plugin.edgegen_checkpoint_formats();"
+        "import sys; from pathlib import Path; from edgegen_huggingface import plugin;"
+        "plugin.edgegen_checkpoint_formats();"
         "from edgegen_huggingface.hub.reference import detect; assert detect(Path('org/name'));"
         "print([name for name in ('huggingface_hub', 'numpy') if name in sys.modules])"
     )

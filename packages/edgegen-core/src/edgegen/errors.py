@@ -230,6 +230,8 @@ class ErrorCode(StrEnum):
     """A download broke off. Run the command again; what has arrived is kept."""
     REPOSITORY_CHANGED = "EG610"
     """A repository was changed while it was downloaded. Run the command again."""
+    HUB_UNREACHABLE = "EG611"
+    """The hub does not answer, or not as a hub does. Check the network, a proxy's settings and ``HF_ENDPOINT``."""
 
     # 7: running an export.
 

@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face hub for edgegen: named by repository, downloaded once, opened from the cache."""
+"""Checkpoints in Hugging Face's layout: safetensors, repository files, installed packages, the hub."""
 
 from edgegen_huggingface._version import __version__
 

@@ -1,7 +1,7 @@
-"""Which of many files are weights, and which of those belong together, judged by their names alone.
+"""Weight files among many, grouped into models by their names alone.
 
-For places that hold more than a checkpoint and are looked at before a byte of it is read: an installed package, a
-repository that is not downloaded yet.
+For places that hold more than a checkpoint, before a byte of it is read: an installed package, a repository that is
+not downloaded yet.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _KINDS = {
     ".ckpt": "pytorch",
     ".gguf": "gguf",
 }
-"""Suffix -> kind of weights."""
+"""Suffix -> container format."""
 
 _TRAINING_STATE = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")
-"""What trainers leave beside the weights, in the same container."""
+"""Stems of files with a trainer's state, which have the suffixes of weights."""
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)")
 
@@ -35,10 +35,10 @@ class Weights:
 
     Attributes:
         kind: ``safetensors``, ``pytorch`` or ``gguf``.
-        folder: that they lie in, ``.`` for the outermost.
-        stem: what their names have in common, e.g. ``model``.
+        folder: their directory, ``.`` for the outermost.
+        stem: common part of their names, e.g. ``model``.
         files: their paths with forward slashes, an index first.
-        parts: how many parts the names promise; 0 where they are not numbered.
+        parts: number of parts according to the names; 0 where they are not numbered.
     """
 
     kind: str
@@ -49,23 +49,23 @@ class Weights:
 
     @property
     def indexed(self) -> bool:
-        """Whether an index lists the parts."""
+        """True if an index lists the parts."""
         return self.files[0].endswith(INDEX_SUFFIX)
 
     @property
     def complete(self) -> bool:
-        """Whether all numbered parts are there."""
+        """True if all numbered parts are there."""
         return not self.parts or len(self.files) - self.indexed >= self.parts
 
     @property
     def entry(self) -> str:
-        """The path to open: an index speaks for its parts, and so does the first part of a GGUF."""
+        """The path to open: the index, the first part of a GGUF, the only file; else the folder."""
         alone = len(self.files) == 1 or self.indexed or self.kind == "gguf"
         return self.files[0] if alone else self.folder
 
 
 def find_weights(names: Iterable[str]) -> list[Weights]:
-    """All weights among the files, in the order of their paths.
+    """Models among the files, in the order of their paths.
 
     Args:
         names: relative paths with forward slashes.
@@ -81,7 +81,7 @@ def find_weights(names: Iterable[str]) -> list[Weights]:
 
 @dataclass(frozen=True)
 class _Name:
-    """A path taken apart; ``count`` is 0 without a part number."""
+    """A parsed path; ``count`` is 0 without a part number."""
 
     path: str
     folder: str
@@ -92,7 +92,7 @@ class _Name:
 
     @classmethod
     def parse(cls, path: str) -> _Name | None:
-        """None where the name is not that of weights."""
+        """Parse a path; None where its name is not that of weights."""
         pure = PurePosixPath(path)
         file = PurePosixPath(pure.name.removesuffix(INDEX_SUFFIX))
         if file.suffix not in _KINDS or file.stem.startswith(_TRAINING_STATE):
@@ -109,12 +109,12 @@ class _Name:
 
     @property
     def shared(self) -> bool:
-        """Whether it is one file of several that make a model."""
+        """True for one file of several that make a model."""
         return self.index or self.count > 0
 
 
 def _give_lone_indexes_their_parts(groups: dict[tuple[str, str, str, bool], list[_Name]]) -> None:
-    """An index whose parts are not numbered speaks for all files of its kind in the folder."""
+    """Assign all files of its format in the folder to an index whose parts are not numbered."""
     for (folder, suffix, _, shared), group in list(groups.items()):
         if shared and all(name.index for name in group):
             for other in [key for key in groups if key[:2] == (folder, suffix) and not key[3]]:

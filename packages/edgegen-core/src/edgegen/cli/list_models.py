@@ -1,4 +1,4 @@
-"""``edgegen list-models``."""
+"""``edgegen list-models``: variants of all installed model families."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand
 from edgegen.cli.output import Output, draw_table, format_count, output_options
 from edgegen.plugins import Problem, Registry, registry
 
@@ -15,10 +16,20 @@ if TYPE_CHECKING:
 _COLUMNS = ("model", "family", "parameters", "context", "scheme", "licence", "package")
 
 
-@click.command("list-models")
+@click.command(
+    "list-models",
+    cls=GroupedCommand,
+    examples=[
+        ("edgegen list-models", "Names to export, with parameters, context window and licence"),
+        ("edgegen list-models --json | jq -r '.models[].name'", "The names alone"),
+    ],
+)
 @output_options
 def list_models(output: Output) -> None:
-    """List the models that can be exported."""
+    """List the models that can be exported: name, family, parameters, context window in tokens, quantization scheme.
+
+    Other sizes of a listed family can be exported too, by the family's name, where the checkpoint has its config.json.
+    """
     known = registry()
     models = [_model(known, name) for name in known.variants]
     broken = [_broken(problem) for problem in known.problems]

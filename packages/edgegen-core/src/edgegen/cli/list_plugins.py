@@ -1,4 +1,4 @@
-"""``edgegen list-plugins``."""
+"""``edgegen list-plugins``: installed plugins and their descriptors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgegen.cli.options import GroupedCommand
 from edgegen.cli.output import Output, draw_table, output_options
 from edgegen.descriptors import LayerImpl
 from edgegen.plugins import Plugin, Registry, registry
@@ -17,10 +18,20 @@ if TYPE_CHECKING:
 _COLUMNS = ("plugin", "status", "package", "provides")
 
 
-@click.command("list-plugins")
+@click.command(
+    "list-plugins",
+    cls=GroupedCommand,
+    examples=[
+        ("edgegen list-plugins", "Families, schemes, formats, targets and commands, by plugin"),
+        ("EDGEGEN_DISABLED_PLUGINS=acme edgegen list-plugins", "The same without one plugin"),
+    ],
+)
 @output_options
 def list_plugins(output: Output) -> None:
-    """List plugins and what they provide."""
+    """List the installed plugins, their packages and what they provide.
+
+    A plugin is listed as broken if anything of it was refused; the rest of it works. `edgegen doctor` explains.
+    """
     known = registry()
     plugins = [_entry(known, plugin) for plugin in known.plugins]
     output.result({"plugins": plugins}, lambda console: _draw(console, plugins))

@@ -1,4 +1,4 @@
-"""The one output layer: all commands speak through it, so ``--json`` and ``--quiet`` mean one thing.
+"""The output layer of all commands, so that ``--json`` and ``--quiet`` mean the same everywhere.
 
 Data goes to stdout; notes, warnings, progress and errors go to stderr. With ``--json`` stdout carries exactly
 one JSON document. Rich is imported only when something is drawn with it.
@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgegen.cli.options import option
 from edgegen.errors import EdgegenError, ErrorCode
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ R = TypeVar("R")
 
 @dataclass
 class Output:
-    """Where a command's words go.
+    """Output of a command: results, notes, warnings, errors and progress (:class:`edgegen.progress.Reporter`).
 
     Attributes:
         json: stdout carries one JSON document instead of text for people.
@@ -50,7 +51,7 @@ class Output:
     _live: Progress | None = field(default=None, init=False, repr=False)
 
     def result(self, payload: Mapping[str, Any], human: Callable[[Console], None] | str) -> None:
-        """Print what the command found out: ``payload`` as JSON, or the form for people.
+        """Print a command's result: ``payload`` as JSON, or the form for people.
 
         Args:
             payload: values that JSON knows, and paths, dataclasses, sets and numpy scalars; a number that
@@ -107,13 +108,9 @@ class Output:
 
     @contextmanager
     def stage(self, title: str, total_bytes: int | None = None) -> Iterator[Stage]:
-        """A step of the work; ends with one line on stderr: how many bytes it moved, how long it took.
+        """Open a stage, see :meth:`edgegen.progress.Reporter.stage`; ends with one line on stderr: bytes and seconds.
 
-        On a terminal a progress line is drawn meanwhile. A step that raises prints nothing: the error will.
-
-        Args:
-            title: a word or two, lower case.
-            total_bytes: how much there is to do, if that is known beforehand.
+        On a terminal a progress line is drawn meanwhile. A stage that raises prints nothing: the error will.
         """
         stage = Stage(title, total_bytes)
         if self._live is not None or self.quiet or not sys.stderr.isatty():
@@ -152,7 +149,7 @@ class Output:
 
 
 class Stage:
-    """A running step; :meth:`Output.stage` makes them."""
+    """A running stage (:class:`edgegen.progress.Stage`); made by :meth:`Output.stage`."""
 
     def __init__(self, title: str, total_bytes: int | None = None) -> None:
         self.title = title
@@ -164,17 +161,17 @@ class Stage:
         self._task: TaskID | None = None
 
     def attach(self, progress: Progress, task: TaskID) -> None:
-        """Show further news as ``task`` of ``progress``."""
+        """Show progress as ``task`` of a rich ``progress``."""
         self._progress, self._task = progress, task
 
     def advance(self, n_bytes: int) -> None:
-        """``n_bytes`` more are done."""
+        """Count ``n_bytes`` more as done."""
         self._done_bytes += n_bytes
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, n_bytes)
 
     def detail(self, text: str) -> None:
-        """What is being worked on, or what came out; the last one stays in the closing line."""
+        """Show what is being done, or the outcome; the last one stays in the closing line."""
         self._detail = text
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, detail=text)
@@ -189,8 +186,15 @@ class Stage:
 def output_options(command: Callable[..., R]) -> Callable[..., R]:
     """Give a click command ``--json`` and ``--quiet``; it receives the keyword ``output: Output`` instead."""
 
-    @click.option("--json", "output_json", is_flag=True, help="Print one JSON document on stdout.")
-    @click.option("-q", "--quiet", "output_quiet", is_flag=True, help="No progress and no notes on stderr.")
+    @option("--json", "output_json", is_flag=True, group="Output", help="Print one JSON document on stdout.")
+    @option(
+        "-q",
+        "--quiet",
+        "output_quiet",
+        is_flag=True,
+        group="Output",
+        help="Print no progress and no notes.",
+    )
     @functools.wraps(command)
     def wrapper(*args: Any, output_json: bool, output_quiet: bool, **options: Any) -> R:
         return command(*args, output=Output(json=output_json, quiet=output_quiet), **options)
@@ -199,7 +203,7 @@ def output_options(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table without lines, which ``awk`` can cut as well; nothing where there are no rows."""
+    """Draw a table without lines, which ``awk`` can cut as well; nothing where there are no rows."""
     from rich.table import Table
     from rich.text import Text
 

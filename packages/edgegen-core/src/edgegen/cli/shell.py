@@ -1,4 +1,4 @@
-"""The shell around the commands: finds them, runs one, turns what it raises into a message and exit code."""
+"""The command-line shell: finds a command, runs it, and turns exceptions into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PluginGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but an option in the command's place is reported as the option that it is."""
+        """Click's own, but an option in the command's place is reported as an unknown option."""
         if args[0].startswith("-"):
             raise click.NoSuchOption(args[0], ctx=ctx)
         return super().resolve_command(ctx, args)
@@ -78,14 +78,14 @@ def edgegen(debug: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Wishes:
-    """What the arguments say about errors; looked up by hand, as it also holds where they do not parse."""
+class _ErrorStyle:
+    """How errors are to be shown; looked up by hand, since it also holds where the arguments do not parse."""
 
     json: bool
     debug: bool
 
     @classmethod
-    def of(cls, args: Sequence[str]) -> _Wishes:
+    def of(cls, args: Sequence[str]) -> _ErrorStyle:
         options = args[: args.index("--")] if "--" in args else args
         return cls(json="--json" in options, debug="--debug" in options or strict())
 
@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes the process's own.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    wishes = _Wishes.of(args)
-    output = Output(json=wishes.json)
+    style = _ErrorStyle.of(args)
+    output = Output(json=style.json)
     try:
         return _invoke(args or ["--help"])
     except BrokenPipeError:
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         try:
-            return _report(error, output, wishes)
+            return _report(error, output, style)
         except BrokenPipeError:
             return _reader_gone()
         except KeyboardInterrupt:  # pressed again while an error hint was being looked for
@@ -129,27 +129,27 @@ def _invoke(args: list[str]) -> int:
 
 
 def _exit_code(wish: SystemExit) -> int:
-    """What ``sys.exit`` in a command means, without ending the process here."""
+    """Exit code of a ``sys.exit`` in a command, without ending the process here."""
     if isinstance(wish.code, str):
         sys.stderr.write(wish.code + "\n")
         return 1
     return wish.code or 0
 
 
-def _report(error: Exception, output: Output, wishes: _Wishes) -> int:
+def _report(error: Exception, output: Output, style: _ErrorStyle) -> int:
     """Print an error and return the exit code that belongs to it."""
     known = expected(error)
-    if wishes.debug:
+    if style.debug:
         traceback.print_exception(error)
     if known is None:
-        output.fail(bug(error, traced=wishes.debug), extra_hints(error), plugin=culprit(error))
+        output.fail(bug(error, traced=style.debug), extra_hints(error), plugin=culprit(error))
         return EdgegenError.exit_code
     output.fail(known, extra_hints(error), plugin=culprit(error))
     return known.exit_code
 
 
 def _reader_gone() -> int:
-    """Python flushes stdout when it ends, which would complain once more; give it somewhere to flush to."""
+    """Exit code after a broken pipe; stdout is replaced, since Python flushes it once more when it ends."""
     with contextlib.suppress(OSError):  # where stdout is not a real file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE

@@ -1,24 +1,22 @@
-"""What is in the cache already, and whether the rest has room there."""
+"""The cache of ``huggingface_hub``: weights that are in it already, and room for those that are not."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from edgegen.cli.output import format_bytes
 from edgegen.errors import CheckpointError, ErrorCode, ResourceError, UsageError
-from edgegen_huggingface.hub.listing import Listing
 from edgegen_huggingface.hub.reference import Reference
 from edgegen_huggingface.hub.selection import choose
 from edgegen_huggingface.hub.settings import Settings
 
 
 def find(reference: Reference, settings: Settings) -> Path | None:
-    """The weights in the cache, None unless they are all there. Asks nobody.
+    """Path of the weights in the cache, None unless all of them are there. Uses no network.
 
     Raises:
         UsageError: several weights are there, and none was named.
@@ -45,22 +43,8 @@ def find(reference: Reference, settings: Settings) -> Path | None:
     return snapshot / weights.entry if weights.complete else None
 
 
-def missing(names: Iterable[str], listing: Listing, reference: Reference, settings: Settings) -> list[str]:
-    """Those of the files that would have to be downloaded."""
-    owner, name = reference.repository.split("/")
-    # The contents that a new commit did not change are there under the names that an older one gave them.
-    blobs = settings.cache / f"models--{owner}--{name}" / "blobs"
-
-    def present(name: str) -> bool:
-        found = try_to_load_from_cache(reference.repository, name, cache_dir=settings.cache, revision=listing.commit)
-        blob = listing.files[name].blob
-        return isinstance(found, str) or (blob != "" and (blobs / blob).is_file())
-
-    return [name for name in names if not present(name)]
-
-
 def check_room(needed: int, reference: Reference, settings: Settings) -> None:
-    """Better now than when the disk is full.
+    """Refuse a download that the disk has no room for.
 
     Raises:
         ResourceError: the disk that the cache is on has less than ``needed`` bytes free.

@@ -12,7 +12,7 @@ from edgegen_huggingface.hub.settings import Settings
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open what a reference names, downloaded if need be; the format is that of the files.
+    """Open the checkpoint of a reference, downloaded if need be; the format is that of the files.
 
     Raises:
         UsageError: it names no repository, or several weights could be meant.

@@ -1,4 +1,4 @@
-"""What the client's exceptions mean to the person at the terminal."""
+"""The client's exceptions as errors with a remedy."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ _LOGIN = "set HF_TOKEN to a token that may read it, or store one with: hf auth l
 
 
 class UnreachableError(ResourceError):
-    """The hub did not answer, or broke off: what is in the cache may do instead."""
+    """The hub did not answer, or broke off: the files in the cache may do instead."""
+
+    default_code = ErrorCode.HUB_UNREACHABLE
 
 
 @contextmanager
 def explained(reference: Reference, settings: Settings) -> Iterator[None]:
-    """Turn what the client raises in the block into errors that say what to do.
+    """Turn the client's exceptions in the block into errors with a remedy.
 
     Raises:
         UsageError: no such repository, no such revision.
@@ -103,3 +105,11 @@ def _refusal(status: int, reference: Reference, settings: Settings) -> EdgegenEr
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no further explanation")
+
+
+def no_hub(settings: Settings) -> UnreachableError:
+    """The error for an answer that no hub gives."""
+    return UnreachableError(
+        f"{settings.endpoint} does not answer like a hub",
+        hint="check HF_ENDPOINT and the network",
+    )

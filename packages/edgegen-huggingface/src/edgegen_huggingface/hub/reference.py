@@ -1,4 +1,4 @@
-"""How a repository is named: ``org/name``, ``org/name@revision``, ``hf:org/name@revision/path/in/it``.
+"""References to repositories: ``org/name``, ``org/name@revision``, ``hf:org/name@revision/path/in/it``.
 
 Only the text is looked at. ``hf://org/name`` means the same; as a path it arrives here as ``hf:/org/name``.
 """
@@ -48,7 +48,7 @@ class Reference:
 
 
 def detect(path: Path) -> bool:
-    """Whether the path names no file, but may name a repository. Never raises, imports nothing, asks nobody."""
+    """True if the path names no file, but may name a repository. Never raises, imports nothing, uses no network."""
     try:
         if path.exists():
             return False
@@ -62,7 +62,7 @@ def detect(path: Path) -> bool:
 
 
 def parse(text: str) -> Reference:
-    """Take a reference apart.
+    """Parse a reference.
 
     Raises:
         UsageError: it names no repository, or something outside of one.
@@ -89,7 +89,7 @@ def _parsed(text: str) -> Reference | None:
 
 
 def _possible(repository: str) -> bool:
-    """What the hub demands of ids beside their characters."""
+    """True if the hub's rules for ids hold, beside those on characters."""
     return (
         len(repository) <= _LONGEST
         and not any(pair in repository for pair in ("--", ".."))

@@ -1,4 +1,4 @@
-"""Which of a repository's files are wanted: one set of weights, of the kind that keeps the most of them."""
+"""Selection of one model among a repository's files: the format closest to what was published."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edgegen_huggingface.hub.reference import Reference
 from edgegen_huggingface.repository_files import SIDECARS
 
 KINDS = ("safetensors", "pytorch", "gguf")
-"""In the order of preference: as published and safe to read, as published, quantized by someone."""
+"""Formats by preference: as published and safe to read, as published, quantized by someone."""
 
 CONVENTIONAL = ("model", "pytorch_model")
 """Stems under which libraries look for a repository's weights; others beside them are variants and leftovers."""
 
 
 def choose(names: Iterable[str], reference: Reference) -> Weights:
-    """The weights that a reference means.
+    """The model that a reference names.
 
     Args:
         names: paths of the repository's files.
@@ -46,7 +46,7 @@ def choose(names: Iterable[str], reference: Reference) -> Weights:
 
 
 def beside(weights: Weights, names: Iterable[str]) -> list[str]:
-    """The small files that belong to the weights: configuration and tokenizer; a GGUF has them inside."""
+    """Configuration and tokenizer files of the weights; a GGUF has them inside."""
     if weights.kind == "gguf":
         return []
     known = {str(PurePosixPath(weights.folder, name)) for name in SIDECARS}
@@ -54,7 +54,7 @@ def beside(weights: Weights, names: Iterable[str]) -> list[str]:
 
 
 def _inside(reference: Reference, path: str, found: list[Weights]) -> Weights:
-    """The weights that a file belongs to, or those in a folder."""
+    """The model of a weight file, or the one in a folder."""
     for weights in found:
         if path in weights.files:
             return weights

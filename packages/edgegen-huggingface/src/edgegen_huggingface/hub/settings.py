@@ -1,4 +1,4 @@
-"""What the environment says about the hub, read when it is asked for.
+"""Settings of the hub from the environment, read at each use.
 
 The client reads these variables once, when it is imported; a program that sets them later would talk to the wrong hub.
 """
@@ -16,7 +16,7 @@ _TRUE = ("1", "on", "yes", "true")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the hub is, where its files are kept, and whether it may be asked.
+    """Endpoint, cache folder and offline mode of the hub.
 
     Attributes:
         endpoint: ``HF_ENDPOINT``, without a slash at its end.
@@ -30,7 +30,7 @@ class Settings:
 
     @classmethod
     def read(cls) -> Settings:
-        """The settings of this moment; what is not set is as the client has it."""
+        """Current settings; the client's own where a variable is not set."""
         environment = os.environ
         cache = environment.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE
         if "HF_HUB_CACHE" not in environment and "HF_HOME" in environment:
