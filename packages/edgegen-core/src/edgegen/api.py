@@ -61,7 +61,7 @@ class Converter:
         """Add an entry point for each of ``sizes``, ``<name>_<size>``, where a size cannot be left open.
 
         Args:
-            name: of all of them, without the size.
+            name: common part of their names, before the size.
             module: as for :meth:`signature`, like the sample arguments.
             example_args: their lengths along the axes in ``dynamic`` are replaced.
             example_kwargs: likewise.
@@ -186,7 +186,7 @@ def signature(
         module: with real weights, or on the ``meta`` device.
         example_args: arguments whose shapes and dtypes the signature takes.
         example_kwargs: further ones; what is no tensor is fixed.
-        dynamic: which sizes are left open: input -> axis -> a name for the size, ``{"tokens": {1: "length"}}``. The
+        dynamic: dynamic dimensions: input -> axis -> a name for the size, ``{"tokens": {1: "length"}}``. The
             file then runs in LiteRT's Interpreter; its CompiledModel keeps to the sample's size. Converting fails where
             an operator cannot do without a fixed size; see :meth:`Converter.buckets`.
 

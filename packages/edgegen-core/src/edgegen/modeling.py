@@ -65,7 +65,7 @@ class EmbeddingConfig(ModelConfig, Protocol):
 
     @property
     def normalize(self) -> bool | None:
-        """Whether the embedding has length 1; None where the checkpoint does not state it (no)."""
+        """True if the embedding has length 1; None where the checkpoint does not state it (no)."""
         ...
 
 
@@ -84,7 +84,7 @@ class CausalLM(Protocol):
         Args:
             tokens: ``[1, T]`` int32.
             input_pos: ``[T]`` int32, consecutive: positions of the tokens, and the cache slots that they go to.
-            kv_cache: what :meth:`new_cache` makes: keys and values of all earlier positions.
+            kv_cache: a cache as :meth:`new_cache` makes it: keys and values of all earlier positions.
             args: an adapter, where the module fulfils :class:`SupportsLora`.
             kwargs: whatever its own signatures pass.
 
@@ -230,7 +230,7 @@ def require(module: object, protocol: type[P], owner: str) -> P:
     """``module`` as a ``protocol``.
 
     Args:
-        module: what a builder returned.
+        module: a builder's result.
         protocol: one of this module's.
         owner: for the message: the family and the package that it comes from.
 
@@ -258,7 +258,7 @@ def _keywords(method: Any) -> list[str]:
 
 
 def _accepts(method: Any, keyword: str) -> bool:
-    """Whether an argument can be given by that name."""
+    """True if an argument can be given by that name."""
     parameters = inspect.signature(method).parameters
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         return True

@@ -1,4 +1,4 @@
-"""What this package offers to edgegen."""
+"""The plugin: schemes and weight passes."""
 
 from __future__ import annotations
 

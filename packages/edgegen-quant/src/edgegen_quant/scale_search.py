@@ -121,7 +121,7 @@ def _integers(numbers: Floats, scales: Floats, bits: int) -> Floats:
 
 
 def _errors(columns: Floats, scales: Floats, bits: int, weight: Floats | None) -> Floats:
-    """Of each block, the sum of squared errors, ``[F, N]`` for scales ``[F, N]``."""
+    """Sum of squared errors of each block, ``[F, N]`` for scales ``[F, N]``."""
     scaled = columns * (np.float32(1) / scales)[:, None]
     wrong = np.rint(scaled)
     np.clip(wrong, -most_of(bits) - 1, most_of(bits), out=wrong)

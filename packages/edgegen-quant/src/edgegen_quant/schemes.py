@@ -23,7 +23,7 @@ from edgegen.weights.storage import (
     Storage,
     Tolerance,
 )
-from edgegen_quant.gptq import Columns, columns_of, compensated
+from edgegen_quant.gptq import ColumnGroup, column_groups, gptq_round
 from edgegen_quant.scale_search import pack, to_integers
 
 Numbers = npt.NDArray[Any]
@@ -38,7 +38,7 @@ BLOCKS = {block: Storage("int4", block=block) for block in (128, 64, 32)}
 """XNNPACK takes blocks whose length is a multiple of 32; LiteRT's own kernel for others is a hundred times slower."""
 
 _WIDTHS = {"int4": 2, "int2": 4}
-"""What the columns of a matrix must be a multiple of where a byte holds several numbers."""
+"""Storage of several numbers a byte -> divisor of a matrix's columns."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class IntegerScheme:
     storages: tuple[Storage, ...]
     tolerance: Tolerance
     search: bool = True
-    columns: Sequence[Columns] | None = None
+    columns: Sequence[ColumnGroup] | None = None
 
     def storage(self, parameter: ParameterInfo) -> Storage:
         if parameter.role in MATRIX_ROLES and len(parameter.shape) == 2:
@@ -70,14 +70,14 @@ class IntegerScheme:
         return self.search and storage.dtype != "float32"
 
     def calibrated(self, storage: Storage, hessians: Sequence[Hessian]) -> IntegerScheme:
-        return replace(self, columns=columns_of(hessians, BITS[storage.dtype], storage.block))
+        return replace(self, columns=column_groups(hessians, BITS[storage.dtype], storage.block))
 
     def encode(self, rows: Rows, storage: Storage) -> Encoded:
         if storage.dtype == "float32":
             return Encoded(finite(np.ascontiguousarray(rows, np.float32)))
         bits = BITS[storage.dtype]
         if self.columns is not None:
-            integers, scales = compensated(finite(rows), bits, storage.block, self.columns)
+            integers, scales = gptq_round(finite(rows), bits, storage.block, self.columns)
         elif bits == 8:
             return _int8_rows(rows)
         else:

@@ -33,7 +33,7 @@ class Projection:
     Attributes:
         module: e.g. ``model.layers.0.self_attn.q_proj``.
         inputs: columns of its weight.
-        rows: which of its rows, as ranges ``[start, stop)``, in this order.
+        rows: its rows in the file, as ranges ``[start, stop)``, in this order.
     """
 
     module: str
@@ -48,7 +48,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class LoraLayout:
-    """What an exported file takes.
+    """The adapter inputs of an exported file.
 
     Attributes:
         rank: R; adapters of a lower one are filled up with zeros.
@@ -90,7 +90,7 @@ class LoraLayout:
             ) from error
 
     def as_json(self) -> dict[str, object]:
-        """What ``lora.json`` holds."""
+        """The document of ``lora.json``."""
         projections = {name: [asdict(row) for row in rows] for name, rows in self.projections.items()}
         return {"schema_version": SCHEMA_VERSION, "rank": self.rank, "projections": projections}
 
@@ -158,10 +158,10 @@ class LoraLayout:
 
 
 def input_name(projection: str, factor: str, block: int) -> str:
-    """As LiteRT-LM expects it: ``lora_atten_q_a_prime_weight_0``."""
+    """Name of an adapter's input, as LiteRT-LM expects it: ``lora_atten_q_a_prime_weight_0``."""
     return f"lora_atten_{projection}_{factor}_prime_weight_{block}"
 
 
 def is_lora_input(name: str) -> bool:
-    """Whether an input of a signature is part of an adapter."""
+    """True if an input of a signature is part of an adapter."""
     return name.startswith("lora_atten_")

@@ -41,10 +41,10 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Adapter:
-    """What one matrix gets.
+    """The low-rank update of one matrix.
 
     Attributes:
-        scale: of the product.
+        scale: factor of the product.
         down: ``A``, ``[r, in]``.
         up: ``B``, ``[out, r]``.
         magnitudes: ``[out]``, the length that each row is brought to; None to leave them.
@@ -81,7 +81,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """What a folder that peft wrote holds.
+    """An adapter in a folder that peft wrote.
 
     Attributes:
         folder: where it was read from.
@@ -118,7 +118,7 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """The checkpoint with an adapter merged into it.
 
     Args:
-        checkpoint: what the adapter was trained on, with Hugging Face's names.
+        checkpoint: the model that the adapter was trained on, with Hugging Face's names.
         folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
 
     Raises:

@@ -27,7 +27,7 @@ class BlockError:
     """The error of a block's output against the eager model's, that of the blocks before it included.
 
     Attributes:
-        path: of the module.
+        path: the module's.
         error: root-mean-square difference, relative to the eager output's own root mean square.
     """
 
@@ -39,7 +39,7 @@ def compare_blocks(task: Task, reference: Reference, path: Path) -> list[BlockEr
     """Errors of all blocks, in the order in which they run.
 
     Args:
-        task: of the model.
+        task: the model's.
         reference: the float model.
         path: the exported file.
 
@@ -71,7 +71,7 @@ def first_beyond(errors: list[BlockError], limit: float) -> BlockError | None:
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[dict[str, Array]]:
-    """What comes out of repeated modules (first, of several) meanwhile, as arrays by path."""
+    """A context that collects the (first) outputs of repeated blocks as arrays, by path."""
     seen: dict[str, Array] = {}
 
     def note(name: str) -> Any:

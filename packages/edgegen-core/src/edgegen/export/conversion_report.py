@@ -28,7 +28,7 @@ class ConversionRow:
 
     Attributes:
         pattern: name with ``*`` for numbers, e.g. ``blocks.*.attention.qkv.weight``.
-        count: how many there are.
+        count: number of weights.
         source: type in the checkpoint, ``Q4_0+Q6_K`` where a weight is made of several.
         storage: type in the file.
         conversion: a key of :data:`MEANINGS`.

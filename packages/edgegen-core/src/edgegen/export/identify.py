@@ -29,8 +29,8 @@ class Candidate:
         family: name.
         variant: name; None for the family with the configuration that the checkpoint states.
         configuration: differences from what the checkpoint states; empty where it states nothing.
-        weights: what does not match of names and shapes.
-        hint: what that probably means.
+        weights: mismatches of names and shapes.
+        hint: probable cause.
         mismatches: number of tensors that do not match.
         tensors: number of tensors that the model needs.
     """
@@ -45,7 +45,7 @@ class Candidate:
 
     @property
     def exportable(self) -> bool:
-        """Whether an export would take the checkpoint for this model."""
+        """True if an export takes the checkpoint for this model."""
         return not self.configuration and not self.weights
 
 
@@ -71,7 +71,7 @@ def identify(checkpoint: Checkpoint) -> tuple[list[Candidate], dict[str, str]]:
 
 
 def compare(checkpoint: Checkpoint, name: str) -> Candidate:
-    """How far the checkpoint is from a variant.
+    """Compare the checkpoint with a variant.
 
     Raises:
         UsageError: there is no such variant.
@@ -88,7 +88,7 @@ def compare(checkpoint: Checkpoint, name: str) -> Candidate:
 
 
 def stated_config(checkpoint: Checkpoint, family: ModelFamily) -> Any:
-    """What the checkpoint says of itself, in the family's words; None if nothing.
+    """The configuration that the checkpoint states, as the family reads it; None if it states none.
 
     Raises:
         CheckpointError: it says nothing that the family knows, or nothing that makes sense.

@@ -39,7 +39,7 @@ _WRITTEN_PER_SECOND = 1.0e9
 
 
 def estimate(plan: ExportPlan) -> ResourceEstimate:
-    """What an export takes; reads a few slices of the checkpoint to see how fast that goes.
+    """The resource estimate of a plan; reads a few slices of the checkpoint to see how fast that goes.
 
     Raises:
         CheckpointError: a slice cannot be read.
@@ -79,7 +79,7 @@ def _memory_free(own: int) -> int:
 
 
 def _left_in(group: tuple[str, str]) -> int | None:
-    """What a container may still take, if there is a limit; pages of files are dropped when memory is short."""
+    """Memory left in a container, in bytes; None without a limit. Pages of files are dropped when memory is short."""
     try:
         limit, used = (int((_CGROUP / name).read_text()) for name in group)
         statistics = (_CGROUP / group[0]).with_name("memory.stat")

@@ -29,18 +29,18 @@ class ExportPlan:
     """A planned export.
 
     Attributes:
-        options: what was asked for, with the task's defaults filled in.
+        options: of the export, with the task's defaults filled in.
         family: the model's.
         variant: the model's; made up for one that its family's table does not list.
         scheme_name: scheme or recipe, as ``--scheme`` takes it.
-        scheme: of all parameters.
+        scheme: quantization scheme of all parameters.
         checkpoint: opened, with ``options.lora`` merged.
         tokenizer: the checkpoint's tokenizer files, converted if need be; None where it has none.
         module: on the ``meta`` device; fulfils the protocol of the family's task.
         weights: parameter name -> the checkpoint's numbers.
         program: traced, lowered and rewritten.
         parameters: parameter name -> storage and scheme; in the order of the file.
-        conversion: what becomes of each group of weights.
+        conversion: the conversion report, a row for each group of weights.
         lora: adapters that the file takes at run time; None for none.
         passes: over weights, in the order in which they run.
     """
@@ -131,7 +131,7 @@ class ExportResult:
     """A finished export.
 
     Attributes:
-        plan: what was carried out.
+        plan: the plan that was carried out.
         hashes: SHA-256 of each checkpoint file, and of the calibration text.
         passes: pass over weights -> its report.
         verification: figures against the float model; None with ``verify=False``.
@@ -149,5 +149,5 @@ class ExportResult:
 
 
 def start_token_id(tokenizer: TokenizerAssets | None) -> int:
-    """What a decoder's text begins with: the start token; 0 where there is none."""
+    """The token that a decoder's text begins with; 0 where there is no start token."""
     return (tokenizer.bos_token_id if tokenizer else None) or 0

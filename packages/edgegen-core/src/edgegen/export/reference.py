@@ -27,7 +27,7 @@ class Reference:
     Attributes:
         module: on the ``meta`` device; fulfils the protocol of its task.
         weights: parameter name -> the checkpoint's numbers.
-        start_token_id: what a text begins with.
+        start_token_id: token that a text begins with.
         cache_length: slots of the file's longest cache, in tokens.
         lora: the adapters that the file takes; None for none.
     """

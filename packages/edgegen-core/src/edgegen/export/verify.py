@@ -168,7 +168,7 @@ def eager_logits(module: CausalLM, tokens: list[int], adapter: Any = None) -> Lo
     Args:
         module: its weights can be read.
         tokens: T token ids.
-        adapter: what the module's call takes as one; None for none.
+        adapter: adapter argument of the module's call; None for none.
     """
     positions = torch.arange(len(tokens), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):

@@ -1,4 +1,4 @@
-"""What a file that an export target wrote holds, in the form in which ``edgegen inspect`` shows it."""
+"""Contents of a file that an export target wrote, for ``edgegen inspect``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Part:
     """A piece of a file.
 
     Attributes:
-        name: what it is.
+        name: section's name.
         offset: where it begins, in bytes.
-        nbytes: how long it is.
-        details: what else there is to say, name -> text.
+        nbytes: length in bytes.
+        details: further facts, name -> text.
     """
 
     name: str

@@ -70,16 +70,16 @@ class Manifest:
         parameters: number of weights.
         context_length: longest sequence that the model was trained for, in tokens.
         cache_length: slots of the key/value cache, in tokens; 0 for an encoder.
-        prefill_lengths: of the ``prefill_<N>`` signatures, in tokens.
-        encode_lengths: of the ``encode_<N>`` signatures, in tokens.
-        verify_lengths: of the ``verify_<N>`` signatures, in tokens.
+        prefill_lengths: lengths of the ``prefill_<N>`` signatures, in tokens.
+        encode_lengths: lengths of the ``encode_<N>`` signatures, in tokens.
+        verify_lengths: lengths of the ``verify_<N>`` signatures, in tokens.
         max_rollback_tokens: most tokens that the cache can be rolled back by; None for all of them.
         stop_token_ids: tokens that end an answer.
         stop_tokens: further ones, by their text.
-        start_token_id: what each answer of an encoder-decoder begins with.
+        start_token_id: token that each answer of an encoder-decoder begins with.
         chat_template: name of the Jinja template's file in the folder; None for none.
         tokenizer: None where the checkpoint has none.
-        embedding: of an encoder.
+        embedding: facts about an encoder's embeddings.
     """
 
     task: str
@@ -132,7 +132,7 @@ class Manifest:
         """Check a document and take its fields.
 
         Args:
-            document: what :meth:`to_json` made, of this version or an earlier one.
+            document: as :meth:`to_json` makes it, of this version or an earlier one.
             where: the file, for messages.
 
         Raises:

@@ -52,7 +52,7 @@ def encode_signatures(names: Iterable[str]) -> dict[int, str]:
 
 
 def is_encoder_state(name: str) -> bool:
-    """Whether a tensor is what a decoder knows of the text that an encoder has read."""
+    """True if a tensor is part of the encoder states that a decoder's cross-attention reads."""
     return name.startswith(("encoder_states_", "memory_"))  # the latter in files of edgegen before 0.2
 
 

@@ -13,7 +13,7 @@ from edgegen.weights.tensors import LazyTensor
 
 
 def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme: Scheme) -> dict[str, Parameter]:
-    """What each parameter that the program uses is stored as; in the order of ``sources``, derived ones at the end.
+    """Storage of each parameter that the program uses, in the order of ``sources``; folded ones at the end.
 
     Raises:
         UsageError: a recipe does not fit the parameters.

@@ -48,7 +48,7 @@ class PassContext:
         calibration: a text file to read instead of a built-in text; None for none.
         tokenizer: the checkpoint's; None where it has none.
         context_length: longest sequence that the model was trained for, in tokens.
-        start_token_id: what a text begins with.
+        start_token_id: token that a text begins with.
         adapted: parameters that adapters read or add to at run time, which must stay as they were trained.
     """
 

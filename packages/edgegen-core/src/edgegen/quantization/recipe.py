@@ -51,7 +51,7 @@ class Recipe:
 
     @functools.cached_property
     def descriptors(self) -> tuple[QuantScheme, ...]:
-        """Of each rule's scheme."""
+        """The descriptor of each rule's scheme."""
         return tuple(registry().scheme(name) for _, name in self.rules)
 
     @property
@@ -109,9 +109,9 @@ class Chosen:
     """A scheme as it was asked for.
 
     Attributes:
-        name: what to ask for to get the same again: a scheme's name, or a recipe in one line.
+        name: a scheme's name, or a recipe in one line; choosing it again gives the same.
         scheme: for all of a file's parameters.
-        descriptors: of the schemes that it is made of.
+        descriptors: descriptors of the schemes that it is made of.
     """
 
     name: str

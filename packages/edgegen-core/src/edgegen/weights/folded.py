@@ -58,7 +58,7 @@ def _computed(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
 
 
 def _part(operand: Any, shape: tuple[int, ...], start: int, stop: int) -> Numbers:
-    """What rows ``start`` to ``stop`` of a result of ``shape`` need of an operand; all of it where it is broadcast."""
+    """The part of an operand that rows ``start`` to ``stop`` of a result need; all of it where it is broadcast."""
     along = bool(shape) and operand.shape[:1] == shape[:1] and len(operand.shape) == len(shape)
     if isinstance(operand, LazyTensor):
         return operand.read_rows(start, stop) if along else operand.read()

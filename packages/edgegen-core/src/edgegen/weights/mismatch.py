@@ -70,7 +70,7 @@ class WeightDiff:
         return len(self._missing) + len(self._unmapped) + sum(self._misshapen.values()) + len(self._unexpected)
 
     def details(self) -> list[str]:
-        """What was collected, in lines for people."""
+        """The collected mismatches, in lines for people."""
         missing = _grouped(self._missing)
         unexpected = _grouped(self._unexpected)
         owners = {pattern_of(name): pattern_of(parameters[0]) for name, parameters in self._missing.items()}
@@ -118,7 +118,7 @@ class WeightDiff:
 
 
 def _differs_in_rows(misshapen: tuple[str, str, str]) -> bool:
-    """Whether a table of tokens has another number of rows, and that is all."""
+    """True if an embedding table has another number of rows, and nothing else differs."""
     name, found, expected = misshapen
     rest = [re.fullmatch(r"\[\d+(.*)\]", shape) for shape in (found, expected)]
     alike = all(rest) and len({match[1] for match in rest if match}) == 1

@@ -1,4 +1,4 @@
-"""What a weight map does to tensors: each function turns lazy tensors into one, and reads only what is asked for."""
+"""Row operations of weight maps: each function turns lazy tensors into one, and reads only the rows asked for."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Storage:
     Attributes:
         dtype: a key of :data:`BITS`. Two int4 or four int2 numbers share a byte, the first in its lowest bits.
         per_channel: one float32 scale for each row (axis 0); symmetric, so the zero point is 0.
-        block: so many neighbours of a row share a float16 scale; None for none.
+        block: number of neighbours of a row that share a float16 scale; None for none.
         offsets: dtype of a number that is added to all of a block, after scaling; None for none.
         weight_only: True if the runtime dequantizes the matrix to float32 when it loads the model, so that products are
             float32. Other integers are multiplied as such, with activations that the runtime quantizes. float16 always
@@ -94,7 +94,8 @@ class Encoded:
     """Some rows of a parameter as they go into the file.
 
     Attributes:
-        data: of the storage's dtype, C-contiguous; int4 as uint8 ``[rows, columns / 2]``, int2 ``[rows, columns / 4]``.
+        data: numbers of the storage's dtype, C-contiguous; int4 as uint8 ``[rows, columns / 2]``, int2 as uint8
+            ``[rows, columns / 4]``.
         scales: float32 ``[rows]``, or float16 ``[rows, blocks]``; positive normal numbers, or XNNPACK refuses the
             matrix. None where the storage has none.
         offsets: ``[rows, blocks]`` of the storage's ``offsets``; None where it has none.
@@ -107,7 +108,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an export may stray from the float model before verification fails.
+    """The largest error of an export against the float model that verification accepts.
 
     Attributes:
         logits: largest allowed root-mean-square error of the logits, relative to their own root mean square.
@@ -123,7 +124,7 @@ class Scheme(Protocol):
 
     @property
     def tolerance(self) -> Tolerance:
-        """How far an export by this scheme may stray from the float model."""
+        """The largest error against the float model that verification accepts."""
         ...
 
     def storage(self, parameter: ParameterInfo) -> Storage:
@@ -147,9 +148,9 @@ class SupportsCalibration(Protocol):
         """The scheme for one matrix ``[R, K]`` with ``storage``.
 
         Args:
-            storage: of the matrix.
-            hessians: of consecutive groups of columns that are taken to be related: ``[k, k]`` each, with a sum of K,
-                and each k but the last a multiple of 128.
+            storage: the matrix's.
+            hessians: one for each of consecutive groups of columns that are taken to be related: ``[k, k]`` each, with
+                a sum of K, and each k but the last a multiple of 128.
         """
         ...
 

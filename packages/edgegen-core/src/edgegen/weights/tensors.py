@@ -1,4 +1,4 @@
-"""What every checkpoint format opens into."""
+"""Lazy tensors, and the checkpoint that every format opens into."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Packed:
     """A tensor's own quantized numbers, where a LiteRT file can hold them exactly.
 
     Attributes:
-        storage: what they are in the file.
+        storage: their storage in the file.
         rows: the checkpoint's bytes, a tensor of uint8 ``[rows, bytes of a row]``.
         unpack: such rows -> what goes into the file.
     """
@@ -85,9 +85,9 @@ class Checkpoint:
     """An opened checkpoint: open files and lazy tensors, no weights.
 
     Attributes:
-        path: what the user named.
+        path: file, folder or reference that the user named.
         format: name of the format that opened it.
-        naming: how its tensors are named; selects the weight map.
+        naming: naming convention of its tensors; selects the weight map.
         tensors: name -> lazy tensor.
         config: the architecture's hyper-parameters as the checkpoint states them.
         harmless_keys: patterns of keys of ``config`` that do not change what a model computes.

@@ -33,14 +33,14 @@ from edgegen.weights.tensors import Checkpoint, LazyTensor
 
 
 class Source:
-    """Where a parameter comes from: a node of a small expression over checkpoint tensors."""
+    """The source of a parameter: a node of a small expression over checkpoint tensors."""
 
     def names(self, numbers: Mapping[str, str], present: Container[str]) -> tuple[str, ...]:
         """The checkpoint tensors this reads, with the placeholders filled in.
 
         Args:
             numbers: placeholder -> number.
-            present: what the checkpoint has, to settle alternatives.
+            present: names of the checkpoint's tensors, to settle alternatives.
         """
         raise NotImplementedError
 
@@ -189,7 +189,7 @@ class WeightMap:
         Args:
             checkpoint: where the tensors are.
             expected: parameter name -> shape; a tied parameter appears once.
-            subject: what is being loaded, for the message: a variant's name.
+            subject: name of the variant, for messages.
 
         Returns:
             Parameter name -> lazy tensor, in the order of ``expected``.
@@ -208,7 +208,7 @@ class WeightMap:
     def compare(
         self, checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], subject: str
     ) -> tuple[dict[str, LazyTensor], WeightDiff]:
-        """What matches, and what does not; see :meth:`resolve`."""
+        """The matching sources and the mismatches; see :meth:`resolve`."""
         resolved: dict[str, LazyTensor] = {}
         used: set[str] = set()
         diff = WeightDiff(subject=subject, checkpoint=checkpoint)
@@ -243,7 +243,7 @@ class WeightMap:
         return () if source is None else source.names(numbers, present)
 
     def row_origins(self, parameter: str, source_rows: Mapping[str, int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Where each row of a parameter comes from, without any weights.
+        """The origin of each row of a parameter, without any weights.
 
         Args:
             parameter: its name.

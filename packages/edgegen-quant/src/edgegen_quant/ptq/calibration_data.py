@@ -22,7 +22,7 @@ _FEWEST = 64
 """Tokens of a text that a user gives."""
 
 _CHARACTERS = 1 << 16
-"""Of a user's text that are looked at: encoding a whole book would only take its time."""
+"""Characters of a user's text that are read: encoding a whole book would only take its time."""
 
 MEMORY = 200 << 20
 """Bytes that are in memory while a model reads: a sequence's activations, and above all the scores of attention."""

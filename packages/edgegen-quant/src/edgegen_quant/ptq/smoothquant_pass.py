@@ -62,7 +62,7 @@ _SMALLEST = 1e-4
 """Share of the largest magnitude, and of the longest column, that smaller ones are replaced by."""
 
 _SAMPLES, _SAMPLE = 16, 32
-"""So many times so many neighbouring rows of a matrix say how long its columns are."""
+"""Groups of neighbouring rows, and rows in a group, from which the lengths of a matrix's columns are estimated."""
 
 
 @dataclass(frozen=True)

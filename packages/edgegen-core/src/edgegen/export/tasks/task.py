@@ -25,12 +25,12 @@ class Task:
     Attributes:
         name: one of :data:`edgegen.descriptors.TASKS`, which are the names of model hubs.
         title: a model of the task in words, with its article, for messages.
-        protocol: of :mod:`edgegen.modeling`, which the family's module must fulfil.
+        protocol: protocol of :mod:`edgegen.modeling` that the family's module must fulfil.
         command: command that runs an exported folder, typed in it.
         rejected: fields of :class:`ExportOptions` that have no effect on such models.
         encode_lengths: default of that option; those beyond what a model was trained for are left out.
-        defaults: what ``edgegen export`` takes for other options that are not given, where not what
-            :class:`ExportOptions` has.
+        defaults: defaults of ``edgegen export`` for other options, where they differ from those of
+            :class:`ExportOptions`.
         signatures: ``(module, options) -> signatures`` of the file.
         verify: ``(session, reference) -> figures`` of the file against the float model.
         debug_signatures: ``(signature names) -> names`` of those that run all of the model's blocks.

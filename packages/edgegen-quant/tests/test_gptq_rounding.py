@@ -7,7 +7,7 @@ import pytest
 
 from edgegen.errors import CheckpointError
 from edgegen.weights.storage import Storage
-from edgegen_quant.gptq import _gains
+from edgegen_quant.gptq import _factors
 from edgegen_quant.scale_search import SMALLEST_BLOCK_SCALE
 from edgegen_quant.schemes import (
     BLOCKS,
@@ -68,7 +68,7 @@ def test_products_err_less_than_with_nearest_integers(scheme, storage: Storage, 
     assert errors[1] < most * errors[0]
 
 
-def test_columns_of_different_grams_are_rounded_apart():
+def test_column_groups_different_grams_are_rounded_apart():
     x, rows, storage = inputs(384), weights(8, 384), BLOCKS[32]
     first, second = gram(x[:, :256]), gram(x[:, 256:])
     whole = INT4_BLOCK32.calibrated(storage, [first, second]).encode(rows, storage)
@@ -106,9 +106,9 @@ def test_the_rows_and_the_gram_that_come_in_are_left_alone():
 
 
 @pytest.mark.parametrize("fine", [1, 8, 64])
-def test_gains_factor_the_gram(fine: int):
+def test_factors_factor_the_gram(fine: int):
     h = gram(inputs(160)) + np.eye(160, dtype=np.float32)
-    unit = np.linalg.inv(np.eye(160) + _gains(h.copy(), fine))
+    unit = np.linalg.inv(np.eye(160) + _factors(h.copy(), fine))
     rest = unit @ h @ unit.T
     for start in range(0, 160, fine):
         rest[start : start + fine, start : start + fine] = 0
