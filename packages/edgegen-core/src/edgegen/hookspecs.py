@@ -82,7 +82,7 @@ def edgegen_op_lowerings() -> Iterable[LoweringRules]:  # type: ignore[empty-bod
 def edgegen_weight_passes() -> Iterable[WeightPass]:  # type: ignore[empty-body]
     """Passes over weights between reading and encoding: channel scaling, GPTQ, ...
 
-    .. versionadded:: 0.2
+    .. versionadded:: 0.1
     """
 
 

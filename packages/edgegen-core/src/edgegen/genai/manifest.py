@@ -1,7 +1,7 @@
 """``manifest.json``: the facts that a runtime needs about an exported folder, besides the ``.tflite`` file itself.
 
 One dataclass for both sides: the exporter writes :meth:`Manifest.to_json`, runtimes read :meth:`Manifest.from_json`.
-Manifests of schema version 1 (before 0.2) are read as well.
+Manifests of schema version 1 are read as well.
 """
 
 from __future__ import annotations

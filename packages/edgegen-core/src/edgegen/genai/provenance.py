@@ -1,6 +1,6 @@
 """``export.json``: how an exported folder was made; read here, without torch.
 
-:mod:`edgegen.export.provenance` writes it. Folders of versions before 0.2 have a ``recipe.json`` with other names in
+:mod:`edgegen.export.provenance` writes it. Folders of schema version 1 have a ``recipe.json`` with other names in
 it, which is read as well.
 """
 

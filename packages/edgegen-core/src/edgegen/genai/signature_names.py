@@ -53,7 +53,7 @@ def encode_signatures(names: Iterable[str]) -> dict[int, str]:
 
 def is_encoder_state(name: str) -> bool:
     """True if a tensor is part of the encoder states that a decoder's cross-attention reads."""
-    return name.startswith(("encoder_states_", "memory_"))  # the latter in files of edgegen before 0.2
+    return name.startswith(("encoder_states_", "memory_"))  # the latter beside manifests of schema version 1
 
 
 @dataclass(frozen=True)
