@@ -12,10 +12,10 @@ from edgegen_layers.rotary import rotary_table
 
 DIM, HEADS = 24, 3
 PLAIN = {
-    "num_heads": HEADS,
+    "num_attention_heads": HEADS,
     "num_kv_heads": HEADS,
     "head_dim": DIM // HEADS,
-    "rotary_percentage": 0.0,
+    "partial_rotary_factor": 0.0,
     "qkv_use_bias": True,
     "output_proj_use_bias": True,
 }
@@ -59,7 +59,7 @@ def test_cross_attention_agrees_with_pytorch():
 
 
 def test_fused_and_separate_projections_agree():
-    sizes = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "qkv_use_bias": True}
+    sizes = {"num_attention_heads": 4, "num_kv_heads": 2, "head_dim": 8, "qkv_use_bias": True}
     fused = SelfAttention(DIM, AttentionConfig(**sizes)).requires_grad_(False)
     apart = SelfAttention(DIM, AttentionConfig(**sizes, qkv_fused=False)).requires_grad_(False)
     randomize(apart)

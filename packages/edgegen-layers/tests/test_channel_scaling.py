@@ -14,15 +14,15 @@ from edgegen_layers import (
     AttentionConfig,
     DecoderLM,
     FeedForwardConfig,
-    ModelConfig,
     NormalizationConfig,
     TransformerBlockConfig,
+    TransformerConfig,
 )
 from edgegen_quant.ptq.smoothquant_pass import scale
 
 LAYERS, DIM = 2, 32
 RMS, CENTRED, LAYER = NormalizationConfig(), NormalizationConfig(scale_shift=1.0), NormalizationConfig(kind="layer")
-ATTENTION = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=8)
+ATTENTION = AttentionConfig(num_attention_heads=4, num_kv_heads=2, head_dim=8)
 BIASED = replace(ATTENTION, qkv_use_bias=True, output_proj_use_bias=True)
 GATED = FeedForwardConfig(intermediate_size=48)
 PLAIN = FeedForwardConfig(intermediate_size=48, activation="gelu", gated=False, use_bias=True)
@@ -47,12 +47,12 @@ UNSCALED = NormalizationConfig(kind="layer", with_scale=False)
 OLMO = replace(LLAMA, pre_attention_norm_config=UNSCALED, pre_ff_norm_config=UNSCALED)
 
 
-def config(block: TransformerBlockConfig, norm: NormalizationConfig = RMS, **settings) -> ModelConfig:
-    return ModelConfig(
+def config(block: TransformerBlockConfig, norm: NormalizationConfig = RMS, **settings) -> TransformerConfig:
+    return TransformerConfig(
         vocab_size=40,
-        num_layers=LAYERS,
-        max_seq_len=16,
-        embedding_dim=DIM,
+        num_hidden_layers=LAYERS,
+        max_position_embeddings=16,
+        hidden_size=DIM,
         block_config=block,
         final_norm_config=norm,
         **settings,

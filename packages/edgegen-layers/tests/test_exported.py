@@ -100,7 +100,7 @@ def test_a_signature_called_with_a_cache_gives_the_cache_of_eager(exported: Expo
 
 
 def test_composites_are_in_the_file_when_on_and_not_when_off(exported: Exported):
-    layers = exported.model.config.num_layers
+    layers = exported.model.config.num_hidden_layers
     # Prefill ends where the last layer's keys and values are in the cache: nobody asks for what comes after.
     full = {
         "decode": {NORM: 2 * layers + 1, ATTENTION: layers, SWIGLU: layers},

@@ -15,9 +15,9 @@ from edgegen_layers import (
     DecoderLM,
     FeedForwardConfig,
     KVCache,
-    ModelConfig,
     RingAttention,
     TransformerBlockConfig,
+    TransformerConfig,
 )
 from edgegen_layers.ring import RESERVE
 
@@ -25,14 +25,19 @@ WINDOW, LENGTH = 12, 380
 RING = WINDOW + RESERVE
 
 
-def config(**settings) -> ModelConfig:
-    attention = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=8, **settings)
+def config(**settings) -> TransformerConfig:
+    attention = AttentionConfig(num_attention_heads=4, num_kv_heads=2, head_dim=8, **settings)
     local = TransformerBlockConfig(
         attn_config=replace(attention, sliding_window=WINDOW), ff_config=FeedForwardConfig(intermediate_size=16)
     )
     blocks = (local, local, replace(local, attn_config=attention))
-    return ModelConfig(
-        vocab_size=50, num_layers=3, max_seq_len=LENGTH, embedding_dim=16, block_config=blocks, tie_embeddings=True
+    return TransformerConfig(
+        vocab_size=50,
+        num_hidden_layers=3,
+        max_position_embeddings=LENGTH,
+        hidden_size=16,
+        block_config=blocks,
+        tie_embeddings=True,
     )
 
 

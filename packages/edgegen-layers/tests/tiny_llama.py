@@ -12,10 +12,10 @@ from edgegen_layers import (
     FeedForwardConfig,
     KVCache,
     MatmulAttention,
-    ModelConfig,
     NormalizationConfig,
     SdpaAttention,
     TransformerBlockConfig,
+    TransformerConfig,
 )
 
 KERNELS: dict[str, type[AttentionKernel]] = {"matmul": MatmulAttention, "sdpa": SdpaAttention}
@@ -46,10 +46,10 @@ def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> Deco
     c = model.config
     norm = NormalizationConfig(epsilon=c.rms_norm_eps)
     attention = AttentionConfig(
-        num_heads=c.num_attention_heads,
+        num_attention_heads=c.num_attention_heads,
         num_kv_heads=c.num_key_value_heads,
         head_dim=c.head_dim,
-        rotary_base=c.rope_parameters["rope_theta"],
+        rope_theta=c.rope_parameters["rope_theta"],
         qkv_use_bias=c.attention_bias,
         output_proj_use_bias=c.attention_bias,
     )
@@ -61,11 +61,11 @@ def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> Deco
         pre_attention_norm_config=norm,
         pre_ff_norm_config=norm,
     )
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=c.vocab_size,
-        num_layers=c.num_hidden_layers,
-        max_seq_len=c.max_position_embeddings,
-        embedding_dim=c.hidden_size,
+        num_hidden_layers=c.num_hidden_layers,
+        max_position_embeddings=c.max_position_embeddings,
+        hidden_size=c.hidden_size,
         block_config=block,
         final_norm_config=norm,
         tie_embeddings=c.tie_word_embeddings,

@@ -16,20 +16,25 @@ KINDS = ("decoder", "encoder", "encoder-decoder")
 
 @dataclass(frozen=True, kw_only=True)
 class LayerImpl:
-    """A named building block, or an alternative implementation ("kernel") of one.
+    """An implementation of a model's building block, chosen with ``--layer BLOCK=NAME``.
 
     Example::
 
-        LayerImpl(block="attention", name="matmul", impl="edgegen_layers.attention:MatmulKernel")
+        LayerImpl(block="attention", name="sdpa", impl="edgegen_layers.kernels:SdpaAttention",
+                  unsupported=("softcap",))
     """
 
     block: str
-    """The kind of building block that this implements, e.g. ``attention``."""
+    """The building block: ``attention`` (the kernel that attends to the cache), ``mixer`` (the whole attention
+    sublayer), ``mlp`` or ``norm``."""
     name: str
     """Name of the implementation, unique within its block."""
     impl: str
-    """``module:attr`` of the class; what it must offer is up to the block."""
+    """``module:attr`` of the class, as the block's protocol in ``edgegen_layers.layer_choices`` says."""
     summary: str = ""
+    unsupported: tuple[str, ...] = ()
+    """Features that it cannot do, in the words of ``edgegen_layers.config.FEATURES``, e.g. ``softcap``,
+    ``sliding_window``, ``bias``: a model that needs one is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

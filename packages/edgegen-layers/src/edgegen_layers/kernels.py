@@ -83,7 +83,7 @@ class MatmulAttention:
         self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         hidden = self.hidden(positions, slots, config)
-        group = config.num_heads // config.num_kv_heads
+        group = config.num_attention_heads // config.num_kv_heads
         if bias is None:
             return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
         return (bias + hidden * MASKED).reshape(1, config.num_kv_heads, -1, slots)  # [1, KH, G*T, S]

@@ -22,14 +22,14 @@ from edgegen.plugins import load, registry
 from edgegen.tracing import Composites
 from edgegen.weights import LazyTensor, open_checkpoint
 from edgegen_layers.cache import KVCache
-from edgegen_layers.config import ModelConfig
+from edgegen_layers.config import TransformerConfig
 from edgegen_layers.decoder import DecoderLM
 
 Run = Callable[[list[int], int, KVCache], tuple[KVCache, torch.Tensor]]
 """``(tokens, position of the first, cache) -> updated cache and logits [T, V]``."""
 
 
-def resolve(family: str, path: Path, config: ModelConfig) -> dict[str, LazyTensor]:
+def resolve(family: str, path: Path, config: TransformerConfig) -> dict[str, LazyTensor]:
     """Parameter name -> contents in a checkpoint, through the weight map that an installed family has for it.
 
     Raises:
@@ -44,7 +44,7 @@ def resolve(family: str, path: Path, config: ModelConfig) -> dict[str, LazyTenso
     return resolved
 
 
-def load_model(family: str, path: Path, config: ModelConfig, kernel: str = "matmul") -> DecoderLM:
+def load_model(family: str, path: Path, config: TransformerConfig, kernel: str = "matmul") -> DecoderLM:
     """An installed family's model with the weights of a checkpoint, in float32 on the CPU; see :func:`resolve`."""
     sources = resolve(family, path, config)
     model: DecoderLM = load(registry().family(family).builder)(config, layers={"attention": kernel})
@@ -120,7 +120,7 @@ def _exported(model: DecoderLM, length: int, scheme: str, composites: str) -> Ru
         positions = torch.arange(start, start + len(piece), dtype=torch.int32)
         name = "decode" if len(piece) == 1 else "prefill_4"
         outputs = edge(torch.tensor([piece], dtype=torch.int32), positions, cache, signature=name)
-        layers = range(model.config.num_layers)
+        layers = range(len(model.blocks))
         updated = KVCache([outputs[f"kv_cache_k_{i}"] for i in layers], [outputs[f"kv_cache_v_{i}"] for i in layers])
         nothing = torch.empty(0, model.config.vocab_size)
         return updated, outputs["logits"][0] if "logits" in outputs else nothing

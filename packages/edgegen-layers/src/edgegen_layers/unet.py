@@ -71,10 +71,10 @@ class AttentionBlock2D(nn.Module):
     ) -> None:
         super().__init__()
         config = AttentionConfig(
-            num_heads=num_heads,
+            num_attention_heads=num_heads,
             num_kv_heads=num_heads,
             head_dim=channels // num_heads,
-            rotary_percentage=0.0,
+            partial_rotary_factor=0.0,
             qkv_use_bias=True,
             output_proj_use_bias=True,
         )
@@ -92,7 +92,7 @@ class AttentionBlock2D(nn.Module):
         attended = self.attention(places, everything)
         if self.cross_attention is not None:
             assert context is not None
-            keys, values = self.cross_attention.remember(context)
+            keys, values = self.cross_attention.project_states(context)
             everything = torch.zeros(1, 1, 1, context.shape[1], device=x.device)
             attended = attended + self.cross_attention(self.cross_norm(attended), keys, values, everything)
         return x + attended.transpose(1, 2).reshape(*x.shape[:2], height, width)  # type: ignore[no-any-return]

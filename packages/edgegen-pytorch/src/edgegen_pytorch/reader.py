@@ -53,6 +53,7 @@ def open_as(path: Path, format: str, naming: str) -> Checkpoint:
         config=config,
         files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
         tokenizer=lambda: repository_files.read_tokenizer(folder, config),
+        pipeline_modules=lambda: repository_files.read_modules(folder),
     )
 
 

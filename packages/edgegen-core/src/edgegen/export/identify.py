@@ -16,7 +16,7 @@ from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.mismatch import WeightDiff
 
-CONTEXT_IS_FREE = ("max_seq_len",)
+CONTEXT_IS_FREE = ("max_position_embeddings",)
 """Fields of a configuration in which a fine-tune may differ and still be the same architecture."""
 
 

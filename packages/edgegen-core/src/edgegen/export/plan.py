@@ -143,7 +143,7 @@ def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: 
     return Variant(
         name=re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-") or family.name,
         parameters=sum(math.prod(shape) for shape in parameter_shapes(model).values()),
-        context_length=config.max_seq_len,
+        context_length=config.max_position_embeddings,
         source=stem,
         license=str(checkpoint.config.get("general.license", "unknown")),
         scheme=DEFAULT_SCHEME,

@@ -92,6 +92,9 @@ class Checkpoint:
         config: the architecture's hyper-parameters as the checkpoint states them (``config.json``, GGUF metadata).
         files: every file that was opened, for hashing into the recipe.
         tokenizer: returns the tokenizer's files, or None where the checkpoint has none.
+        pipeline_modules: returns the steps that sentence-transformers lists in ``modules.json``, in order, each as the
+            last word of its class's name (``Pooling``) and its settings; None where the checkpoint lists none. Raises
+            CheckpointError where the list is damaged.
     """
 
     path: Path
@@ -101,3 +104,4 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     tokenizer: Callable[[], TokenizerAssets | None] = lambda: None
+    pipeline_modules: Callable[[], list[tuple[str, dict[str, Any]]] | None] = lambda: None

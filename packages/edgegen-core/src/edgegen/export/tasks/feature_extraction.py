@@ -117,7 +117,7 @@ def _manifest(job: Job) -> dict[str, Any]:
     return {
         "encode_lengths": list(job.options.encode_lengths or ()),
         "embedding": {
-            "dimensions": config.encoder.embedding_dim,
+            "dimensions": config.hidden_size,
             "pooling": config.pooling or "mean",
             "normalized": bool(config.normalize),
         },

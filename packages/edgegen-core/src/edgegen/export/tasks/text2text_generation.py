@@ -47,7 +47,7 @@ def _verify(job: Job, path: Path) -> Verification:
         return session.hold(whole.decode, session.run(encoders[length], padded(text, length)))
 
     first, *others = encoders
-    start, held = model.config.start_token_id, read(first)
+    start, held = model.config.decoder_start_token_id, read(first)
     result = compare(job, session, start, held, lambda tokens: _eager_logits(model, text, tokens))
     errors = [first_logits_error(session, whole, start, held, read(length)) for length in others]
     return result.with_errors(errors)
@@ -65,7 +65,7 @@ def _read(job: Job, session: Session) -> tuple[dict[str, Array], Callable[[], An
     encoded = session.run(signature, padded(text, length))
     whole = signature_groups(session.signatures)[-1]
     held = session.hold(whole.decode, {name: array for name, array in encoded.items() if is_encoder_state(name)})
-    start = _model(job).config.start_token_id
+    start = _model(job).config.decoder_start_token_id
     answer, outputs = write_text(session, whole, start, min(LENGTH, job.options.cache_length), held)
     return {**encoded, **joined(outputs)}, lambda: _eager_logits(job.model, text, answer)
 
@@ -93,7 +93,7 @@ def _model(job: Job) -> Any:
 def _manifest(job: Job) -> dict[str, Any]:
     return {
         "encode_lengths": list(job.options.encode_lengths or ()),
-        "start_token_id": _model(job).config.start_token_id,
+        "start_token_id": _model(job).config.decoder_start_token_id,
         **text_generation.generating(job),
     }
 
