@@ -15,11 +15,11 @@ from edgegen.weights import WeightMap, open_checkpoint
 from edgegen.weights.weight_map import concat, interleaved_qkv, permute_rows, transpose
 from edgegen_layers import (
     AttentionConfig,
-    DecoderLM,
     FeedForwardConfig,
     NormalizationConfig,
     TransformerBlockConfig,
     TransformerConfig,
+    TransformerLM,
 )
 from edgegen_layers.testing import check_parity
 
@@ -49,7 +49,7 @@ CONFIG = TransformerConfig(
     hidden_size=DIM,
     block_config=BLOCK,
     final_norm_config=NORM,
-    tie_embeddings=True,
+    tie_word_embeddings=True,
 )
 
 
@@ -131,7 +131,7 @@ def gptj():
         ATTENTION, partial_rotary_factor=0.5, rotary_interleaved=True, qkv_use_bias=False, output_proj_use_bias=False
     )
     block = replace(BLOCK, attn_config=attention, parallel_residual=True)
-    config = replace(CONFIG, block_config=block, tie_embeddings=False, lm_head_use_bias=True)
+    config = replace(CONFIG, block_config=block, tie_word_embeddings=False, lm_head_use_bias=True)
     model = transformers.GPTJForCausalLM(transformers.GPTJConfig(**sizes, tie_word_embeddings=False))
     return model, config, WeightMap(rules)
 
@@ -169,7 +169,7 @@ def test_parity(architecture, tmp_path):
     randomize(theirs)
     theirs = theirs.eval().requires_grad_(False)
     theirs.save_pretrained(tmp_path)
-    model = DecoderLM(config).eval().requires_grad_(False)
+    model = TransformerLM(config).eval().requires_grad_(False)
     sources = weight_map.resolve(open_checkpoint(tmp_path), parameter_shapes(model), architecture.__name__)
     for name, parameter in model.named_parameters():
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(sources[name].read())))

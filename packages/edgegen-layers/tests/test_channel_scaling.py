@@ -12,11 +12,11 @@ from lowering import randomize
 from edgegen.conversion import module_weights
 from edgegen_layers import (
     AttentionConfig,
-    DecoderLM,
     FeedForwardConfig,
     NormalizationConfig,
     TransformerBlockConfig,
     TransformerConfig,
+    TransformerLM,
 )
 from edgegen_quant.ptq.smoothquant_pass import scale
 
@@ -60,8 +60,8 @@ def config(block: TransformerBlockConfig, norm: NormalizationConfig = RMS, **set
 
 
 CONFIGS = {
-    "llama": (config(LLAMA, tie_embeddings=True), 4 * LAYERS + 1),
-    "gemma": (config(GEMMA, CENTRED, tie_embeddings=True, embedding_scale=5.0), 4 * LAYERS + 1),
+    "llama": (config(LLAMA, tie_word_embeddings=True), 4 * LAYERS + 1),
+    "gemma": (config(GEMMA, CENTRED, tie_word_embeddings=True, embedding_scale=5.0), 4 * LAYERS + 1),
     "phi": (config(PHI, LAYER, lm_head_use_bias=True), 2 * LAYERS + 1),  # attention and feed-forward share a norm
     "qwen": (config(QWEN), 4 * LAYERS + 1),
     "mixture": (config(MIXTURE), 6 * LAYERS + 1),  # three experts
@@ -69,7 +69,7 @@ CONFIGS = {
 }
 
 
-def logits(model: DecoderLM) -> np.ndarray:
+def logits(model: TransformerLM) -> np.ndarray:
     tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]], dtype=torch.int32)
     with torch.no_grad():
         positions = torch.arange(tokens.shape[1], dtype=torch.int32)
@@ -79,7 +79,7 @@ def logits(model: DecoderLM) -> np.ndarray:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_scaled_channels_change_no_logits(name):
     sizes, count = CONFIGS[name]
-    model = DecoderLM(sizes)
+    model = TransformerLM(sizes)
     randomize(model)
     before = logits(model)
     offered = model.scaling_groups()
@@ -104,7 +104,7 @@ def test_scaled_channels_change_no_logits(name):
 def test_every_channel_counts():
     """Each is left out of one's producers in turn: the logits change, so the comparison above can fail."""
     for index in range(4):
-        model = DecoderLM(CONFIGS["qwen"][0])
+        model = TransformerLM(CONFIGS["qwen"][0])
         randomize(model)
         before, sources = logits(model), module_weights(model)
         channels = model.scaling_groups()[index]

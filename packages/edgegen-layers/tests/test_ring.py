@@ -12,12 +12,12 @@ import edgegen
 from edgegen.errors import UsageError
 from edgegen_layers import (
     AttentionConfig,
-    DecoderLM,
     FeedForwardConfig,
     KVCache,
     RingAttention,
     TransformerBlockConfig,
     TransformerConfig,
+    TransformerLM,
 )
 from edgegen_layers.ring import RESERVE
 
@@ -37,14 +37,14 @@ def config(**settings) -> TransformerConfig:
         max_position_embeddings=LENGTH,
         hidden_size=16,
         block_config=blocks,
-        tie_embeddings=True,
+        tie_word_embeddings=True,
     )
 
 
 @pytest.fixture(scope="module")
 def models():
     """With a cache for everything, and with a ring."""
-    plain, ring = DecoderLM(config()), DecoderLM(config(), RingAttention())
+    plain, ring = TransformerLM(config()), TransformerLM(config(), RingAttention())
     randomize(plain)
     ring.load_state_dict(plain.state_dict())
     return plain.eval().requires_grad_(False), ring.eval().requires_grad_(False)
@@ -54,7 +54,7 @@ def tokens(count: int) -> list[int]:
     return torch.randint(50, (count,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
-def logits(model: DecoderLM, text: list[int], pieces: list[int]) -> torch.Tensor:
+def logits(model: TransformerLM, text: list[int], pieces: list[int]) -> torch.Tensor:
     """After each of ``text``, read in pieces of these lengths, as often as it takes."""
     cache, rows, start = model.new_cache(LENGTH), [], 0
     while start < len(text):
@@ -124,6 +124,6 @@ def test_a_call_of_too_many_tokens(models):
 
 
 def test_biases_by_position_are_refused():
-    model = DecoderLM(config(alibi=True), RingAttention())
+    model = TransformerLM(config(alibi=True), RingAttention())
     with pytest.raises(UsageError, match="no biases"):
         logits(model, tokens(4), [4])

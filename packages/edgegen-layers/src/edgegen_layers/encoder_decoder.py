@@ -74,7 +74,7 @@ class EncoderDecoderLM(nn.Module):
 
     @property
     def kernel(self) -> AttentionKernel:
-        """How the decoder attends to its cache."""
+        """Attention kernel of the decoder's cache."""
         return self.decoder.kernel
 
     def forward(

@@ -60,7 +60,7 @@ class LoraWeights(NamedTuple):
     o: LoraFactors
 
     def block(self, index: int) -> AttentionLora:
-        """What block ``index`` takes."""
+        """Adapters of block ``index``."""
         return AttentionLora(*(LowRank(f.a_prime_weight[index], f.b_prime_weight[index]) for f in self))
 
     @classmethod

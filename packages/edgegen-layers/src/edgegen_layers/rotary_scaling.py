@@ -1,7 +1,7 @@
 """Ways to stretch rotary positions over longer contexts than a model was trained for, as data.
 
 Each is a function of the head's size that gives what :class:`~edgegen_layers.config.AttentionConfig` takes as
-``rotary_scaling``. Plain numbers, no torch: configurations are made while models are listed.
+``rope_scaling``. Plain numbers, no torch: configurations are made while models are listed.
 """
 
 from __future__ import annotations

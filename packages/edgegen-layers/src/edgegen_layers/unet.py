@@ -50,7 +50,7 @@ class ResidualBlock2D(nn.Module):
 
 
 class AttentionBlock2D(nn.Module):
-    """Each place of a picture attends to all others, and to a text if there is one; ``[B, C, H, W] -> [B, C, H, W]``.
+    """Self-attention over a picture's pixels, and cross attention to a text if any; ``[B, C, H, W] -> [B, C, H, W]``.
 
     Args:
         channels: C.
@@ -87,9 +87,9 @@ class AttentionBlock2D(nn.Module):
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         """``context`` is ``[B, S, context_dim]``."""
         height, width = x.shape[2:]
-        places = self.norm(x).flatten(2).transpose(1, 2)  # [B, H*W, C]
+        pixels = self.norm(x).flatten(2).transpose(1, 2)  # [B, H*W, C]
         everything = torch.zeros(1, 1, 1, height * width, device=x.device)
-        attended = self.attention(places, everything)
+        attended = self.attention(pixels, everything)
         if self.cross_attention is not None:
             assert context is not None
             keys, values = self.cross_attention.project_states(context)

@@ -241,7 +241,7 @@ def huggingface(config: T5Config) -> WeightMap:
         "decoder.blocks.{i}.cross_attention.key_value.weight": concat(cross + "k.weight", cross + "v.weight"),
         "decoder.blocks.{i}.cross_attention.output.weight": cross + "o.weight",
     }
-    # The table is sometimes stored once for each half, a tied head once more; the first T5s carry buckets of attention to
-    # the encoder, which has no use for them.
+    # The table is sometimes stored once for each half, a tied head once more; the first T5s carry buckets of
+    # attention to the encoder, which has no use for them.
     unused = ("*coder.embed_tokens.weight", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight")
     return WeightMap(rules, ignore=(*unused, "lm_head.weight") if config.tie_word_embeddings else unused)

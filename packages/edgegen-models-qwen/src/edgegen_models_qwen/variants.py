@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 QWEN2: Row = {"attention_bias": True}
 QWEN3: Row = {"qk_norm": True}
-"""What ``model_type`` implies."""
+"""Hyper-parameters that ``model_type`` implies and ``config.json`` does not state."""
 
 _ALL: Row = {"vocab_size": 151_936, "rope_theta": 1e6, "rms_norm_eps": 1e-6, "tie_word_embeddings": True}
 HALF: Row = {**_ALL, **QWEN2, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
