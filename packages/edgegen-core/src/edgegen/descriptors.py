@@ -72,9 +72,9 @@ class ModelFamily:
     Example::
 
         ModelFamily(name="llama", summary="Llama-shaped decoders", variants=(Variant(...),),
-                    config="edgegen_models_llama.model:config",
-                    builder="edgegen_models_llama.model:build",
-                    weight_maps={"huggingface": "edgegen_models_llama.model:HUGGINGFACE"})
+                    config="edgegen_models_llama.llama:config",
+                    builder="edgegen_layers.families.llama:build",
+                    weight_maps={"huggingface": "edgegen_layers.families.llama:huggingface"})
     """
 
     name: str
@@ -84,7 +84,8 @@ class ModelFamily:
     """``module:attr`` of ``(variant_name: str) -> config dataclass``; raises KeyError for a name not listed."""
     builder: str
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
-    device; ``layers`` maps a building block to the implementation chosen for it. The module offers
+    device; ``layers`` maps a building block to the implementation chosen for it, and one that is not used is an error
+    (``edgegen_layers.LayerChoices`` sees to that). The module offers
     ``signatures(prefill_lengths, cache_length, cache_buckets) -> list[edgegen.tracing.Signature]``; other kinds than
     ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
     read_config: str | None = None

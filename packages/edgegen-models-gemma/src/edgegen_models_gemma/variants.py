@@ -64,67 +64,23 @@ def _three(layers: int, **own: Any) -> Row:
 
 # name, repository of the base and of the tuned model, parameters, hyper-parameters
 ROWS: tuple[tuple[str, str, str, int, Row], ...] = (
-    (
-        "gemma-2b",
-        "gemma-2b",
-        "gemma-2b-it",
-        2_506_172_416,
-        _one(18, hidden_size=2048, intermediate_size=16_384, num_attention_heads=8, num_key_value_heads=1),
-    ),
-    (
-        "gemma-7b",
-        "gemma-7b",
-        "gemma-7b-it",
-        8_537_680_896,
-        _one(28, hidden_size=3072, intermediate_size=24_576, num_attention_heads=16, num_key_value_heads=16),
-    ),
-    (
-        "gemma2-2b",
-        "gemma-2-2b",
-        "gemma-2-2b-it",
-        2_614_341_888,
-        _two(26, hidden_size=2304, intermediate_size=9216, num_attention_heads=8, num_key_value_heads=4),
-    ),
-    (
-        "gemma2-9b",
-        "gemma-2-9b",
-        "gemma-2-9b-it",
-        9_241_705_984,
-        _two(42, hidden_size=3584, intermediate_size=14_336, num_attention_heads=16, num_key_value_heads=8),
-    ),
-    (
-        "gemma3-270m",
-        "gemma-3-270m",
-        "gemma-3-270m-it",
-        268_098_176,
-        _three(18, hidden_size=640, intermediate_size=2048, num_attention_heads=4, num_key_value_heads=1),
-    ),
-    (
-        "gemma3-1b",
-        "gemma-3-1b-pt",
-        "gemma-3-1b-it",
-        999_885_952,
-        _three(26, hidden_size=1152, intermediate_size=6912, num_attention_heads=4, num_key_value_heads=1),
-    ),
-    # Without the vision tower.
-    (
-        "gemma3-4b",
-        "gemma-3-4b-pt",
-        "gemma-3-4b-it",
-        3_880_263_168,
-        _three(
-            34,
-            hidden_size=2560,
-            intermediate_size=10_240,
-            num_attention_heads=8,
-            num_key_value_heads=4,
-            vocab_size=262_208,
-            max_position_embeddings=131_072,
-            sliding_window=1024,
-            rope_scaling=LinearScaling(factor=8.0),
-        ),
-    ),
-)
+    ("gemma-2b", "gemma-2b", "gemma-2b-it", 2_506_172_416,
+     _one(18, hidden_size=2048, intermediate_size=16_384, num_attention_heads=8, num_key_value_heads=1)),
+    ("gemma-7b", "gemma-7b", "gemma-7b-it", 8_537_680_896,
+     _one(28, hidden_size=3072, intermediate_size=24_576, num_attention_heads=16, num_key_value_heads=16)),
+    ("gemma2-2b", "gemma-2-2b", "gemma-2-2b-it", 2_614_341_888,
+     _two(26, hidden_size=2304, intermediate_size=9216, num_attention_heads=8, num_key_value_heads=4)),
+    ("gemma2-9b", "gemma-2-9b", "gemma-2-9b-it", 9_241_705_984,
+     _two(42, hidden_size=3584, intermediate_size=14_336, num_attention_heads=16, num_key_value_heads=8)),
+    ("gemma3-270m", "gemma-3-270m", "gemma-3-270m-it", 268_098_176,
+     _three(18, hidden_size=640, intermediate_size=2048, num_attention_heads=4, num_key_value_heads=1)),
+    ("gemma3-1b", "gemma-3-1b-pt", "gemma-3-1b-it", 999_885_952,
+     _three(26, hidden_size=1152, intermediate_size=6912, num_attention_heads=4, num_key_value_heads=1)),
+    ("gemma3-4b", "gemma-3-4b-pt", "gemma-3-4b-it", 3_880_263_168,  # without the vision tower
+     _three(34, hidden_size=2560, intermediate_size=10_240, num_attention_heads=8, num_key_value_heads=4,
+            vocab_size=262_208, max_position_embeddings=131_072, sliding_window=1024,
+            rope_scaling=LinearScaling(factor=8.0))),
+)  # fmt: skip
 
 CONFIGS: dict[str, Row] = {name + flavour: row for name, *_, row in ROWS for flavour in ("", "-it")}
 
