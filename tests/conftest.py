@@ -30,7 +30,7 @@ def edgegen_model_families():
     llama = "edgegen_layers.families.llama"
     yield ModelFamily(
         name="tiny", summary="a Llama for tests", config="tiny_size:config", builder=f"{llama}:build",
-        read_config="edgegen_models_llama.model:read_config",
+        read_config="edgegen_models_llama.llama:read_config",
         variants=tuple(
             Variant(name=name, parameters=94_528, context_length=64, source="nowhere/tiny", license="apache-2.0")
             for name in ("tiny-100k", "tiny-wider")
@@ -39,15 +39,19 @@ def edgegen_model_families():
     )
 """
 SIZES = """
-from edgegen_layers.families.llama import Size
+from edgegen_layers.families.llama import LlamaConfig
 
-SIZES = {
-    "tiny-100k": Size(layers=2, dim=64, heads=4, groups=2, hidden=128, context=64, vocab=320, tied=True),
-    "tiny-wider": Size(layers=2, dim=96, heads=4, groups=2, hidden=128, context=64, vocab=320, tied=True),
+COMMON = dict(
+    vocab_size=320, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=64, tie_word_embeddings=True,
+)
+CONFIGS = {
+    "tiny-100k": LlamaConfig(hidden_size=64, head_dim=16, **COMMON),
+    "tiny-wider": LlamaConfig(hidden_size=96, head_dim=24, **COMMON),
 }
 
 def config(name):
-    return SIZES[name].config()
+    return CONFIGS[name]
 """
 TEMPLATE = "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}<|assistant|>"
 

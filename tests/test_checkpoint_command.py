@@ -63,7 +63,7 @@ def test_without_a_configuration_it_is_recognised_by_shapes(edgegen, copied):
 
 def test_the_difference_from_a_variant_is_shown(edgegen, checkpoint):
     out = edgegen("checkpoint", checkpoint, "--variant", "tiny-wider").out
-    assert "embedding_dim   expected 96, the checkpoint says 64" in out
+    assert "hidden_size   expected 96, the checkpoint says 64" in out
     assert "is [320, 64], expected [320, 96]" in out
 
 

@@ -11,6 +11,16 @@ import torch
 
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.errors import UsageError
+from edgegen.modeling import (
+    CausalLM,
+    LimitsRollback,
+    Seq2SeqLM,
+    SupportsChannelScaling,
+    SupportsLora,
+    SupportsVerifyLengths,
+    TextEncoder,
+    missing,
+)
 from edgegen.plugins import load, registry
 
 FAMILIES = {name: provided.descriptor for name, provided in registry().families.items()}
@@ -35,7 +45,7 @@ def on_meta(family: ModelFamily, name: str, **layers: str):
 def test_the_model_is_as_large_as_its_row_says(family: ModelFamily, variant: Variant):
     model = on_meta(family, variant.name)
     assert sum(parameter.numel() for parameter in model.parameters()) == variant.parameters
-    assert model.config.max_seq_len == variant.context_length
+    assert model.config.max_position_embeddings == variant.context_length
 
 
 @each_row
@@ -55,9 +65,27 @@ def test_the_readme_of_its_package_shows_the_row(family: ModelFamily, variant: V
     assert f"{variant.parameters:,}" in rows[0]
 
 
+PROTOCOLS = {
+    "decoder": (CausalLM, SupportsLora, SupportsVerifyLengths, SupportsChannelScaling, LimitsRollback),
+    "encoder": (TextEncoder,),
+    "encoder-decoder": (Seq2SeqLM, LimitsRollback),
+}
+
+
+@each_family
+def test_the_model_fulfils_the_protocols_of_its_task_and_its_config_too(family: ModelFamily):
+    model = on_meta(family, family.variants[0].name)
+    assert {protocol.__name__: missing(model, protocol) for protocol in PROTOCOLS[family.kind]} == {
+        protocol.__name__: [] for protocol in PROTOCOLS[family.kind]
+    }
+    more = {"encoder": ("hidden_size", "pooling", "normalize"), "encoder-decoder": ("decoder_start_token_id",)}
+    for name in ("vocab_size", "max_position_embeddings", *more.get(family.kind, ())):
+        assert hasattr(model.config, name), name
+
+
 @each_family
 def test_model_files_are_short_enough_to_be_read_in_one_go(family: ModelFamily):
-    for file in folder(family).glob("*.py"):
+    for file in {*folder(family).glob("*.py"), Path(load(family.builder).__code__.co_filename)}:
         assert len(file.read_text().splitlines()) <= 250, file
 
 

@@ -11,7 +11,7 @@ import torch
 
 TUTORIAL = (Path(__file__).parent.parent / "docs" / "tutorials" / "re-authoring-tinyllama.md").read_text()
 MODEL, *STEPS = re.findall(r"^```python\n(.*?)^```", TUTORIAL, re.DOTALL | re.MULTILINE)
-SIZES = {"layers": 2, "dim": 64, "heads": 4, "groups": 2, "hidden": 128, "vocab": 320}
+SIZES = {"layers": 2, "hidden_size": 64, "heads": 4, "kv_heads": 2, "intermediate_size": 128, "vocab_size": 320}
 
 
 @pytest.fixture

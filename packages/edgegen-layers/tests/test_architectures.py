@@ -15,11 +15,11 @@ from edgegen.weights.module import parameter_shapes
 from edgegen.weights.weight_map import concat, interleaved_qkv, permute_rows, transpose
 from edgegen_layers import (
     AttentionConfig,
-    DecoderLM,
     FeedForwardConfig,
-    ModelConfig,
     NormalizationConfig,
     TransformerBlockConfig,
+    TransformerConfig,
+    TransformerLM,
 )
 from edgegen_layers.testing import check_parity
 
@@ -29,10 +29,10 @@ TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
 
 NORM = NormalizationConfig(kind="layer")
 ATTENTION = AttentionConfig(
-    num_heads=HEADS,
+    num_attention_heads=HEADS,
     num_kv_heads=HEADS,
     head_dim=HEAD,
-    rotary_percentage=0.0,
+    partial_rotary_factor=0.0,
     qkv_use_bias=True,
     output_proj_use_bias=True,
 )
@@ -42,14 +42,14 @@ BLOCK = TransformerBlockConfig(
     pre_attention_norm_config=NORM,
     pre_ff_norm_config=NORM,
 )
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     vocab_size=VOCAB,
-    num_layers=LAYERS,
-    max_seq_len=LENGTH,
-    embedding_dim=DIM,
+    num_hidden_layers=LAYERS,
+    max_position_embeddings=LENGTH,
+    hidden_size=DIM,
     block_config=BLOCK,
     final_norm_config=NORM,
-    tie_embeddings=True,
+    tie_word_embeddings=True,
 )
 
 
@@ -128,10 +128,10 @@ def gptj():
         "blocks.{i}.attention.output.weight": layer + "attn.out_proj.weight",
     }
     attention = replace(
-        ATTENTION, rotary_percentage=0.5, rotary_interleaved=True, qkv_use_bias=False, output_proj_use_bias=False
+        ATTENTION, partial_rotary_factor=0.5, rotary_interleaved=True, qkv_use_bias=False, output_proj_use_bias=False
     )
     block = replace(BLOCK, attn_config=attention, parallel_residual=True)
-    config = replace(CONFIG, block_config=block, tie_embeddings=False, lm_head_use_bias=True)
+    config = replace(CONFIG, block_config=block, tie_word_embeddings=False, lm_head_use_bias=True)
     model = transformers.GPTJForCausalLM(transformers.GPTJConfig(**sizes, tie_word_embeddings=False))
     return model, config, WeightMap(rules)
 
@@ -153,7 +153,7 @@ def falcon():
         "blocks.{i}.feed_forward.up.weight": layer + "mlp.dense_h_to_4h.weight",
         "blocks.{i}.feed_forward.down.weight": layer + "mlp.dense_4h_to_h.weight",
     }
-    attention = AttentionConfig(num_heads=HEADS, num_kv_heads=2, head_dim=HEAD)
+    attention = AttentionConfig(num_attention_heads=HEADS, num_kv_heads=2, head_dim=HEAD)
     feed_forward = FeedForwardConfig(intermediate_size=4 * DIM, activation="gelu", gated=False)
     block = replace(BLOCK, attn_config=attention, ff_config=feed_forward, parallel_residual=True)
     config = replace(CONFIG, block_config=block)
@@ -169,7 +169,7 @@ def test_parity(architecture, tmp_path):
     randomize(theirs)
     theirs = theirs.eval().requires_grad_(False)
     theirs.save_pretrained(tmp_path)
-    model = DecoderLM(config).eval().requires_grad_(False)
+    model = TransformerLM(config).eval().requires_grad_(False)
     sources = weight_map.resolve(open_checkpoint(tmp_path), parameter_shapes(model), architecture.__name__)
     for name, parameter in model.named_parameters():
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(sources[name].read())))

@@ -12,10 +12,10 @@ from edgegen_layers.rotary import rotary_table
 
 DIM, HEADS = 24, 3
 PLAIN = {
-    "num_heads": HEADS,
+    "num_attention_heads": HEADS,
     "num_kv_heads": HEADS,
     "head_dim": DIM // HEADS,
-    "rotary_percentage": 0.0,
+    "partial_rotary_factor": 0.0,
     "qkv_use_bias": True,
     "output_proj_use_bias": True,
 }
@@ -44,22 +44,22 @@ def test_self_attention_agrees_with_pytorch():
 
 def test_cross_attention_agrees_with_pytorch():
     theirs = pytorchs()
-    ours = CrossAttention(DIM, AttentionConfig(**PLAIN), memory_dim=DIM).requires_grad_(False)
+    ours = CrossAttention(DIM, AttentionConfig(**PLAIN), encoder_dim=DIM).requires_grad_(False)
     ours.query.weight.copy_(theirs.in_proj_weight[:DIM])
     ours.query.bias.copy_(theirs.in_proj_bias[:DIM])
     ours.key_value.weight.copy_(theirs.in_proj_weight[DIM:])
     ours.key_value.bias.copy_(theirs.in_proj_bias[DIM:])
     ours.output.load_state_dict(theirs.out_proj.state_dict())
-    x, memory = torch.randn(1, 4, DIM), torch.randn(1, 9, DIM)
-    expected, _ = theirs(x, memory, memory)
-    keys, values = ours.remember(memory)
+    x, states = torch.randn(1, 4, DIM), torch.randn(1, 9, DIM)
+    expected, _ = theirs(x, states, states)
+    keys, values = ours.project_states(states)
     mask = torch.zeros(1, 1, 1, 9)
     torch.testing.assert_close(ours(x, keys, values, mask), expected)
     check_lowered(ours, x, keys, values, mask)
 
 
 def test_fused_and_separate_projections_agree():
-    sizes = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "qkv_use_bias": True}
+    sizes = {"num_attention_heads": 4, "num_kv_heads": 2, "head_dim": 8, "qkv_use_bias": True}
     fused = SelfAttention(DIM, AttentionConfig(**sizes)).requires_grad_(False)
     apart = SelfAttention(DIM, AttentionConfig(**sizes, qkv_fused=False)).requires_grad_(False)
     randomize(apart)

@@ -12,17 +12,17 @@ from lowering import randomize
 from edgegen.weights.module import module_weights
 from edgegen_layers import (
     AttentionConfig,
-    DecoderLM,
     FeedForwardConfig,
-    ModelConfig,
     NormalizationConfig,
     TransformerBlockConfig,
+    TransformerConfig,
+    TransformerLM,
 )
 from edgegen_quant.ptq.smoothquant_pass import scale
 
 LAYERS, DIM = 2, 32
 RMS, CENTRED, LAYER = NormalizationConfig(), NormalizationConfig(scale_shift=1.0), NormalizationConfig(kind="layer")
-ATTENTION = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=8)
+ATTENTION = AttentionConfig(num_attention_heads=4, num_kv_heads=2, head_dim=8)
 BIASED = replace(ATTENTION, qkv_use_bias=True, output_proj_use_bias=True)
 GATED = FeedForwardConfig(intermediate_size=48)
 PLAIN = FeedForwardConfig(intermediate_size=48, activation="gelu", gated=False, use_bias=True)
@@ -47,12 +47,12 @@ UNSCALED = NormalizationConfig(kind="layer", with_scale=False)
 OLMO = replace(LLAMA, pre_attention_norm_config=UNSCALED, pre_ff_norm_config=UNSCALED)
 
 
-def config(block: TransformerBlockConfig, norm: NormalizationConfig = RMS, **settings) -> ModelConfig:
-    return ModelConfig(
+def config(block: TransformerBlockConfig, norm: NormalizationConfig = RMS, **settings) -> TransformerConfig:
+    return TransformerConfig(
         vocab_size=40,
-        num_layers=LAYERS,
-        max_seq_len=16,
-        embedding_dim=DIM,
+        num_hidden_layers=LAYERS,
+        max_position_embeddings=16,
+        hidden_size=DIM,
         block_config=block,
         final_norm_config=norm,
         **settings,
@@ -60,8 +60,8 @@ def config(block: TransformerBlockConfig, norm: NormalizationConfig = RMS, **set
 
 
 CONFIGS = {
-    "llama": (config(LLAMA, tie_embeddings=True), 4 * LAYERS + 1),
-    "gemma": (config(GEMMA, CENTRED, tie_embeddings=True, embedding_scale=5.0), 4 * LAYERS + 1),
+    "llama": (config(LLAMA, tie_word_embeddings=True), 4 * LAYERS + 1),
+    "gemma": (config(GEMMA, CENTRED, tie_word_embeddings=True, embedding_scale=5.0), 4 * LAYERS + 1),
     "phi": (config(PHI, LAYER, lm_head_use_bias=True), 2 * LAYERS + 1),  # attention and feed-forward share a norm
     "qwen": (config(QWEN), 4 * LAYERS + 1),
     "mixture": (config(MIXTURE), 6 * LAYERS + 1),  # three experts
@@ -69,7 +69,7 @@ CONFIGS = {
 }
 
 
-def logits(model: DecoderLM) -> np.ndarray:
+def logits(model: TransformerLM) -> np.ndarray:
     tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]], dtype=torch.int32)
     with torch.no_grad():
         positions = torch.arange(tokens.shape[1], dtype=torch.int32)
@@ -79,7 +79,7 @@ def logits(model: DecoderLM) -> np.ndarray:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_scaled_channels_change_no_logits(name):
     sizes, count = CONFIGS[name]
-    model = DecoderLM(sizes)
+    model = TransformerLM(sizes)
     randomize(model)
     before = logits(model)
     offered = model.scaling_groups()
@@ -104,7 +104,7 @@ def test_scaled_channels_change_no_logits(name):
 def test_every_channel_counts():
     """Each is left out of one's producers in turn: the logits change, so the comparison above can fail."""
     for index in range(4):
-        model = DecoderLM(CONFIGS["qwen"][0])
+        model = TransformerLM(CONFIGS["qwen"][0])
         randomize(model)
         before, sources = logits(model), module_weights(model)
         channels = model.scaling_groups()[index]

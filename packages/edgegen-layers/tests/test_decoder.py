@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import KERNELS, TOKENS, expected_logits, ours, reference, step
+from tiny_llama import KERNELS, ours, reference
 
 from edgegen_layers import KVCache
+from edgegen_layers.testing import TOKENS, expected_logits, step
 
 ARCHITECTURES = {
     "grouped queries": {},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_llama import KERNELS, TOKENS, ours, reference, step
+from tiny_llama import KERNELS, ours, reference
 from torch import nn
 
 import edgegen
@@ -16,7 +16,8 @@ from edgegen.api import ConvertedModel
 from edgegen.litert.session import Session
 from edgegen.tflite.reader import read_model
 from edgegen.tracing import Composites
-from edgegen_layers import DecoderLM
+from edgegen_layers import TransformerLM
+from edgegen_layers.testing import TOKENS, step
 from edgegen_quant.schemes import INT8_CHANNEL
 
 CHUNK = 4
@@ -26,7 +27,7 @@ LENGTH = len(TOKENS)
 NORM, ATTENTION, SWIGLU = "odml.rms_norm", "odml.scaled_dot_product_attention", "odml.swiglu"
 
 
-def convert(model: DecoderLM, *, composites: str = "all", scheme: str = "fp32") -> ConvertedModel:
+def convert(model: TransformerLM, *, composites: str = "all", scheme: str = "fp32") -> ConvertedModel:
     prefill, decode = model.signatures([CHUNK], LENGTH)
     return (
         edgegen.signature(prefill.name, model, prefill.args, prefill.kwargs)
@@ -45,7 +46,7 @@ class Exported:
 
     kernel: str
     composites: str
-    model: DecoderLM
+    model: TransformerLM
     edge: ConvertedModel
     path: Path
 
@@ -100,7 +101,7 @@ def test_a_signature_called_with_a_cache_gives_the_cache_of_eager(exported: Expo
 
 
 def test_composites_are_in_the_file_when_on_and_not_when_off(exported: Exported):
-    layers = exported.model.config.num_layers
+    layers = exported.model.config.num_hidden_layers
     # Prefill ends where the last layer's keys and values are in the cache: nobody asks for what comes after.
     full = {
         "decode": {NORM: 2 * layers + 1, ATTENTION: layers, SWIGLU: layers},
@@ -153,7 +154,7 @@ def relative_error(got: np.ndarray, expected: torch.Tensor) -> float:
     return float(np.linalg.norm(got - last) / np.linalg.norm(last))
 
 
-def emulate_8_bits(model: DecoderLM) -> None:
+def emulate_8_bits(model: TransformerLM) -> None:
     """Matrices rounded row by row around 0, the inputs of products row by row over their range."""
     for parameter in model.parameters():
         if parameter.dim() == 2:

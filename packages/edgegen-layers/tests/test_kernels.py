@@ -12,7 +12,7 @@ from edgegen.plugins import load, registry
 from edgegen_layers import AttentionConfig
 from edgegen_layers.kernels import causal_hidden
 
-CONFIG = AttentionConfig(num_heads=6, num_kv_heads=2, head_dim=8)
+CONFIG = AttentionConfig(num_attention_heads=6, num_kv_heads=2, head_dim=8)
 SLOTS = 10
 
 CACHE_SHAPES = {
@@ -27,7 +27,7 @@ def attend(name: str, q, k, v, start: int, history=None):
     keys, values = (torch.zeros(shape) for shape in kernel.cache_shapes(CONFIG, SLOTS))
     if history is not None:
         mask = kernel.mask(torch.arange(start), SLOTS, CONFIG)
-        queries = torch.zeros(1, start, CONFIG.num_heads, CONFIG.head_dim)
+        queries = torch.zeros(1, start, CONFIG.num_attention_heads, CONFIG.head_dim)
         _, keys, values = kernel.attend(queries, *history, keys, values, torch.tensor([0]), mask, CONFIG)
     mask = kernel.mask(torch.arange(start, start + q.shape[1]), SLOTS, CONFIG)
     return kernel.attend(q, k, v, keys, values, torch.tensor([start]), mask, CONFIG)
@@ -44,7 +44,7 @@ def test_cache_shapes(name: str):
 @pytest.mark.parametrize(("start", "length"), [(0, 4), (3, 1), (3, 5), (SLOTS - 1, 1), (0, SLOTS)])
 def test_agrees_with_pytorch_attention_over_the_same_history(name: str, start: int, length: int):
     torch.manual_seed(0)
-    q = torch.randn(1, length, CONFIG.num_heads, CONFIG.head_dim)
+    q = torch.randn(1, length, CONFIG.num_attention_heads, CONFIG.head_dim)
     k, v = torch.randn(2, 1, start + length, CONFIG.num_kv_heads, CONFIG.head_dim)
     mixed, _, _ = attend(name, q, k[:, start:], v[:, start:], start, (k[:, :start], v[:, :start]) if start else None)
     visible = torch.arange(start + length) <= torch.arange(start, start + length)[:, None]
@@ -57,7 +57,7 @@ def test_agrees_with_pytorch_attention_over_the_same_history(name: str, start: i
 @pytest.mark.parametrize("name", KERNELS)
 def test_keys_and_values_go_to_their_slots_and_nowhere_else(name: str):
     k, v = torch.randn(2, 1, 3, CONFIG.num_kv_heads, CONFIG.head_dim)
-    q = torch.randn(1, 3, CONFIG.num_heads, CONFIG.head_dim)
+    q = torch.randn(1, 3, CONFIG.num_attention_heads, CONFIG.head_dim)
     _, keys, values = attend(name, q, k, v, start=4)
     by_slot = {"matmul": ((0, 2, 1, 3), (0, 3, 1, 2)), "sdpa": ((0, 1, 2, 3), (0, 1, 2, 3))}[name]
     for cached, written, axes in ((keys, k, by_slot[0]), (values, v, by_slot[1])):

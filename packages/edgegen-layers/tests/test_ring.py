@@ -12,12 +12,12 @@ import edgegen
 from edgegen.errors import UsageError
 from edgegen_layers import (
     AttentionConfig,
-    DecoderLM,
     FeedForwardConfig,
     KVCache,
-    ModelConfig,
     RingAttention,
     TransformerBlockConfig,
+    TransformerConfig,
+    TransformerLM,
 )
 from edgegen_layers.ring import RESERVE
 
@@ -25,21 +25,26 @@ WINDOW, LENGTH = 12, 380
 RING = WINDOW + RESERVE
 
 
-def config(**settings) -> ModelConfig:
-    attention = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=8, **settings)
+def config(**settings) -> TransformerConfig:
+    attention = AttentionConfig(num_attention_heads=4, num_kv_heads=2, head_dim=8, **settings)
     local = TransformerBlockConfig(
         attn_config=replace(attention, sliding_window=WINDOW), ff_config=FeedForwardConfig(intermediate_size=16)
     )
     blocks = (local, local, replace(local, attn_config=attention))
-    return ModelConfig(
-        vocab_size=50, num_layers=3, max_seq_len=LENGTH, embedding_dim=16, block_config=blocks, tie_embeddings=True
+    return TransformerConfig(
+        vocab_size=50,
+        num_hidden_layers=3,
+        max_position_embeddings=LENGTH,
+        hidden_size=16,
+        block_config=blocks,
+        tie_word_embeddings=True,
     )
 
 
 @pytest.fixture(scope="module")
 def models():
     """With a cache for everything, and with a ring."""
-    plain, ring = DecoderLM(config()), DecoderLM(config(), RingAttention())
+    plain, ring = TransformerLM(config()), TransformerLM(config(), RingAttention())
     randomize(plain)
     ring.load_state_dict(plain.state_dict())
     return plain.eval().requires_grad_(False), ring.eval().requires_grad_(False)
@@ -49,7 +54,7 @@ def tokens(count: int) -> list[int]:
     return torch.randint(50, (count,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
-def logits(model: DecoderLM, text: list[int], pieces: list[int]) -> torch.Tensor:
+def logits(model: TransformerLM, text: list[int], pieces: list[int]) -> torch.Tensor:
     """After each of ``text``, read in pieces of these lengths, as often as it takes."""
     cache, rows, start = model.new_cache(LENGTH), [], 0
     while start < len(text):
@@ -119,6 +124,6 @@ def test_a_call_of_too_many_tokens(models):
 
 
 def test_biases_by_position_are_refused():
-    model = DecoderLM(config(alibi=True), RingAttention())
+    model = TransformerLM(config(alibi=True), RingAttention())
     with pytest.raises(UsageError, match="no biases"):
         logits(model, tokens(4), [4])

@@ -8,22 +8,20 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from edgegen_layers import (
     AttentionConfig,
     AttentionKernel,
-    DecoderLM,
     FeedForwardConfig,
-    KVCache,
     MatmulAttention,
-    ModelConfig,
     NormalizationConfig,
     SdpaAttention,
     TransformerBlockConfig,
+    TransformerConfig,
+    TransformerLM,
 )
+from edgegen_layers.testing import random_model
 
 KERNELS: dict[str, type[AttentionKernel]] = {"matmul": MatmulAttention, "sdpa": SdpaAttention}
-TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
 
 
 def reference(**overrides) -> LlamaForCausalLM:
-    """Every weight random, so that each one matters: transformers starts norms at 1 and biases at 0."""
     sizes = {
         "vocab_size": 48,
         "hidden_size": 32,
@@ -34,22 +32,18 @@ def reference(**overrides) -> LlamaForCausalLM:
         "max_position_embeddings": 64,
         "attn_implementation": "eager",
     }
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**{**sizes, **overrides})).eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.normal_(mean=1 if "norm" in name else 0, std=0.3)
-    return model
+    return random_model(LlamaForCausalLM(LlamaConfig(**{**sizes, **overrides})))
 
 
-def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> DecoderLM:
+def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> TransformerLM:
     """The same architecture and weights in our layers."""
     c = model.config
     norm = NormalizationConfig(epsilon=c.rms_norm_eps)
     attention = AttentionConfig(
-        num_heads=c.num_attention_heads,
+        num_attention_heads=c.num_attention_heads,
         num_kv_heads=c.num_key_value_heads,
         head_dim=c.head_dim,
-        rotary_base=c.rope_parameters["rope_theta"],
+        rope_theta=c.rope_parameters["rope_theta"],
         qkv_use_bias=c.attention_bias,
         output_proj_use_bias=c.attention_bias,
     )
@@ -61,21 +55,21 @@ def ours(model: LlamaForCausalLM, kernel: AttentionKernel | None = None) -> Deco
         pre_attention_norm_config=norm,
         pre_ff_norm_config=norm,
     )
-    config = ModelConfig(
+    config = TransformerConfig(
         vocab_size=c.vocab_size,
-        num_layers=c.num_hidden_layers,
-        max_seq_len=c.max_position_embeddings,
-        embedding_dim=c.hidden_size,
+        num_hidden_layers=c.num_hidden_layers,
+        max_position_embeddings=c.max_position_embeddings,
+        hidden_size=c.hidden_size,
         block_config=block,
         final_norm_config=norm,
-        tie_embeddings=c.tie_word_embeddings,
+        tie_word_embeddings=c.tie_word_embeddings,
     )
-    decoder = DecoderLM(config, kernel).eval().requires_grad_(False)
+    decoder = TransformerLM(config, kernel).eval().requires_grad_(False)
     decoder.load_state_dict(dict(_weights(model.state_dict(), decoder)))
     return decoder
 
 
-def _weights(theirs: dict[str, torch.Tensor], decoder: DecoderLM):
+def _weights(theirs: dict[str, torch.Tensor], decoder: TransformerLM):
     parts = {
         "attention_norm": ["input_layernorm"],
         "attention.qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
@@ -92,17 +86,3 @@ def _weights(theirs: dict[str, torch.Tensor], decoder: DecoderLM):
         else:
             _, number, part = module.split(".", 2)
             yield name, torch.cat([theirs[f"model.layers.{number}.{their}.{kind}"] for their in parts[part]])
-
-
-def expected_logits(model: LlamaForCausalLM, tokens: list[int] = TOKENS) -> torch.Tensor:
-    """``[T, V]``."""
-    return model(torch.tensor([tokens])).logits[0]
-
-
-def step(
-    model: DecoderLM, cache: KVCache, start: int, stop: int, *, tokens: list[int] = TOKENS, logits: bool = True
-) -> tuple[KVCache, torch.Tensor | None]:
-    """Run ``tokens[start:stop]``; the new cache, and logits ``[T, V]`` if asked for."""
-    given = torch.tensor([tokens[start:stop]], dtype=torch.int32)
-    outputs = model(given, torch.arange(start, stop, dtype=torch.int32), cache, logits=logits)
-    return outputs["kv_cache"], outputs["logits"][0] if logits else None

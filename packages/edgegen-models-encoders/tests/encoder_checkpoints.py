@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import BertConfig, BertForPreTraining, BertModel, T5Config, T5ForConditionalGeneration
 
-from edgegen.plugins import load, registry
-from edgegen.weights import open_checkpoint
-from edgegen.weights.module import parameter_shapes
+from edgegen_layers.testing import empty_model, random_model, resolve, save_tensors, stated_config
 
 BERT = {
     "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
@@ -36,24 +31,8 @@ TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35]
 ANSWER = [0, 7, 40, 41, 8, 2, 61, 17, 3, 30, 5, 12]
 
 
-def randomize(model: nn.Module) -> None:
-    """Every weight random, so that each one matters; scales of norms around 1."""
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        scale = name.endswith(("norm.weight", "Norm.weight"))
-        std = next((std for part, std in DEVIATIONS.items() if part in name), 0.2)
-        parameter.data.normal_(mean=float(scale), std=std)
-
-
 def bert(kind: type = BertModel, **changes: Any) -> Any:
-    model = kind(BertConfig(**{**BERT, **changes})).eval().requires_grad_(False)
-    randomize(model)
-    return model
-
-
-def save_plain(model: BertModel, folder: Path) -> Path:
-    model.save_pretrained(folder)
-    return folder
+    return random_model(kind(BertConfig(**{**BERT, **changes})), std=0.2, seed=1)
 
 
 def save_as_first_published(model: BertModel, folder: Path) -> Path:
@@ -66,14 +45,7 @@ def save_as_first_published(model: BertModel, folder: Path) -> Path:
         for name, tensor in tensors.items()
     }
     tensors["bert.embeddings.position_ids"] = torch.arange(16)[None]
-    return save(tensors, model.config.to_dict(), folder)
-
-
-def save(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], folder: Path) -> Path:
-    """Any tensors at all, as one file."""
-    save_file(dict(tensors), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+    return save_tensors(tensors, folder, model.config.to_dict())
 
 
 def add_modules(folder: Path, mode: str, *, normalize: bool, **other: Any) -> Path:
@@ -105,8 +77,7 @@ def t5(**changes: Any) -> T5ForConditionalGeneration:
     model = T5ForConditionalGeneration(T5Config(**{**T5, **changes})).eval().requires_grad_(False)
     if changes.get("tie_word_embeddings") is False:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.lm_head.weight), requires_grad=False)
-    randomize(model)
-    return model
+    return random_model(model, std=0.2, deviations=DEVIATIONS, seed=1)
 
 
 def save_t5(model: T5ForConditionalGeneration, folder: Path, **changes: Any) -> Path:
@@ -114,29 +85,10 @@ def save_t5(model: T5ForConditionalGeneration, folder: Path, **changes: Any) -> 
     tied = model.config.scale_decoder_outputs
     config = model.config.to_dict() | {"tie_word_embeddings": tied}
     del config["scale_decoder_outputs"]
-    return save({name: tensor.clone() for name, tensor in model.state_dict().items()}, {**config, **changes}, folder)
-
-
-def read(family: str, folder: Path) -> Any:
-    """What the checkpoint says of itself."""
-    described = registry().family(family)
-    assert described.read_config is not None
-    return load(described.read_config)(open_checkpoint(folder))
+    return save_tensors(model.state_dict(), folder, {**config, **changes})
 
 
 def sources(family: str, folder: Path) -> tuple[Any, dict[str, Any]]:
     """The model on ``meta``, and where its weights come from."""
-    described, checkpoint, config = registry().family(family), open_checkpoint(folder), read(family, folder)
-    with torch.device("meta"):
-        model = load(described.builder)(config, layers={})
-    weight_map = load(described.weight_maps["huggingface"])(config)
-    return model, weight_map.resolve(checkpoint, parameter_shapes(model), family)
-
-
-def loaded(family: str, folder: Path, kernel: str = "matmul") -> Any:
-    """The model with its weights, in float32."""
-    _, resolved = sources(family, folder)
-    model = load(registry().family(family).builder)(read(family, folder), layers={"attention": kernel})
-    for name, parameter in model.eval().requires_grad_(False).named_parameters():
-        parameter.copy_(torch.from_numpy(np.ascontiguousarray(resolved[name].read())))
-    return model
+    config = stated_config(family, folder)
+    return empty_model(family, config), resolve(family, folder, config)

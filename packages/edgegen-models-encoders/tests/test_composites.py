@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoder_checkpoints import FIRST_T5, SECOND_T5, bert, save_plain, save_t5, sources, t5
+from encoder_checkpoints import FIRST_T5, SECOND_T5, bert, save_t5, sources, t5
 
 from edgegen.api import Converter
 from edgegen.litert.session import Session
 from edgegen.tflite.reader import read_model
 from edgegen.tracing import Composites
+from edgegen_layers.testing import save
 
 MODELS = {
-    "bert": lambda folder: sources("bert", save_plain(bert(), folder)),
+    "bert": lambda folder: sources("bert", save(bert(), folder)),
     "first t5": lambda folder: sources("t5", save_t5(t5(**FIRST_T5), folder)),
     "second t5": lambda folder: sources("t5", save_t5(t5(**SECOND_T5), folder)),
 }

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from encoder_checkpoints import ANSWER, FIRST_T5, SECOND_T5, TEXT, loaded, read, save_t5, sources, t5
+from encoder_checkpoints import ANSWER, FIRST_T5, SECOND_T5, TEXT, save_t5, sources, t5
 
 from edgegen.api import Converter
 from edgegen.errors import CheckpointError
 from edgegen.export.tasks.feature_extraction import padded
 from edgegen.litert.session import Session
 from edgegen.weights import open_checkpoint
+from edgegen_layers.testing import load_published, stated_config
 
 KINDS = {"first": FIRST_T5, "second": SECOND_T5}
 LENGTH = len(ANSWER)
@@ -33,7 +34,7 @@ def tensors(text: list[int], length: int) -> dict[str, torch.Tensor]:
 @each_kind
 def test_the_encoder_gives_what_transformers_gives(kind: str, tmp_path: Path):
     theirs = t5(**KINDS[kind])
-    model = loaded("t5", save_t5(theirs, tmp_path))
+    model = load_published("t5", save_t5(theirs, tmp_path))
     expected = theirs.encoder(torch.tensor([TEXT])).last_hidden_state
     for length in (len(TEXT), 24):
         got = model.encoder(**tensors(TEXT, length))
@@ -44,7 +45,7 @@ def test_the_encoder_gives_what_transformers_gives(kind: str, tmp_path: Path):
 @each_kind
 def test_logits_are_those_of_transformers(kind: str, kernel: str, tmp_path: Path):
     theirs = t5(**KINDS[kind])
-    model, expected = loaded("t5", save_t5(theirs, tmp_path), kernel), expected_logits(theirs)
+    model, expected = load_published("t5", save_t5(theirs, tmp_path), attention=kernel), expected_logits(theirs)
 
     def read_on(start: int, stop: int, cache: Any, encoder_states: Any) -> Any:
         tokens = torch.tensor([ANSWER[start:stop]], dtype=torch.int32)
@@ -119,9 +120,9 @@ def test_what_transformers_5_saves_is_read_as_what_was_published(tmp_path: Path)
         theirs = t5(**kind)
         save_t5(theirs, published)
         save_t5(theirs, _made(saved), tie_word_embeddings=True, scale_decoder_outputs=name == "first")
-        assert read("t5", published) == read("t5", saved)
-    decoder = read("t5", published).decoder
-    assert (decoder.tie_embeddings, decoder.logit_scale) == (False, None)
+        assert stated_config("t5", published) == stated_config("t5", saved)
+    stated = stated_config("t5", published)
+    assert (stated.tie_word_embeddings, stated.scale_decoder_outputs) == (False, False)
 
 
 def test_a_second_t5_saved_with_a_tied_head_needs_none(tmp_path: Path):
@@ -129,7 +130,7 @@ def test_a_second_t5_saved_with_a_tied_head_needs_none(tmp_path: Path):
     theirs.lm_head.weight = theirs.shared.weight
     theirs.save_pretrained(tmp_path)
     assert "lm_head.weight" not in open_checkpoint(tmp_path).tensors
-    model = loaded("t5", tmp_path)
+    model = load_published("t5", tmp_path)
     encoder_states = model(**tensors(TEXT, len(TEXT)))["encoder_states"]
     answer = {"tokens": torch.tensor([ANSWER]), "input_pos": torch.arange(LENGTH, dtype=torch.int32)}
     got = model(**answer, kv_cache=model.new_cache(LENGTH), encoder_states=encoder_states)["logits"][0]
@@ -142,7 +143,7 @@ def test_a_second_t5_saved_with_a_tied_head_needs_none(tmp_path: Path):
 )
 def test_what_the_family_does_not_know_is_refused(change: dict[str, object], tmp_path: Path):
     with pytest.raises(CheckpointError) as caught:
-        read("t5", save_t5(t5(), tmp_path, **change))
+        stated_config("t5", save_t5(t5(), tmp_path, **change))
     assert caught.value.code == "EG207"
     assert next(iter(change)) in str(caught.value)
 

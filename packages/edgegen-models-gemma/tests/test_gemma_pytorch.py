@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from gemma_checkpoints import SAVERS, SIZES, reference, resolve, save_gemma_pytorch
+from gemma_checkpoints import CONFIGS, SAVERS, reference, save_gemma_pytorch
 
 from edgegen.cli import main
 from edgegen.errors import CheckpointError
 from edgegen.testing.plugins import installed, make_distribution
 from edgegen.weights import open_checkpoint
-from edgegen_models_gemma.reading import read_config
+from edgegen_layers.testing import resolve
+from edgegen_models_gemma.checkpoint_config import read_config
 
 PLUGIN = """
 from edgegen import hookimpl
@@ -24,35 +25,36 @@ from edgegen.descriptors import ModelFamily, Variant
 
 @hookimpl
 def edgegen_model_families():
-    gemma = "edgegen_models_gemma.model"
+    gemma = "edgegen_models_gemma.gemma"
     row = dict(parameters=1, context_length=64, source="nowhere/tiny", license="gemma")
     yield ModelFamily(
         name="tinygemma", summary="a Gemma for tests", config="tiny_gemma_size:config", builder=f"{gemma}:build",
-        read_config="edgegen_models_gemma.reading:read_config",
+        read_config="edgegen_models_gemma.checkpoint_config:read_config",
         variants=(Variant(name="tinygemma-it", stop_tokens=("<end_of_turn>",), **row),),
         weight_maps={"gemma-pytorch": f"{gemma}:gemma_pytorch"},
     )
 """
 SIZE = """
-from edgegen_models_gemma.model import GENERATIONS, Size
+from edgegen_models_gemma.gemma import GemmaConfig
 
 def config(name):
     if name != "tinygemma-it":
         raise KeyError(name)
-    caps = {**GENERATIONS["gemma2"], "attention_cap": 2.0, "final_cap": 3.0}
-    return Size(
-        layers=3, dim=32, heads=4, groups=2, hidden=40, context=64, vocab=48, head_dim=16, rotary_base=500.0,
-        window=4, query_scalar=10.0, **caps,
-    ).config()
+    return GemmaConfig(
+        vocab_size=48, hidden_size=32, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=64, rope_theta=500.0, sliding_window=4,
+        query_pre_attn_scalar=10.0, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, post_norms=True,
+        layer_types=("sliding_attention", "full_attention", "sliding_attention"),
+    )
 """
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", CONFIGS)
 def test_parameters_are_those_of_the_safetensors(size: str, tmp_path: Path):
-    theirs, config = reference(size), SIZES[size].config()
-    expected = resolve(SAVERS["one file"](theirs, tmp_path), config)
+    theirs, config = reference(size), CONFIGS[size]
+    expected = resolve("gemma", SAVERS["one file"](theirs, tmp_path), config)
     (tmp_path / "own").mkdir()
-    own = resolve(save_gemma_pytorch(theirs, tmp_path / "own"), config)
+    own = resolve("gemma", save_gemma_pytorch(theirs, tmp_path / "own"), config)
     assert set(own) == set(expected)
     for name, parameter in own.items():
         np.testing.assert_array_equal(parameter.read(), expected[name].read())
@@ -69,7 +71,7 @@ def test_the_text_part_of_a_checkpoint_that_sees_images_is_found(tmp_path: Path)
     ):
         state[name] = torch.ones(8)
     torch.save({"model_state_dict": state}, file)
-    resolve(file, SIZES["gemma3-scaled"].config())  # refuses names that are missing or left over
+    resolve("gemma", file, CONFIGS["gemma3-scaled"])  # refuses names that are missing or left over
 
 
 def test_it_states_no_configuration(tmp_path: Path):
@@ -79,7 +81,7 @@ def test_it_states_no_configuration(tmp_path: Path):
 def test_a_checkpoint_of_another_generation_is_refused(tmp_path: Path):
     file = save_gemma_pytorch(reference("gemma2"), tmp_path)
     with pytest.raises(CheckpointError, match="does not match"):
-        resolve(file, SIZES["gemma3"].config())
+        resolve("gemma", file, CONFIGS["gemma3"])
 
 
 def test_a_folder_of_kaggles_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -9,34 +9,25 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from gemma_checkpoints import (
-    SAVERS,
-    SIZES,
-    TOKENS,
-    expected_logits,
-    load_model,
-    reference,
-    resolve,
-    save_seeing,
-    step,
-)
+from gemma_checkpoints import CONFIGS, GLOBAL, SAVERS, reference, save_seeing
 
 from edgegen.api import Converter
 from edgegen.litert.session import Session
 from edgegen.tracing import Composites
 from edgegen.weights import open_checkpoint
-from edgegen_models_gemma.model import build
+from edgegen_layers.testing import TOKENS, eager_logits, expected_logits, load_model, resolve, step
+from edgegen_models_gemma.gemma import build
 
 LENGTH = len(TOKENS)
 
 
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
 @pytest.mark.parametrize("saver", SAVERS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", CONFIGS)
 def test_logits_are_those_of_transformers(size: str, saver: str, kernel: str, tmp_path: Path):
     """At once, and token by token past the window to the cache's last slot."""
     theirs = reference(size)
-    model = load_model(SAVERS[saver](theirs, tmp_path), SIZES[size].config(), kernel)
+    model = load_model("gemma", SAVERS[saver](theirs, tmp_path), CONFIGS[size], attention=kernel)
     expected = expected_logits(theirs)
     _, whole = step(model, model.new_cache(LENGTH), 0, LENGTH)
     torch.testing.assert_close(whole, expected, atol=1e-4, rtol=1e-4)
@@ -49,7 +40,7 @@ def test_logits_are_those_of_transformers(size: str, saver: str, kernel: str, tm
 @pytest.mark.parametrize("size", ["gemma2", "gemma3"])
 @pytest.mark.parametrize("cuts", [[1, 2, 12], [6, 7, 12], [4, 8, 12], [11, 12]])
 def test_prefill_in_any_split_equals_prefill_at_once(size: str, cuts: list[int], tmp_path: Path):
-    model = load_model(SAVERS["one file"](reference(size), tmp_path), SIZES[size].config())
+    model = load_model("gemma", SAVERS["one file"](reference(size), tmp_path), CONFIGS[size])
     whole, expected = step(model, model.new_cache(LENGTH), 0, LENGTH)
     cache, parts = model.new_cache(LENGTH), []
     for start, stop in zip([0, *cuts], cuts, strict=False):
@@ -63,29 +54,27 @@ def test_prefill_in_any_split_equals_prefill_at_once(size: str, cuts: list[int],
 @pytest.mark.parametrize(
     ("size", "change"),
     [
-        ("gemma2", {"window": 64}),
-        ("gemma2", {"attention_cap": None}),
-        ("gemma2", {"final_cap": None}),
-        ("gemma2", {"query_scalar": None}),
-        ("gemma3", {"local": (False,)}),
-        ("gemma3", {"local_base": None}),
-        ("gemma3-scaled", {"rotary_scaling": None}),
+        ("gemma2", {"sliding_window": 64}),
+        ("gemma2", {"attn_logit_softcapping": None}),
+        ("gemma2", {"final_logit_softcapping": None}),
+        ("gemma2", {"query_pre_attn_scalar": 16.0}),
+        ("gemma3", {"layer_types": (GLOBAL,) * 7}),
+        ("gemma3", {"rope_local_base_freq": None}),
+        ("gemma3-scaled", {"rope_scaling": None}),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_each_switch_matters_in_these_cases(size: str, change: dict, tmp_path: Path):
     """Parity would otherwise say nothing of it."""
     theirs = reference(size)
-    model = load_model(SAVERS["one file"](theirs, tmp_path), replace(SIZES[size], **change).config())
-    _, logits = step(model, model.new_cache(LENGTH), 0, LENGTH)
-    assert (logits - expected_logits(theirs)).abs().max() > 1e-2
+    model = load_model("gemma", SAVERS["one file"](theirs, tmp_path), replace(CONFIGS[size], **change))
+    assert (eager_logits(model) - expected_logits(theirs)).abs().max() > 1e-2
 
 
 def test_the_text_part_of_a_checkpoint_that_sees_images_is_found(tmp_path: Path):
     theirs = reference("gemma3-scaled")
-    model = load_model(save_seeing(theirs, tmp_path), SIZES["gemma3-scaled"].config())
-    _, logits = step(model, model.new_cache(LENGTH), 0, LENGTH)
-    torch.testing.assert_close(logits, expected_logits(theirs), atol=1e-4, rtol=1e-4)
+    model = load_model("gemma", save_seeing(theirs, tmp_path), CONFIGS["gemma3-scaled"])
+    torch.testing.assert_close(eager_logits(model), expected_logits(theirs), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +86,8 @@ def test_the_exported_file_gives_them_too(
     size: str, saver: str, scheme: str, composites: str, tolerance: float, tmp_path: Path
 ):
     theirs = reference(size)
-    config = SIZES[size].config()
-    sources = resolve(SAVERS[saver](theirs, tmp_path), config)
+    config = CONFIGS[size]
+    sources = resolve("gemma", SAVERS[saver](theirs, tmp_path), config)
     with torch.device("meta"):
         model = build(config, layers={})
     converter = Converter(model.signatures([5], LENGTH))
@@ -120,11 +109,11 @@ def test_the_exported_file_gives_them_too(
 
 @pytest.mark.parametrize("size", ["gemma", "gemma2", "gemma3"])
 def test_gguf_names_are_exactly_those_of_the_architecture(size: str, tmp_path: Path):
-    tensors, layers = gguf.MODEL_TENSOR, SIZES[size].layers
+    tensors, layers = gguf.MODEL_TENSOR, CONFIGS[size].num_hidden_layers
     architecture = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3": "GEMMA3"}[size]
     kinds = set(gguf.MODEL_TENSORS[gguf.MODEL_ARCH[architecture]]) - {tensors.OUTPUT, tensors.ROPE_FREQS}
     kinds = {kind for kind in kinds if "DENSE" not in kind.name}  # of sentence embedders
     expected = {gguf.TENSOR_NAMES[kind].format(bid=i) + ".weight" for kind in kinds for i in range(layers)}
     file = SAVERS["gguf"](reference(size), tmp_path)
     assert set(open_checkpoint(file).tensors) == expected
-    resolve(file, SIZES[size].config())  # refuses names that are missing or left over
+    resolve("gemma", file, CONFIGS[size])  # refuses names that are missing or left over

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from gemma_checkpoints import resolve
 
 from edgegen.cli import main
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
 from edgegen.weights.hyperparameters import differences
-from edgegen_models_gemma.model import config
-from edgegen_models_gemma.reading import read_config
+from edgegen_layers.testing import resolve
+from edgegen_models_gemma.checkpoint_config import read_config
+from edgegen_models_gemma.gemma import config
 from edgegen_runtime.text.tokenizer import open_tokenizer
 
 pytestmark = pytest.mark.real_weights
@@ -125,4 +125,4 @@ def test_the_row_is_what_the_checkpoint_says_about_itself(gemma3: Path):
 
 def test_another_size_is_refused(gemma3: Path):
     with pytest.raises(CheckpointError, match="blk"):
-        resolve(gemma3, config("gemma3-1b"))
+        resolve("gemma", gemma3, config("gemma3-1b"))

@@ -9,8 +9,8 @@ import torch
 
 from edgegen.plugins import registry
 from edgegen_layers import LinearScaling
-from edgegen_models_gemma.model import SIZES, build, config
-from edgegen_models_gemma.variants import CHAT_TEMPLATE, VARIANTS
+from edgegen_models_gemma.gemma import build, config
+from edgegen_models_gemma.variants import CHAT_TEMPLATE, CONFIGS, VARIANTS
 from edgegen_runtime.text.chat_template import ChatTemplate
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
@@ -23,14 +23,14 @@ def on_meta(name: str, **layers: str):
 
 def test_tuned_models_have_the_size_of_their_base():
     for name, variant in BY_NAME.items():
-        assert SIZES[name] == SIZES[name.removesuffix("-it")]
+        assert CONFIGS[name] == CONFIGS[name.removesuffix("-it")]
         assert variant.parameters == BY_NAME[name.removesuffix("-it")].parameters
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_rows_are_complete(variant):
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)+", variant.name)
-    assert config(variant.name).max_seq_len == variant.context_length
+    assert config(variant.name).max_position_embeddings == variant.context_length
     assert variant.license == "gemma"
     assert "<eos>" in variant.stop_tokens
     assert ("<end_of_turn>" in variant.stop_tokens) == variant.name.endswith("-it")
@@ -40,7 +40,7 @@ def test_rows_are_complete(variant):
 
 
 def windows(name: str) -> list[int | None]:
-    return [block.attn_config.sliding_window for block in config(name).blocks]
+    return [config(name).attention(layer_type).sliding_window for layer_type in config(name).layer_types]
 
 
 def test_generations_differ_in_values():
@@ -48,10 +48,10 @@ def test_generations_differ_in_values():
     assert windows("gemma2-2b")[:4] == [4096, None, 4096, None]
     assert windows("gemma3-1b")[:7] == [512] * 5 + [None, 512]
     assert windows("gemma3-4b")[:6] == [1024] * 5 + [None]
-    near, far = (config("gemma3-4b").blocks[i].attn_config for i in (0, 5))
-    assert (near.rotary_base, near.rotary_scaling) == (10_000.0, None)
-    assert (far.rotary_base, far.rotary_scaling) == (1_000_000.0, LinearScaling(factor=8.0))
-    assert (config("gemma2-9b").final_logit_softcap, far.logit_softcap) == (30.0, None)
+    near, far = (config("gemma3-4b").attention(config("gemma3-4b").layer_types[i]) for i in (0, 5))
+    assert (near.rope_theta, near.rope_scaling) == (10_000.0, None)
+    assert (far.rope_theta, far.rope_scaling) == (1_000_000.0, LinearScaling(factor=8.0))
+    assert (config("gemma2-9b").final_logit_softcapping, far.logit_softcap) == (30.0, None)
 
 
 def test_the_chat_template_puts_turns_where_the_model_expects_them():

@@ -8,11 +8,12 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from llama_checkpoints import SIZES, TIED, TOKENS, expected_logits, load_model, reference, resolve, save_tensors, step
+from llama_checkpoints import CONFIGS, TIED, reference
 
 from edgegen.errors import CheckpointError
+from edgegen_layers.testing import eager_logits, expected_logits, load_model, resolve, save_tensors
 
-UNTIED = SIZES["untied"]
+UNTIED = CONFIGS["untied"]
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 QUERY = "model.layers.1.self_attn.q_proj.weight"
 
@@ -29,9 +30,9 @@ def untied() -> dict[str, torch.Tensor]:
     return reference(UNTIED).state_dict()
 
 
-def diff(tensors: dict[str, torch.Tensor], size, folder: Path) -> str:
+def diff(tensors: dict[str, torch.Tensor], config, folder: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        resolve(save_tensors(tensors, folder), size.config())
+        resolve("llama", save_tensors(tensors, folder), config)
     assert caught.value.code == "EG204"
     assert caught.value.hint
     return str(caught.value)
@@ -53,7 +54,7 @@ def test_an_extra_tensor_is_named(tied, tmp_path: Path):
 
 
 def test_biases_that_the_model_lacks_are_not_dropped(tied, tmp_path: Path):
-    tied.update({f"model.layers.{i}.self_attn.v_proj.bias": torch.ones(16) for i in range(TIED.layers)})
+    tied.update({f"model.layers.{i}.self_attn.v_proj.bias": torch.ones(16) for i in range(TIED.num_hidden_layers)})
     assert "unexpected  model.layers.*.self_attn.v_proj.bias  2 tensors" in diff(tied, TIED, tmp_path)
 
 
@@ -64,15 +65,14 @@ def test_a_mis_shaped_tensor_is_named_with_both_shapes(tied, tmp_path: Path):
 
 
 def test_more_layers_than_the_model_has_are_left_over(tmp_path: Path):
-    state = reference(replace(TIED, layers=3)).state_dict()
+    state = reference(replace(TIED, num_hidden_layers=3)).state_dict()
     del state[HEAD]
     assert "unexpected  model.layers.*.mlp.gate_proj.weight" in diff(state, TIED, tmp_path)
 
 
 def test_a_tied_head_that_is_stored_twice_is_accepted(tied, tmp_path: Path):
     save_tensors({**tied, HEAD: tied[EMBEDDING]}, tmp_path)
-    model = load_model(tmp_path, TIED.config())
-    _, logits = step(model, model.new_cache(len(TOKENS)), 0, len(TOKENS))
+    logits = eager_logits(load_model("llama", tmp_path, TIED))
     torch.testing.assert_close(logits, expected_logits(reference(TIED)), atol=1e-4, rtol=1e-4)
 
 
@@ -83,7 +83,7 @@ def test_an_untied_model_without_a_head_is_refused(untied, tmp_path: Path):
 
 def test_rotary_frequencies_that_old_checkpoints_store_are_no_weights(tied, tmp_path: Path):
     tied["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
-    resolve(save_tensors(tied, tmp_path), TIED.config())
+    resolve("llama", save_tensors(tied, tmp_path), TIED)
 
 
 def test_a_gguf_with_rotary_factors_is_refused_rather_than_run_without_them(tmp_path: Path):
@@ -95,7 +95,7 @@ def test_a_gguf_with_rotary_factors_is_refused_rather_than_run_without_them(tmp_
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(CheckpointError) as caught:
-        resolve(file, TIED.config())
+        resolve("llama", file, TIED)
     assert "unexpected  rope_freqs.weight" in str(caught.value)
 
 

@@ -8,23 +8,24 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from llama_checkpoints import SAVERS, SIZES, TIED, TOKENS, expected_logits, load_model, reference, resolve, step
+from llama_checkpoints import CONFIGS, SAVERS, TIED, reference
 
 from edgegen.api import Converter
 from edgegen.litert.session import Session
 from edgegen.tracing import Composites
 from edgegen.weights import open_checkpoint
 from edgegen_layers.families.llama import build
+from edgegen_layers.testing import TOKENS, expected_logits, load_model, resolve, step
 
 LENGTH = len(TOKENS)
 
 
 @pytest.mark.parametrize("kernel", ["matmul", "sdpa"])
 @pytest.mark.parametrize("saver", SAVERS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", CONFIGS)
 def test_logits_are_those_of_transformers(size: str, saver: str, kernel: str, tmp_path: Path):
-    theirs = reference(SIZES[size])
-    model = load_model(SAVERS[saver](theirs, tmp_path), SIZES[size].config(), kernel)
+    theirs = reference(CONFIGS[size])
+    model = load_model("llama", SAVERS[saver](theirs, tmp_path), CONFIGS[size], attention=kernel)
     expected = expected_logits(theirs)
     _, whole = step(model, model.new_cache(LENGTH), 0, LENGTH)
     torch.testing.assert_close(whole, expected, atol=1e-4, rtol=1e-4)
@@ -43,9 +44,9 @@ def test_logits_are_those_of_transformers(size: str, saver: str, kernel: str, tm
 def test_the_exported_file_gives_them_too(
     size: str, saver: str, scheme: str, composites: str, tolerance: float, tmp_path: Path
 ):
-    theirs = reference(SIZES[size])
-    config = SIZES[size].config()
-    sources = resolve(SAVERS[saver](theirs, tmp_path), config)
+    theirs = reference(CONFIGS[size])
+    config = CONFIGS[size]
+    sources = resolve("llama", SAVERS[saver](theirs, tmp_path), config)
     with torch.device("meta"):
         model = build(config, layers={})
     converter = Converter(model.signatures([5], LENGTH))
@@ -67,17 +68,19 @@ def test_the_exported_file_gives_them_too(
 
 @pytest.mark.parametrize("size", ["tied", "untied"])
 def test_gguf_names_are_exactly_those_of_the_architecture(size: str, tmp_path: Path):
-    tensors, layers = gguf.MODEL_TENSOR, SIZES[size].layers
-    not_here = {tensors.ROPE_FREQS, tensors.ATTN_ROT_EMBD} | ({tensors.OUTPUT} if SIZES[size].tied else set())
+    tensors, layers = gguf.MODEL_TENSOR, CONFIGS[size].num_hidden_layers
+    not_here = {tensors.ROPE_FREQS, tensors.ATTN_ROT_EMBD} | (
+        {tensors.OUTPUT} if CONFIGS[size].tie_word_embeddings else set()
+    )
     dense = [
         kind
         for kind in gguf.MODEL_TENSORS[gguf.MODEL_ARCH.LLAMA]
         if kind not in not_here and "EXP" not in kind.name and kind != tensors.FFN_GATE_INP
     ]
     expected = {gguf.TENSOR_NAMES[kind].format(bid=i) + ".weight" for kind in dense for i in range(layers)}
-    file = SAVERS["gguf"](reference(SIZES[size]), tmp_path)
+    file = SAVERS["gguf"](reference(CONFIGS[size]), tmp_path)
     assert set(open_checkpoint(file).tensors) == expected
-    resolve(file, SIZES[size].config())  # refuses names that are missing or left over
+    resolve("llama", file, CONFIGS[size])  # refuses names that are missing or left over
 
 
 def test_queries_and_keys_of_a_gguf_really_are_reordered(tmp_path: Path):
@@ -88,6 +91,6 @@ def test_queries_and_keys_of_a_gguf_really_are_reordered(tmp_path: Path):
         own = published[f"model.layers.0.self_attn.{name}.weight"].numpy()
         assert not np.array_equal(tensors[f"blk.0.{stored}.weight"].read(), own)
     np.testing.assert_array_equal(
-        resolve(tmp_path / "model.gguf", TIED.config())["blocks.0.attention.qkv.weight"].read(),
+        resolve("llama", tmp_path / "model.gguf", TIED)["blocks.0.attention.qkv.weight"].read(),
         np.concatenate([published[f"model.layers.0.self_attn.{n}_proj.weight"].numpy() for n in "qkv"]),
     )

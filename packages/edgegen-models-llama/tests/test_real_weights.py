@@ -6,11 +6,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from llama_checkpoints import resolve
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
-from edgegen_models_llama.model import config
+from edgegen_layers.testing import resolve
+from edgegen_models_llama.llama import config
 
 pytestmark = pytest.mark.real_weights
 
@@ -24,29 +24,27 @@ def smollm2() -> Path:
 
 
 def test_every_tensor_has_its_place(smollm2: Path):
-    sources = resolve(smollm2, config("smollm2-135m-instruct"))
+    sources = resolve("llama", smollm2, config("smollm2-135m-instruct"))
     assert len(sources) == 1 + 30 * 6 + 1
 
 
 def test_the_row_is_what_the_checkpoint_says_about_itself(smollm2: Path):
     stated, model = open_checkpoint(smollm2).config, config("smollm2-135m-instruct")
-    block = model.block_config
-    attention = block.attn_config
     expected = {
-        "block_count": model.num_layers,
-        "context_length": model.max_seq_len,
-        "embedding_length": model.embedding_dim,
-        "feed_forward_length": block.ff_config.intermediate_size,
-        "attention.head_count": attention.num_heads,
-        "attention.head_count_kv": attention.num_kv_heads,
-        "rope.freq_base": attention.rotary_base,
-        "rope.dimension_count": attention.head_dim,
-        "attention.layer_norm_rms_epsilon": pytest.approx(block.pre_ff_norm_config.epsilon),
+        "block_count": model.num_hidden_layers,
+        "context_length": model.max_position_embeddings,
+        "embedding_length": model.hidden_size,
+        "feed_forward_length": model.intermediate_size,
+        "attention.head_count": model.num_attention_heads,
+        "attention.head_count_kv": model.num_key_value_heads,
+        "rope.freq_base": model.rope_theta,
+        "rope.dimension_count": model.head_dim,
+        "attention.layer_norm_rms_epsilon": pytest.approx(model.rms_norm_eps),
     }
     assert {key: stated[f"llama.{key}"] for key in expected} == expected
 
 
 def test_another_size_is_refused(smollm2: Path):
     with pytest.raises(CheckpointError) as caught:
-        resolve(smollm2, config("smollm-360m"))
+        resolve("llama", smollm2, config("smollm-360m"))
     assert "missing     blk.*.attn_q.weight" in str(caught.value)

@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import gguf
 import torch
 from openelm_reference import OpenELM
-from safetensors.torch import save_file
 
-from edgegen_layers import DecoderLM, testing
-from edgegen_models_openelm.model import Size
+from edgegen_layers.testing import TOKENS, random_model, save_tensors, write_gguf
+from edgegen_models_openelm.openelm import OpenELMConfig
 
-TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
 DIVISOR = 8
 MULTIPLIERS = (0.5, 1.25, 2.0)
 
-TIED = Size(
-    dim=32,
+TIED = OpenELMConfig(
+    vocab_size=48,
+    hidden_size=32,
+    intermediate_size=(16, 40, 64),
+    num_attention_heads=(2, 4, 6),
+    num_key_value_heads=(1, 2, 3),
     head_dim=8,
-    heads=(2, 4, 6),
-    groups=(1, 2, 3),
-    hidden=(16, 40, 64),
-    context=64,
-    vocab=48,
-    rotary_base=500.0,
+    max_position_embeddings=64,
+    rope_theta=500.0,
 )
-SIZES = {
+CONFIGS = {
     "tied": TIED,
-    "untied": replace(TIED, tied=False),
+    "untied": replace(TIED, tie_word_embeddings=False),
     "raw queries": replace(TIED, qk_norm=False),
-    "equal blocks": replace(TIED, heads=(4, 4, 4), groups=(4, 4, 4)),
-    "multi-query": replace(TIED, groups=(1, 1, 1)),
+    "equal blocks": replace(TIED, num_attention_heads=(4, 4, 4), num_key_value_heads=(4, 4, 4)),
+    "multi-query": replace(TIED, num_key_value_heads=(1, 1, 1)),
 }
 
 
-def reference(size: Size) -> OpenELM:
-    """Every weight random, so that each one matters."""
-    torch.manual_seed(0)
+def reference(config: OpenELMConfig) -> OpenELM:
+    blocks = zip(config.num_attention_heads, config.num_key_value_heads, config.intermediate_size, strict=True)
     model = OpenELM(
-        dim=size.dim,
-        head_dim=size.head_dim,
-        vocab=size.vocab,
-        sizes=list(zip(size.heads, size.groups, size.hidden, strict=True)),
-        base=size.rotary_base,
-        tied=size.tied,
-        normalize=size.qk_norm,
-    ).requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.normal_(mean=1 if "norm" in name else 0, std=0.3)
-    return model
+        dim=config.hidden_size,
+        head_dim=config.head_dim,
+        vocab=config.vocab_size,
+        sizes=list(blocks),
+        base=config.rope_theta,
+        tied=config.tie_word_embeddings,
+        normalize=config.qk_norm,
+    )
+    return random_model(model)
 
 
 def expected_logits(model: OpenELM) -> torch.Tensor:
@@ -61,7 +52,7 @@ def expected_logits(model: OpenELM) -> torch.Tensor:
     return model(torch.tensor(TOKENS))
 
 
-def settings(size: Size) -> dict[str, object]:
+def config_json(config: OpenELMConfig) -> dict[str, object]:
     """``config.json``, with the keys of the published ones."""
     return {
         "activation_fn_name": "swish",
@@ -72,79 +63,57 @@ def settings(size: Size) -> dict[str, object]:
         "ffn_dim_divisor": DIVISOR,
         "ffn_multipliers": list(MULTIPLIERS),
         "ffn_with_glu": True,
-        "head_dim": size.head_dim,
+        "head_dim": config.head_dim,
         "initializer_range": 0.02,
-        "max_context_length": size.context,
-        "model_dim": size.dim,
+        "max_context_length": config.max_position_embeddings,
+        "model_dim": config.hidden_size,
         "model_type": "openelm",
         "normalization_layer_name": "rms_norm",
-        "normalize_qk_projections": size.qk_norm,
-        "num_gqa_groups": size.heads[0] // size.groups[0],
-        "num_kv_heads": list(size.groups),
-        "num_query_heads": list(size.heads),
-        "num_transformer_layers": len(size.heads),
+        "normalize_qk_projections": config.qk_norm,
+        "num_gqa_groups": config.num_attention_heads[0] // config.num_key_value_heads[0],
+        "num_kv_heads": list(config.num_key_value_heads),
+        "num_query_heads": list(config.num_attention_heads),
+        "num_transformer_layers": len(config.num_attention_heads),
         "qkv_multipliers": [0.5, 1.0],
-        "rope_freq_constant": int(size.rotary_base),
-        "rope_max_length": 2 * size.context,
-        "share_input_output_layers": size.tied,
+        "rope_freq_constant": int(config.rope_theta),
+        "rope_max_length": 2 * config.max_position_embeddings,
+        "share_input_output_layers": config.tie_word_embeddings,
         "torch_dtype": "float32",
         "transformers_version": "4.39.3",
         "use_cache": True,
-        "vocab_size": size.vocab,
+        "vocab_size": config.vocab_size,
     }
 
 
-def save_single(size: Size, folder: Path) -> Path:
-    (folder / "config.json").write_text(json.dumps(settings(size)))
-    return save_tensors(reference(size).state_dict(), folder)
+def save_single(config: OpenELMConfig, folder: Path) -> Path:
+    return save_tensors(reference(config).state_dict(), folder, config_json(config))
 
 
-def save_gguf(size: Size, folder: Path) -> Path:
+def save_gguf(config: OpenELMConfig, folder: Path) -> Path:
     """As llama.cpp's converter does: its names, gate and up apart."""
-    file = folder / "model.gguf"
-    layers = len(size.heads)
-    writer = gguf.GGUFWriter(file, "openelm")
-    writer.add_block_count(layers)
-    writer.add_context_length(size.context)
-    writer.add_embedding_length(size.dim)
-    writer.add_feed_forward_length(list(size.hidden))
-    writer.add_head_count(list(size.heads))
-    writer.add_head_count_kv(list(size.groups))
-    writer.add_rope_freq_base(size.rotary_base)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_rope_dimension_count(size.head_dim)
-    writer.add_key_length(size.head_dim)
-    writer.add_value_length(size.head_dim)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.OPENELM, layers)
-    for name, tensor in reference(size).state_dict().items():
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in reference(config).state_dict().items():
         if "proj_1" in name:
             block = name.split(".")[2]
-            for part, rows in zip(("gate", "up"), tensor.chunk(2), strict=True):
-                writer.add_tensor(f"blk.{block}.ffn_{part}.weight", rows.contiguous().numpy())
+            tensors |= dict(
+                zip((f"blk.{block}.ffn_{part}.weight" for part in ("gate", "up")), tensor.chunk(2), strict=True)
+            )
         else:
-            writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), tensor.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
+            tensors[name] = tensor
+    metadata = {
+        "block_count": config.num_hidden_layers,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": list(config.intermediate_size),
+        "attention.head_count": list(config.num_attention_heads),
+        "attention.head_count_kv": list(config.num_key_value_heads),
+        "attention.key_length": config.head_dim,
+        "attention.value_length": config.head_dim,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.dimension_count": config.head_dim,
+        "rope.freq_base": config.rope_theta,
+    }
+    return write_gguf(tensors, folder / "model.gguf", "openelm", metadata)
 
 
 SAVERS = {"safetensors": save_single, "gguf": save_gguf}
-
-
-def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> Path:
-    """Any tensors at all, as one file."""
-    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    return folder
-
-
-resolve = partial(testing.resolve, "openelm")
-load_model = partial(testing.load_model, "openelm")
-
-
-def logits(model: DecoderLM) -> torch.Tensor:
-    """``[T, V]`` for :data:`TOKENS`, read at once."""
-    length = len(TOKENS)
-    tokens, positions = torch.tensor([TOKENS], dtype=torch.int32), torch.arange(length, dtype=torch.int32)
-    return model(tokens, positions, model.new_cache(length))["logits"][0]

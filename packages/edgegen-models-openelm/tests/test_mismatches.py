@@ -8,23 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from openelm_checkpoints import (
-    SAVERS,
-    SIZES,
-    TIED,
-    expected_logits,
-    load_model,
-    logits,
-    reference,
-    resolve,
-    save_tensors,
-    settings,
-)
+from openelm_checkpoints import CONFIGS, SAVERS, TIED, config_json, expected_logits, reference
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
 from edgegen.weights.hyperparameters import differences
-from edgegen_models_openelm.model import config, read_config
+from edgegen_layers.testing import eager_logits, load_model, resolve, save_tensors
+from edgegen_models_openelm.checkpoint_config import read_config
+from edgegen_models_openelm.openelm import config
 
 EMBEDDING = "transformer.token_embeddings.weight"
 
@@ -34,9 +25,9 @@ def tied() -> dict[str, torch.Tensor]:
     return reference(TIED).state_dict()
 
 
-def diff(tensors: dict[str, torch.Tensor], size, folder: Path) -> str:
+def diff(tensors: dict[str, torch.Tensor], config, folder: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        resolve(save_tensors(tensors, folder), size.config())
+        resolve("openelm", save_tensors(tensors, folder), config)
     assert caught.value.code == "EG204"
     return str(caught.value)
 
@@ -47,29 +38,31 @@ def test_a_missing_norm_of_queries_is_named(tied, tmp_path: Path):
 
 
 def test_norms_of_queries_that_the_model_lacks_are_not_dropped(tied, tmp_path: Path):
-    text = diff(tied, SIZES["raw queries"], tmp_path)
+    text = diff(tied, CONFIGS["raw queries"], tmp_path)
     assert "unexpected  transformer.layers.*.attn.q_norm.weight  3 tensors" in text
 
 
 def test_a_block_of_another_width_is_named_with_both_shapes(tied, tmp_path: Path):
-    text = diff(tied, replace(TIED, hidden=(16, 48, 64)), tmp_path)
+    text = diff(tied, replace(TIED, intermediate_size=(16, 48, 64)), tmp_path)
     assert "shape       transformer.layers.*.ffn.proj_1.weight  1 tensor  is [80, 32], expected [96, 32]" in text
 
 
 def test_a_tied_head_that_is_stored_twice_is_accepted(tied, tmp_path: Path):
-    model = load_model(save_tensors({**tied, "lm_head.weight": tied[EMBEDDING]}, tmp_path), TIED.config())
-    torch.testing.assert_close(logits(model), expected_logits(reference(TIED)), atol=1e-4, rtol=1e-4)
+    folder = save_tensors({**tied, "lm_head.weight": tied[EMBEDDING]}, tmp_path)
+    torch.testing.assert_close(
+        eager_logits(load_model("openelm", folder, TIED)), expected_logits(reference(TIED)), atol=1e-4, rtol=1e-4
+    )
 
 
 # --- what checkpoints state -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("size", "saver"), [(size, saver) for size in SIZES for saver in SAVERS if (size, saver) != ("untied", "gguf")]
+    ("size", "saver"), [(size, saver) for size in CONFIGS for saver in SAVERS if (size, saver) != ("untied", "gguf")]
 )
 def test_a_checkpoint_states_its_configuration(size: str, saver: str, tmp_path: Path):
-    stated = read_config(open_checkpoint(SAVERS[saver](SIZES[size], tmp_path)))
-    assert differences(SIZES[size].config(), stated) == []
+    stated = read_config(open_checkpoint(SAVERS[saver](CONFIGS[size], tmp_path)))
+    assert differences(CONFIGS[size], stated) == []
 
 
 def test_a_checkpoint_that_states_nothing_is_no_error(tied, tmp_path: Path):
@@ -93,7 +86,7 @@ def test_the_row_is_what_the_published_configuration_says(tied, tmp_path: Path):
         "rope_max_length": 4096,
         "vocab_size": 32000,
     }
-    (tmp_path / "config.json").write_text(json.dumps(settings(TIED) | published))
+    (tmp_path / "config.json").write_text(json.dumps(config_json(TIED) | published))
     stated = read_config(open_checkpoint(save_tensors(tied, tmp_path)))
     assert differences(config("openelm-1.1b"), stated) == []
 
@@ -113,7 +106,7 @@ def test_the_row_is_what_the_published_configuration_says(tied, tmp_path: Path):
     ids=str,
 )
 def test_what_is_not_known_is_refused(change: dict[str, object], code: str, tied, tmp_path: Path):
-    (tmp_path / "config.json").write_text(json.dumps(settings(TIED) | change))
+    (tmp_path / "config.json").write_text(json.dumps(config_json(TIED) | change))
     with pytest.raises(CheckpointError) as caught:
         read_config(open_checkpoint(save_tensors(tied, tmp_path)))
     assert caught.value.code == code

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from edgegen_models_openelm.model import SIZES, near
+from edgegen_models_openelm.openelm import config
+from edgegen_models_openelm.variants import near
 
 
 def test_heads_and_widths_of_the_blocks_are_the_published_ones():
-    size = SIZES["openelm-1.1b"]
-    assert size.heads == (16,) * 3 + (20,) * 7 + (24,) * 8 + (28,) * 6 + (32,) * 4
-    assert size.groups == (4,) * 3 + (5,) * 7 + (6,) * 8 + (7,) * 6 + (8,) * 4
-    assert size.hidden[:3] == (1024, 1280, 1536)
-    assert size.hidden[12:16] == (4096, 4608, 4608, 5120)
-    assert size.hidden[-1] == 8192
+    sizes = config("openelm-1.1b")
+    assert sizes.num_attention_heads == (16,) * 3 + (20,) * 7 + (24,) * 8 + (28,) * 6 + (32,) * 4
+    assert sizes.num_key_value_heads == (4,) * 3 + (5,) * 7 + (6,) * 8 + (7,) * 6 + (8,) * 4
+    assert sizes.intermediate_size[:3] == (1024, 1280, 1536)
+    assert sizes.intermediate_size[12:16] == (4096, 4608, 4608, 5120)
+    assert sizes.intermediate_size[-1] == 8192
 
 
 @pytest.mark.parametrize(

@@ -1,201 +1,120 @@
-"""Tiny Phis of transformers' with random weights, as the checkpoints that people publish."""
+"""Tiny Phis with random weights, as the checkpoints that people publish."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import gguf
 import torch
-from safetensors.torch import save_file
-from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM, PreTrainedModel
+import transformers
 
-from edgegen_layers import DecoderLM, testing
-from edgegen_models_phi.model import LongRope, Size
+from edgegen_layers.testing import random_model, save, save_gguf, save_sharded, settings
+from edgegen_models_phi.phi import Phi2Config, Phi3Config, PhiConfig
+from edgegen_models_phi.variants import longrope
 
-TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
+PHI2 = Phi2Config(
+    vocab_size=48, hidden_size=40, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=4, max_position_embeddings=64, partial_rotary_factor=0.4, rope_theta=500.0,
+)  # fmt: skip
+PHI3 = Phi3Config(
+    vocab_size=48, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=4, head_dim=8, max_position_embeddings=64, rope_theta=500.0,
+)  # fmt: skip
 
-PHI2 = Size(
-    layers=2,
-    dim=40,
-    heads=4,
-    groups=4,
-    hidden=48,
-    context=64,
-    vocab=48,
-    parallel=True,
-    rotary=0.4,
-    rotary_base=500.0,
-)
-PHI3 = Size(layers=2, dim=32, heads=4, groups=4, hidden=40, context=64, vocab=48, rotary_base=500.0)
+EXTENDED = 64
+"""Context of the models with LongRoPE."""
+
+
+def stretched(short: tuple[float, ...], long: tuple[float, ...], original: int) -> dict[str, Any]:
+    return {
+        "rope_scaling": longrope(short, original, EXTENDED),
+        "long_factor": long,
+        "original_max_position_embeddings": original,
+    }
+
+
 # The tokens fit the original length of the first; of the second they do not, so that transformers takes the long ones.
-SHORT = LongRope(short=(1.0, 1.3, 1.1, 2.0), long=(1.1, 1.7, 4.0, 9.0), original=16, extended=64)
-LONG = replace(SHORT, original=8)
+SHORT, LONG = (stretched((1.0, 1.3, 1.1, 2.0), (1.1, 1.7, 4.0, 9.0), original) for original in (16, 8))
 
-SIZES = {
+CONFIGS: dict[str, PhiConfig] = {
     "phi-2": PHI2,
-    "phi-2, grouped queries": replace(PHI2, groups=2),
-    "phi-2, tied": replace(PHI2, tied=True),
-    "phi-2, normalized queries": replace(PHI2, qk_norm=True),
+    "phi-2, grouped queries": replace(PHI2, num_key_value_heads=2),
+    "phi-2, tied": replace(PHI2, tie_word_embeddings=True),
+    "phi-2, normalized queries": replace(PHI2, qk_layernorm=True),
     "phi-3": PHI3,
-    "phi-3, grouped queries": replace(PHI3, groups=2, epsilon=1e-3),
-    "phi-3, window": replace(PHI3, window=4),
-    "phi-3, tied": replace(PHI3, tied=True),
-    "phi-3, short factors": replace(PHI3, context=16, long_rope=SHORT),
-    "phi-3, long factors": replace(PHI3, long_rope=LONG),
+    "phi-3, grouped queries": replace(PHI3, num_key_value_heads=2, rms_norm_eps=1e-3),
+    "phi-3, window": replace(PHI3, sliding_window=4),
+    "phi-3, tied": replace(PHI3, tie_word_embeddings=True),
+    "phi-3, short factors": replace(PHI3, max_position_embeddings=16, **SHORT),
+    "phi-3, long factors": replace(PHI3, **LONG),
     "phi-4": replace(
         PHI3,
-        groups=2,
-        tied=True,
-        rotary=0.75,
-        context=16,
-        long_rope=replace(SHORT, short=(1.0, 1.3, 2.0), long=(1.0,) * 3),
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        partial_rotary_factor=0.75,
+        max_position_embeddings=16,
+        **stretched((1.0, 1.3, 2.0), (1.0,) * 3, 16),
     ),
 }
 
 
-def reference(size: Size) -> PreTrainedModel:
-    """Every weight random, so that each one matters: transformers starts norms at 1 and biases at 0."""
-    torch.manual_seed(0)
-    model = _phi2(size) if size.parallel else _phi3(size)
-    model = model.eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.normal_(mean=1 if "norm" in name and name.endswith("weight") else 0, std=0.3)
-    return model
-
-
-def _common(size: Size) -> dict[str, object]:
-    return {
-        "vocab_size": size.vocab,
-        "hidden_size": size.dim,
-        "intermediate_size": size.hidden,
-        "num_hidden_layers": size.layers,
-        "num_attention_heads": size.heads,
-        "num_key_value_heads": size.groups,
-        "tie_word_embeddings": size.tied,
-        "pad_token_id": None,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "attn_implementation": "eager",
+def reference(config: PhiConfig) -> transformers.PreTrainedModel:
+    rope: dict[str, Any] = {
+        "rope_type": "default",
+        "rope_theta": config.rope_theta,
+        "partial_rotary_factor": config.partial_rotary_factor,
     }
-
-
-def _phi2(size: Size) -> PhiForCausalLM:
-    rope = {"rope_type": "default", "rope_theta": size.rotary_base, "partial_rotary_factor": size.rotary}
-    return PhiForCausalLM(
-        PhiConfig(
-            **_common(size),
-            max_position_embeddings=size.context,
-            layer_norm_eps=size.epsilon,
-            qk_layernorm=size.qk_norm,
-            rope_parameters=rope,
-        )
-    )
-
-
-def _phi3(size: Size) -> Phi3ForCausalLM:
-    rope: dict[str, object] = {"rope_type": "default", "rope_theta": size.rotary_base}
-    rope["partial_rotary_factor"] = size.rotary
-    scaled = size.long_rope
-    if scaled:
-        rope |= {"rope_type": "longrope", "short_factor": list(scaled.short), "long_factor": list(scaled.long)}
-    return Phi3ForCausalLM(
-        Phi3Config(
-            **_common(size),
-            max_position_embeddings=scaled.extended if scaled else size.context,
-            original_max_position_embeddings=scaled.original if scaled else size.context,
-            rms_norm_eps=size.epsilon,
-            sliding_window=size.window,
-            rope_parameters=rope,
-        )
-    )
-
-
-def expected_logits(model: PreTrainedModel) -> torch.Tensor:
-    """``[T, V]`` for :data:`TOKENS`."""
-    return model(torch.tensor([TOKENS])).logits[0]
-
-
-def save_single(model: PreTrainedModel, folder: Path) -> Path:
-    model.save_pretrained(folder)
-    assert (folder / "model.safetensors").is_file()
-    return folder
-
-
-def save_sharded(model: PreTrainedModel, folder: Path) -> Path:
-    model.save_pretrained(folder, max_shard_size="20KB")
-    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
-    return folder
-
-
-def save_gguf(model: PreTrainedModel, folder: Path, *, fused: bool = False) -> Path:
-    """As llama.cpp's converter does; for Phi-2 with fused queries, keys and values, as it once did."""
-    c = model.config
-    phi2 = c.model_type == "phi"
-    rope = c.rope_parameters
-    architecture = gguf.MODEL_ARCH.PHI2 if phi2 else gguf.MODEL_ARCH.PHI3
-    file = folder / "model.gguf"
-    writer = gguf.GGUFWriter(file, "phi2" if phi2 else "phi3")
-    writer.add_block_count(c.num_hidden_layers)
-    writer.add_context_length(c.max_position_embeddings)
-    writer.add_embedding_length(c.hidden_size)
-    writer.add_feed_forward_length(c.intermediate_size)
-    writer.add_head_count(c.num_attention_heads)
-    writer.add_head_count_kv(c.num_key_value_heads)
-    writer.add_rope_dimension_count(int(rope["partial_rotary_factor"] * c.hidden_size) // c.num_attention_heads)
-    writer.add_rope_freq_base(rope["rope_theta"])
-    if phi2:
-        writer.add_layer_norm_eps(c.layer_norm_eps)
+    common = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
+    if isinstance(config, Phi2Config):
+        own = settings(config, "rope_theta", "partial_rotary_factor")
+        theirs = transformers.PhiConfig(**own, **common, rope_parameters=rope)
+        return random_model(transformers.PhiForCausalLM(theirs))
+    apart = ("head_dim", "partial_rotary_factor", "attention_bias", "qk_norm", "long_factor")
+    own = settings(config, "rope_theta", "rope_scaling", *apart)
+    if config.rope_scaling:
+        own["max_position_embeddings"] = EXTENDED
+        factors = {"short_factor": list(config.rope_scaling.factors), "long_factor": list(config.long_factor)}
+        rope |= {"rope_type": "longrope", **factors}
     else:
-        writer.add_layer_norm_rms_eps(c.rms_norm_eps)
-        writer.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
-        writer.add_sliding_window(c.sliding_window or 0)
+        own["original_max_position_embeddings"] = config.max_position_embeddings
+    return random_model(transformers.Phi3ForCausalLM(transformers.Phi3Config(**own, **common, rope_parameters=rope)))
+
+
+def save_phi_gguf(model: transformers.PreTrainedModel, folder: Path, *, fused: bool = False) -> Path:
+    """As llama.cpp's converter does; for Phi-2 with fused queries, keys and values, as it once did."""
+    c, rope, state = model.config, model.config.rope_parameters, model.state_dict()
+    stated: dict[str, Any] = {
+        "rope.dimension_count": int(rope["partial_rotary_factor"] * c.hidden_size) // c.num_attention_heads,
+        "rope.freq_base": rope["rope_theta"],
+    }
+    factors: dict[str, torch.Tensor] = {}
+    if c.model_type == "phi":
+        stated["attention.layer_norm_epsilon"] = c.layer_norm_eps
+    else:
+        stated["attention.layer_norm_rms_epsilon"] = c.rms_norm_eps
+        stated["rope.scaling.original_context_length"] = c.original_max_position_embeddings
+        stated["attention.sliding_window"] = c.sliding_window or 0
     if "long_factor" in rope:
         original = c.original_max_position_embeddings
         ratio = c.max_position_embeddings / original
-        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(ratio) / math.log(original)))
-        for kind in ("long", "short"):
-            writer.add_tensor(f"rope_factors_{kind}.weight", torch.tensor(rope[f"{kind}_factor"]).numpy())
-    names = gguf.get_tensor_name_map(architecture, c.num_hidden_layers)
-    state = model.state_dict()
-    for name, tensor in state.items():
-        if name == "lm_head.weight" and c.tie_word_embeddings:
-            continue
+        stated["rope.scaling.attn_factor"] = math.sqrt(1 + math.log(ratio) / math.log(original))
+        factors = {f"rope_factors_{kind}.weight": torch.tensor(rope[f"{kind}_factor"]) for kind in ("long", "short")}
+
+    def written(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        if name == "model.embed_tokens.weight":
+            return {name: tensor, **factors}
         if fused and "self_attn.q_proj" in name:
             parts = [state[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
             block, kind = name.split(".")[2], name.rsplit(".", 1)[1]
-            writer.add_tensor(f"blk.{block}.attn_qkv.{kind}", torch.cat(parts).numpy())
-        elif not (fused and ("k_proj" in name or "v_proj" in name)):
-            writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), tensor.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
+            return {f"blk.{block}.attn_qkv.{kind}": torch.cat(parts)}
+        return {} if fused and ("k_proj" in name or "v_proj" in name) else {name: tensor}
+
+    return save_gguf(model, folder, "phi2" if c.model_type == "phi" else "phi3", stated, written)
 
 
-def save_fused_gguf(model: PreTrainedModel, folder: Path) -> Path:
-    return save_gguf(model, folder, fused=True)
+save_fused_gguf = partial(save_phi_gguf, fused=True)
 
-
-SAVERS = {"one file": save_single, "shards": save_sharded, "gguf": save_gguf}
-
-
-def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> Path:
-    """Any tensors at all, as one file."""
-    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    return folder
-
-
-resolve = partial(testing.resolve, "phi")
-load_model = partial(testing.load_model, "phi")
-
-
-def logits(model: DecoderLM) -> torch.Tensor:
-    """``[T, V]`` for :data:`TOKENS`, read at once."""
-    length = len(TOKENS)
-    tokens, positions = torch.tensor([TOKENS], dtype=torch.int32), torch.arange(length, dtype=torch.int32)
-    return model(tokens, positions, model.new_cache(length))["logits"][0]
+SAVERS = {"one file": save, "shards": save_sharded, "gguf": save_phi_gguf}

@@ -8,31 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from phi_checkpoints import (
-    PHI2,
-    PHI3,
-    SAVERS,
-    SIZES,
-    expected_logits,
-    load_model,
-    logits,
-    reference,
-    resolve,
-    save_gguf,
-    save_single,
-    save_tensors,
-)
+from phi_checkpoints import CONFIGS, PHI2, PHI3, SAVERS, reference, save_phi_gguf
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
 from edgegen.weights.hyperparameters import differences
-from edgegen_models_phi.model import config
-from edgegen_models_phi.reading import read_config
+from edgegen_layers.testing import eager_logits, expected_logits, load_model, resolve, save, save_tensors
+from edgegen_models_phi.checkpoint_config import read_config
+from edgegen_models_phi.phi import config
 
 
-def diff(tensors: dict[str, torch.Tensor], size, folder: Path) -> str:
+def diff(tensors: dict[str, torch.Tensor], config, folder: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        resolve(save_tensors(tensors, folder), size.config())
+        resolve("phi", save_tensors(tensors, folder), config)
     assert caught.value.code == "EG204"
     return str(caught.value)
 
@@ -44,7 +32,7 @@ def test_a_missing_bias_is_named(tmp_path: Path):
 
 
 def test_norms_of_queries_that_the_model_lacks_are_not_dropped(tmp_path: Path):
-    state = reference(SIZES["phi-2, normalized queries"]).state_dict()
+    state = reference(CONFIGS["phi-2, normalized queries"]).state_dict()
     assert "unexpected  model.layers.*.self_attn.q_layernorm.weight" in diff(state, PHI2, tmp_path)
 
 
@@ -54,24 +42,22 @@ def test_one_architecture_is_not_the_other(tmp_path: Path):
 
 
 def test_fewer_heads_show_in_the_shape(tmp_path: Path):
-    text = diff(reference(PHI3).state_dict(), replace(PHI3, groups=2), tmp_path)
+    text = diff(reference(PHI3).state_dict(), replace(PHI3, num_key_value_heads=2), tmp_path)
     assert "shape       model.layers.*.self_attn.qkv_proj.weight" in text
 
 
 def test_a_tied_head_that_is_stored_twice_is_accepted(tmp_path: Path):
-    size = SIZES["phi-4"]
-    theirs = reference(size)
+    theirs = reference(CONFIGS["phi-4"])
     state = theirs.state_dict()
-    model = load_model(
-        save_tensors({**state, "lm_head.weight": state["model.embed_tokens.weight"]}, tmp_path), size.config()
-    )
-    torch.testing.assert_close(logits(model), expected_logits(theirs), atol=1e-4, rtol=1e-4)
+    folder = save_tensors({**state, "lm_head.weight": state["model.embed_tokens.weight"]}, tmp_path)
+    model = load_model("phi", folder, CONFIGS["phi-4"])
+    torch.testing.assert_close(eager_logits(model), expected_logits(theirs), atol=1e-4, rtol=1e-4)
 
 
 def test_rotary_factors_of_a_gguf_are_refused_by_a_model_without_any(tmp_path: Path):
-    file = save_gguf(reference(SIZES["phi-3, short factors"]), tmp_path)
+    file = save_phi_gguf(reference(CONFIGS["phi-3, short factors"]), tmp_path)
     with pytest.raises(CheckpointError) as caught:
-        resolve(file, PHI3.config())
+        resolve("phi", file, PHI3)
     assert "unexpected  rope_factors_long.weight" in str(caught.value)
 
 
@@ -79,22 +65,22 @@ def test_rotary_factors_of_a_gguf_are_refused_by_a_model_without_any(tmp_path: P
 
 
 @pytest.mark.parametrize("saver", ["one file", "gguf"])
-@pytest.mark.parametrize("size", [size for size in SIZES if size != "phi-2, normalized queries"])
+@pytest.mark.parametrize("size", [size for size in CONFIGS if size != "phi-2, normalized queries"])
 def test_a_checkpoint_states_its_configuration(size: str, saver: str, tmp_path: Path):
-    stated = read_config(open_checkpoint(SAVERS[saver](reference(SIZES[size]), tmp_path)))
-    assert differences(SIZES[size].config(), stated, ignore=("max_seq_len",)) == []
+    stated = read_config(open_checkpoint(SAVERS[saver](reference(CONFIGS[size]), tmp_path)))
+    assert differences(CONFIGS[size], stated, ignore=("max_position_embeddings",)) == []
 
 
 def test_normalized_queries_are_read(tmp_path: Path):
-    size = SIZES["phi-2, normalized queries"]
-    assert read_config(open_checkpoint(save_single(reference(size), tmp_path))) == size.config()
+    size = CONFIGS["phi-2, normalized queries"]
+    assert read_config(open_checkpoint(save(reference(size), tmp_path))) == size
 
 
 def test_an_extended_context_is_read_as_the_original_one(tmp_path: Path):
-    stated = read_config(open_checkpoint(save_single(reference(SIZES["phi-3, long factors"]), tmp_path)))
+    stated = read_config(open_checkpoint(save(reference(CONFIGS["phi-3, long factors"]), tmp_path)))
     assert stated is not None
-    assert stated.max_seq_len == 8
-    assert stated.for_its_context() == stated
+    assert stated.max_position_embeddings == 8
+    assert stated.attention.rope_scaling == stated.rope_scaling
 
 
 def test_a_checkpoint_that_states_nothing_is_no_error(tmp_path: Path):
@@ -142,7 +128,7 @@ PHI_4_MINI = {
     "resid_pdrop": 0.0,
     "rms_norm_eps": 1e-05,
     "rope_scaling": {
-        "long_factor": list(config("phi-4-mini").long_factors or ()),
+        "long_factor": list(config("phi-4-mini").long_factor or ()),
         "short_factor": [1.0] * 48,
         "type": "longrope",
     },
@@ -166,8 +152,8 @@ PHI_3_MINI = PHI_4_MINI | {
 PHI_3_5_MINI = PHI_3_MINI | {
     "max_position_embeddings": 131072,
     "rope_scaling": {
-        "long_factor": list(config("phi-3.5-mini").long_factors or ()),
-        "short_factor": list(config("phi-3.5-mini").blocks[0].attn_config.rotary_scaling.factors),
+        "long_factor": list(config("phi-3.5-mini").long_factor or ()),
+        "short_factor": list(config("phi-3.5-mini").rope_scaling.factors),
         "type": "longrope",
     },
     "sliding_window": 262144,
@@ -192,7 +178,7 @@ def stated(settings: dict[str, object], folder: Path):
     ],
 )
 def test_the_row_is_what_the_published_configuration_says(variant: str, settings, tmp_path: Path):
-    assert differences(config(variant), stated(settings, tmp_path), ignore=("max_seq_len",)) == []
+    assert differences(config(variant), stated(settings, tmp_path), ignore=("max_position_embeddings",)) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edgegen.weights.hyperparameters import differences
-from edgegen_models_phi.model import build, config
+from edgegen_models_phi.phi import build, config
 
 
 def on_meta(name: str, **layers: str):
@@ -16,13 +16,15 @@ def on_meta(name: str, **layers: str):
 
 @pytest.mark.parametrize("name", ["phi-3.5-mini", "phi-4-mini"])
 def test_there_is_a_factor_for_each_pair_of_rotated_channels(name: str):
-    attention = config(name).blocks[0].attn_config
-    assert len(attention.rotary_scaling.factors) == len(config(name).long_factors) == attention.rotary_dim // 2 == 48
-    assert attention.rotary_scaling.attention_factor == pytest.approx(1.1902380714238083)
+    attention = config(name).attention
+    assert len(attention.rope_scaling.factors) == len(config(name).long_factor) == attention.rotary_dim // 2 == 48
+    assert attention.rope_scaling.attention_factor == pytest.approx(1.1902380714238083)
 
 
 @pytest.mark.parametrize("name", ["phi-3.5-mini", "phi-4-mini"])
 def test_the_long_variant_differs_in_its_factors_alone(name: str):
-    short, long = on_meta(name).config, on_meta(f"{name}-128k").config
-    assert differences(short, long, ignore=("max_seq_len", "block_config")) == []
-    assert long.blocks[0].attn_config.rotary_scaling.factors == short.long_factors
+    short, long = on_meta(name), on_meta(f"{name}-128k")
+    assert differences(short.config, long.config, ignore=("max_position_embeddings",)) == []
+    ours, others = short.attention_configs[0], long.attention_configs[0]
+    assert differences(ours, others, ignore=("rope_scaling",)) == []
+    assert others.rope_scaling.factors == short.config.long_factor != ours.rope_scaling.factors

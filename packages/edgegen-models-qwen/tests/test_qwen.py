@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
-from edgegen_layers.testing import check_parity, load_published
-from edgegen_models_qwen.model import read_config
+from edgegen_layers.testing import TOKENS, check_parity, expected_logits, load_published, random_model, save
+from edgegen_models_qwen.qwen import read_config
 
-TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9]
 SMALL = {
     "vocab_size": 48,
     "hidden_size": 32,
@@ -32,12 +30,8 @@ REFERENCES = {
 @pytest.fixture(params=REFERENCES)
 def published(request, tmp_path):
     """A random model as its authors would publish it, and its logits."""
-    torch.manual_seed(0)
-    model = REFERENCES[request.param]().eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        parameter.normal_(mean=1 if "norm" in name else 0, std=0.3)
-    model.save_pretrained(tmp_path)
-    return tmp_path, model(torch.tensor([TOKENS])).logits[0]
+    theirs = random_model(REFERENCES[request.param]())
+    return save(theirs, tmp_path), expected_logits(theirs)
 
 
 def test_logits_are_the_references(published):

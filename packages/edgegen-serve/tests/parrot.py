@@ -25,7 +25,7 @@ def edgegen_model_families():
     llama = "edgegen_layers.families.llama"
     yield ModelFamily(
         name="parrot", summary="a Llama for tests", config="parrot_size:config", builder=f"{{llama}}:build",
-        read_config="edgegen_models_llama.model:read_config",
+        read_config="edgegen_models_llama.llama:read_config",
         variants=(
             Variant(
                 name="{NAME}", parameters=94_528, context_length={CACHE}, source="nowhere/parrot", license="apache-2.0"
@@ -35,13 +35,14 @@ def edgegen_model_families():
     )
 """
 SIZE = f"""
-from edgegen_layers.families.llama import Size
+from edgegen_layers.families.llama import LlamaConfig
 
 def config(name):
-    return Size(
-        layers={LAYERS}, dim={DIM}, heads={HEADS}, groups={GROUPS}, hidden={HIDDEN}, context={CACHE}, vocab={VOCAB},
-        tied=True,
-    ).config()
+    return LlamaConfig(
+        vocab_size={VOCAB}, hidden_size={DIM}, intermediate_size={HIDDEN}, num_hidden_layers={LAYERS},
+        num_attention_heads={HEADS}, num_key_value_heads={GROUPS}, head_dim={DIM // HEADS},
+        max_position_embeddings={CACHE}, tie_word_embeddings=True,
+    )
 """
 
 

@@ -16,20 +16,25 @@ TASKS = ("text-generation", "feature-extraction", "text2text-generation")
 
 @dataclass(frozen=True, kw_only=True)
 class LayerImpl:
-    """A named building block, or an alternative implementation ("kernel") of one.
+    """An implementation of a model's building block, chosen with ``--layer BLOCK=NAME``.
 
     Example::
 
-        LayerImpl(block="attention", name="matmul", impl="edgegen_layers.attention:MatmulKernel")
+        LayerImpl(block="attention", name="sdpa", impl="edgegen_layers.kernels:SdpaAttention",
+                  unsupported=("softcap",))
     """
 
     block: str
-    """The kind of building block that this implements, e.g. ``attention``."""
+    """The building block: ``attention`` (the kernel that attends to the cache), ``mixer`` (the whole attention
+    sublayer), ``mlp`` or ``norm``."""
     name: str
     """Name of the implementation, unique within its block."""
     impl: str
-    """``module:attr`` of the class; what it must offer is up to the block."""
+    """``module:attr`` of the class, as the block's protocol in ``edgegen_layers.layer_choices`` says."""
     summary: str = ""
+    unsupported: tuple[str, ...] = ()
+    """Features that it cannot do, in the words of ``edgegen_layers.config.FEATURES``, e.g. ``softcap``,
+    ``sliding_window``, ``bias``: a model that needs one is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +72,9 @@ class ModelFamily:
     Example::
 
         ModelFamily(name="llama", summary="Llama-shaped decoders", variants=(Variant(...),),
-                    config="edgegen_models_llama.model:config",
-                    builder="edgegen_models_llama.model:build",
-                    weight_maps={"huggingface": "edgegen_models_llama.model:HUGGINGFACE"})
+                    config="edgegen_models_llama.llama:config",
+                    builder="edgegen_layers.families.llama:build",
+                    weight_maps={"huggingface": "edgegen_layers.families.llama:huggingface"})
     """
 
     name: str
@@ -79,8 +84,9 @@ class ModelFamily:
     """``module:attr`` of ``(variant_name: str) -> config dataclass``; raises KeyError for a name not listed."""
     builder: str
     """``module:attr`` of ``(config, *, layers: Mapping[str, str]) -> torch.nn.Module``, called under the ``meta``
-    device; ``layers`` maps a building block to the implementation chosen for it. The module fulfils the protocol of the
-    family's task: :class:`edgegen.modeling.CausalLM`, ``TextEncoder`` or ``Seq2SeqLM``."""
+    device; ``layers`` maps a building block to the implementation chosen for it, and one that is not used is an error
+    (``edgegen_layers.LayerChoices`` sees to that). The module fulfils the protocol of the family's task:
+    :class:`edgegen.modeling.CausalLM`, ``TextEncoder`` or ``Seq2SeqLM``."""
     read_config: str | None = None
     """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: what the checkpoint says of
     itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a

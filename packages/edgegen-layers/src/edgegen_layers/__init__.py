@@ -8,27 +8,21 @@ from edgegen_layers._version import __version__
 
 if TYPE_CHECKING:
     from edgegen_layers.activations import Activation
-    from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place, SelfAttention
+    from edgegen_layers.attention import AttentionInputs, CausalSelfAttention, CrossAttention, SelfAttention
     from edgegen_layers.cache import KVCache
     from edgegen_layers.config import (
         AttentionConfig,
-        EmbedderConfig,
-        EncoderConfig,
-        EncoderDecoderConfig,
         FeedForwardConfig,
-        FrequencyScaling,
-        LinearScaling,
-        ModelConfig,
         NormalizationConfig,
-        RelativePositionConfig,
         TransformerBlockConfig,
+        TransformerConfig,
     )
-    from edgegen_layers.decoder import DecoderLM, EncoderStates, TransformerBlock
-    from edgegen_layers.embedder import TextEmbedder
-    from edgegen_layers.encoder import Encoder, EncoderBlock
-    from edgegen_layers.encoder_decoder import EncoderDecoderLM
+    from edgegen_layers.decoder import DecoderBlock, DecoderLM
+    from edgegen_layers.encoder import TextEncoderBase
+    from edgegen_layers.encoder_decoder import EncoderDecoderLM, EncoderStates
     from edgegen_layers.feed_forward import FeedForward, GatedFeedForward
     from edgegen_layers.kernels import AttentionKernel, MatmulAttention, SdpaAttention
+    from edgegen_layers.layer_choices import LayerChoices, Mixer, Mlp, Norm
     from edgegen_layers.lora import LoraWeights
     from edgegen_layers.moe import MixtureOfExperts
     from edgegen_layers.norm import GroupNorm, LayerNorm, RMSNorm, build_norm
@@ -36,23 +30,21 @@ if TYPE_CHECKING:
     from edgegen_layers.positions import RelativePositionBias, TimestepEmbedding, alibi_bias, sinusoidal_embedding
     from edgegen_layers.ring import RingAttention
     from edgegen_layers.rotary import apply_rotary, rotary_table
-    from edgegen_layers.rotary_scaling import llama3_scaling, ntk_scaling, yarn_scaling
+    from edgegen_layers.rotary_scaling import FrequencyScaling, LinearScaling, llama3_scaling, ntk_scaling, yarn_scaling
+    from edgegen_layers.transformer import TransformerBlock, TransformerLM
     from edgegen_layers.unet import AttentionBlock2D, Downsample2D, ResidualBlock2D, Upsample2D
 
 __all__ = [
     "Activation",
     "AttentionBlock2D",
     "AttentionConfig",
+    "AttentionInputs",
     "AttentionKernel",
     "CausalSelfAttention",
     "CrossAttention",
+    "DecoderBlock",
     "DecoderLM",
     "Downsample2D",
-    "EmbedderConfig",
-    "Encoder",
-    "EncoderBlock",
-    "EncoderConfig",
-    "EncoderDecoderConfig",
     "EncoderDecoderLM",
     "EncoderStates",
     "FeedForward",
@@ -61,26 +53,29 @@ __all__ = [
     "GatedFeedForward",
     "GroupNorm",
     "KVCache",
+    "LayerChoices",
     "LayerNorm",
     "LinearScaling",
     "LoraWeights",
     "MatmulAttention",
+    "Mixer",
     "MixtureOfExperts",
-    "ModelConfig",
+    "Mlp",
+    "Norm",
     "NormalizationConfig",
     "PatchEmbedding",
-    "Place",
     "RMSNorm",
     "RelativePositionBias",
-    "RelativePositionConfig",
     "ResidualBlock2D",
     "RingAttention",
     "SdpaAttention",
     "SelfAttention",
-    "TextEmbedder",
+    "TextEncoderBase",
     "TimestepEmbedding",
     "TransformerBlock",
     "TransformerBlockConfig",
+    "TransformerConfig",
+    "TransformerLM",
     "Upsample2D",
     "__version__",
     "alibi_bias",
@@ -97,36 +92,28 @@ __all__ = [
 _MODULES = {
     "activations": ("Activation",),
     "attention": (
+        "AttentionInputs",
         "CausalSelfAttention",
         "CrossAttention",
-        "Place",
         "SelfAttention",
     ),
     "cache": ("KVCache",),
     "config": (
         "AttentionConfig",
-        "EmbedderConfig",
-        "EncoderConfig",
-        "EncoderDecoderConfig",
         "FeedForwardConfig",
-        "FrequencyScaling",
-        "LinearScaling",
-        "ModelConfig",
         "NormalizationConfig",
-        "RelativePositionConfig",
         "TransformerBlockConfig",
+        "TransformerConfig",
     ),
     "decoder": (
+        "DecoderBlock",
         "DecoderLM",
+    ),
+    "encoder": ("TextEncoderBase",),
+    "encoder_decoder": (
+        "EncoderDecoderLM",
         "EncoderStates",
-        "TransformerBlock",
     ),
-    "embedder": ("TextEmbedder",),
-    "encoder": (
-        "Encoder",
-        "EncoderBlock",
-    ),
-    "encoder_decoder": ("EncoderDecoderLM",),
     "feed_forward": (
         "FeedForward",
         "GatedFeedForward",
@@ -135,6 +122,12 @@ _MODULES = {
         "AttentionKernel",
         "MatmulAttention",
         "SdpaAttention",
+    ),
+    "layer_choices": (
+        "LayerChoices",
+        "Mixer",
+        "Mlp",
+        "Norm",
     ),
     "lora": ("LoraWeights",),
     "moe": ("MixtureOfExperts",),
@@ -157,9 +150,15 @@ _MODULES = {
         "rotary_table",
     ),
     "rotary_scaling": (
+        "FrequencyScaling",
+        "LinearScaling",
         "llama3_scaling",
         "ntk_scaling",
         "yarn_scaling",
+    ),
+    "transformer": (
+        "TransformerBlock",
+        "TransformerLM",
     ),
     "unet": (
         "AttentionBlock2D",

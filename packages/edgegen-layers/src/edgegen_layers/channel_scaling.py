@@ -1,64 +1,78 @@
-"""Which channels of a decoder can be scaled, as a table: what makes them, and what takes them."""
+"""Channels of a decoder that can be scaled (SmoothQuant, cross-layer scaling): their producers and consumers.
+
+Found from the configurations of its parts; see :class:`edgegen.quantization.channel_scaling.ScalingGroup`.
+"""
 
 from __future__ import annotations
 
 from edgegen.quantization.channel_scaling import Rows, ScalingGroup
-from edgegen_layers.config import (
-    AttentionConfig,
-    FeedForwardConfig,
-    ModelConfig,
-    NormalizationConfig,
-    TransformerBlockConfig,
-)
+from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
 
 EMBEDDING_SCALES = "embedding_scales"
 """Parameter of a model whose head is the table: what is looked up there is multiplied by it, ``[D]``."""
 
 
-def decoder_scaling_groups(config: ModelConfig) -> list[ScalingGroup]:
-    """Of all blocks, inner ones first, and of the head. Cross attention is not looked into."""
-    found = [each for index, block in enumerate(config.blocks) for each in _block(f"blocks.{index}.", block)]
-    norm = _norm("final_norm.", config.final_norm_config)
-    if norm and config.tie_embeddings:
-        found.append(ScalingGroup((*norm, Rows(EMBEDDING_SCALES)), ("embedding.weight",), added=EMBEDDING_SCALES))
-    elif norm:
-        found.append(ScalingGroup(norm, ("lm_head.weight",)))
-    return found
+def block_scaling_groups(
+    path: str,
+    attention_norm: NormalizationConfig,
+    attention: AttentionConfig,
+    feed_forward_norm: NormalizationConfig | None,
+    feed_forward: FeedForwardConfig,
+) -> list[ScalingGroup]:
+    """Groups of one block, inner ones first.
 
-
-def _block(path: str, config: TransformerBlockConfig) -> list[ScalingGroup]:
-    attention_readers, attention = _attention(path + "attention.", config.attn_config)
-    ff_readers, feed_forward = _feed_forward(path + "feed_forward.", config.ff_config)
-    if config.parallel_residual:
-        readers = {"attention_norm.": (*attention_readers, *ff_readers)}
+    Args:
+        path: the block's, with a dot behind it.
+        attention_norm: normalization of attention's input.
+        attention: self-attention.
+        feed_forward_norm: normalization of the feed-forward layer's input; None if that reads what attention reads.
+        feed_forward: the feed-forward layer.
+    """
+    attention_inputs, groups = _attention(path + "attention.", attention)
+    ff_inputs, ff_groups = _feed_forward(path + "feed_forward.", feed_forward)
+    if feed_forward_norm is None:
+        consumers = [("attention_norm.", attention_norm, (*attention_inputs, *ff_inputs))]
     else:
-        readers = {"attention_norm.": attention_readers, "feed_forward_norm.": ff_readers}
-    norms = {"attention_norm.": config.pre_attention_norm_config, "feed_forward_norm.": config.pre_ff_norm_config}
-    made = {name: _norm(path + name, norms[name]) for name in readers}
-    return [*attention, *feed_forward, *(ScalingGroup(made[name], readers[name]) for name in readers if made[name])]
+        consumers = [
+            ("attention_norm.", attention_norm, attention_inputs),
+            ("feed_forward_norm.", feed_forward_norm, ff_inputs),
+        ]
+    norms = [(_norm(path + name, config), matrices) for name, config, matrices in consumers]
+    return [*groups, *ff_groups, *(ScalingGroup(producers, matrices) for producers, matrices in norms if producers)]
+
+
+def head_scaling_group(final_norm: NormalizationConfig, *, tied: bool) -> list[ScalingGroup]:
+    """The group of the head's input; ``tied`` if its matrix is the embedding table. Empty if the norm has no scale."""
+    norm = _norm("final_norm.", final_norm)
+    if not norm:
+        return []
+    if tied:
+        return [ScalingGroup((*norm, Rows(EMBEDDING_SCALES)), ("embedding.weight",), added=EMBEDDING_SCALES)]
+    return [ScalingGroup(norm, ("lm_head.weight",))]
 
 
 def _norm(path: str, config: NormalizationConfig) -> tuple[Rows, ...]:
-    """What its outputs are proportional to; nothing where it has no scale."""
+    """Parameters that the outputs are proportional to; none where there is no scale."""
     if not config.with_scale:
         return ()
     weight = Rows(path + "weight", shift=config.scale_shift)
-    return (weight, Rows(path + "bias")) if config.kind == "layer" and config.with_bias else (weight,)
+    return (weight, Rows(path + "bias")) if config.has_bias else (weight,)
 
 
 def _attention(path: str, config: AttentionConfig) -> tuple[tuple[str, ...], list[ScalingGroup]]:
-    """What reads the block's input, and the values: mixed with weights that sum to 1, they stay what they are."""
+    """Matrices that read the block's input; and the values' group: mixed with weights that sum to 1, they keep their
+    scale."""
     names = ("qkv",) if config.qkv_fused else ("query", "key", "value")
-    start = config.query_rows + config.group_rows if config.qkv_fused else 0
+    start = config.query_rows + config.kv_rows if config.qkv_fused else 0
     kinds = ("weight", "bias") if config.qkv_use_bias else ("weight",)
     values = tuple(Rows(f"{path}{names[-1]}.{kind}", start) for kind in kinds)
-    copies = config.num_heads // config.num_kv_heads
+    copies = config.num_attention_heads // config.num_kv_heads
     output = ScalingGroup(values, (path + "output.weight",), run=config.head_dim, copies=copies)
     return tuple(f"{path}{name}.weight" for name in names), [output]
 
 
 def _feed_forward(path: str, config: FeedForwardConfig) -> tuple[tuple[str, ...], list[ScalingGroup]]:
-    """What reads the block's input, and hidden channels: in proportion to ``up`` where ``gate`` multiplies them."""
+    """Matrices that read the block's input; and groups of hidden channels: proportional to ``up`` where gated."""
     size, kinds = config.intermediate_size, ("weight", "bias") if config.use_bias else ("weight",)
     if config.num_experts is None:
         first, downs = "gate_up" if config.gated else "up", ["down.weight"]

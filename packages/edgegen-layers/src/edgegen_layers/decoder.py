@@ -1,9 +1,13 @@
-"""The decoder stack: a language model of blocks over an external cache."""
+"""Bases of decoder-only language models: everything but the forward pass.
+
+A family subclasses both: its block computes one layer, its model a whole step. From them :class:`DecoderLM` gets what
+exporting needs (:mod:`edgegen.modeling`): the cache, the signatures, adapters, channels to scale, rollback.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import numpy.typing as npt
 import torch
@@ -12,232 +16,223 @@ from torch import nn
 from edgegen.genai.signature_names import decode_name, prefill_name, verify_name
 from edgegen.quantization.channel_scaling import ScalingGroup
 from edgegen.tracing import Repeated, Signature
-from edgegen_layers.attention import CausalSelfAttention, CrossAttention, Place
+from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.cache import KVCache
-from edgegen_layers.channel_scaling import EMBEDDING_SCALES, decoder_scaling_groups
-from edgegen_layers.config import AttentionConfig, ModelConfig, TransformerBlockConfig
-from edgegen_layers.feed_forward import build_feed_forward
-from edgegen_layers.kernels import AttentionKernel, MatmulAttention, softcap
-from edgegen_layers.lora import AttentionLora, LoraWeights
-from edgegen_layers.norm import build_norm
-from edgegen_layers.positions import RelativePositionBias, alibi_bias
+from edgegen_layers.channel_scaling import EMBEDDING_SCALES, block_scaling_groups, head_scaling_group
+from edgegen_layers.config import AttentionConfig
+from edgegen_layers.kernels import AttentionKernel
+from edgegen_layers.layer_choices import Mixer, Mlp, Norm
+from edgegen_layers.lora import LoraWeights
+from edgegen_layers.positions import alibi_bias
 from edgegen_layers.rotary import rotary_table
 
 
-class EncoderStates(NamedTuple):
-    """What a decoder knows of another text: keys and values of every block's cross attention, and what to leave out.
+class DecoderConfig(Protocol):
+    """Hyper-parameters that every decoder's configuration has among others."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V: rows of the embedding table."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """D: channels of the residual stream."""
+        ...
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """Longest sequence that the model was trained for, in tokens."""
+        ...
+
+    @property
+    def tie_word_embeddings(self) -> bool:
+        """True if the head is the embedding table."""
+        ...
+
+
+class DecoderBlock(Repeated):
+    """Base of a decoder's blocks; a subclass makes the parts below and has a ``forward`` of these arguments::
+
+        def forward(self, x, inputs, keys, values, lora=None): ...  # to x, keys, values
+
+    Args:
+        attention_config: of self-attention.
+        trace_key: whatever else the code depends on; blocks of one class with equal keys are traced once.
 
     Attributes:
-        k: for each block ``[1, S, KH, H]``.
-        v: likewise.
-        mask: ``[1, 1, 1, S]``, added to scores.
+        attention_norm: normalization of attention's input.
+        attention: the token mixer.
+        feed_forward_norm: normalization of the feed-forward layer's input; None if that reads what attention reads.
+        feed_forward: the MLP.
     """
 
-    k: list[torch.Tensor]
-    v: list[torch.Tensor]
-    mask: torch.Tensor
+    attention_norm: Norm
+    attention: Mixer
+    feed_forward_norm: Norm | None
+    feed_forward: Mlp
 
-
-class TransformerBlock(Repeated):
-    """Attention and feed-forward, each normalized first and added to the residual stream.
-
-    Between the two, in a block that is configured for it, attention to another text.
-    """
-
-    def __init__(self, dim: int, config: TransformerBlockConfig, kernel: AttentionKernel) -> None:
+    def __init__(self, attention_config: AttentionConfig, *trace_key: object) -> None:
         super().__init__()
-        self.config = config
-        self.structure_key = (dim, config, kernel)
-        self.attention_norm = build_norm(dim, config.pre_attention_norm_config)
-        self.attention = CausalSelfAttention(dim, config.attn_config, kernel)
-        if config.cross_attn_config is not None:
-            self.cross_attention_norm = build_norm(dim, config.pre_cross_attention_norm_config)
-            self.cross_attention = CrossAttention(dim, config.cross_attn_config, encoder_dim=dim)
-        if not config.parallel_residual:
-            self.feed_forward_norm = build_norm(dim, config.pre_ff_norm_config)
-        self.feed_forward = build_feed_forward(dim, config.ff_config)
-        if config.post_attention_norm_config is not None:
-            self.post_attention_norm = build_norm(dim, config.post_attention_norm_config)
-        if config.post_ff_norm_config is not None:
-            self.post_feed_forward_norm = build_norm(dim, config.post_ff_norm_config)
+        self.attention_config = attention_config
+        self.trace_key = (attention_config, *trace_key)
 
     @property
     def structure(self) -> Hashable:
-        return self.structure_key
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        place: Place,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        lora: AttentionLora | None = None,
-        encoder_states: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``encoder_states``: keys, values and mask of the other text."""
-        normalized = self.attention_norm(x)
-        attended, keys, values = self.attention(normalized, place, keys, values, lora)
-        if self.config.post_attention_norm_config is not None:
-            attended = self.post_attention_norm(attended)
-        if self.config.parallel_residual:
-            return x + attended + self.feed_forward(normalized), keys, values
-        x = x + attended
-        if encoder_states is not None:
-            x = x + self.cross_attention(self.cross_attention_norm(x), *encoder_states)
-        forwarded = self.feed_forward(self.feed_forward_norm(x))
-        if self.config.post_ff_norm_config is not None:
-            forwarded = self.post_feed_forward_norm(forwarded)
-        return x + forwarded, keys, values
+        return self.trace_key
 
 
 class DecoderLM(nn.Module):
-    """A decoder-only language model, configured by :class:`ModelConfig`.
+    """Base of decoder-only language models; a subclass makes the parts below and has a ``forward``.
 
     Args:
-        config: sizes.
-        kernel: how to attend; default: :class:`MatmulAttention`.
-        embedding: a table of tokens that is shared with another part of a model; default: one of its own.
+        config: hyper-parameters.
+        kernel: how to attend to the cache.
+
+    Attributes:
+        embedding: table of tokens ``[V, D]``.
+        blocks: :class:`DecoderBlock` each.
+        final_norm: normalization of the head's input.
+        lm_head: ``[V, D]``; its weight may be the table's.
+        embedding_scales: ``[D]``, factor of the embeddings (SmoothQuant's, see :meth:`add_scales`); None for none.
     """
 
-    def __init__(
-        self, config: ModelConfig, kernel: AttentionKernel | None = None, embedding: nn.Embedding | None = None
-    ) -> None:
+    embedding: nn.Embedding
+    blocks: nn.ModuleList
+    final_norm: Norm
+    lm_head: nn.Linear
+    embedding_scales: nn.Parameter | None
+
+    def __init__(self, config: DecoderConfig, kernel: AttentionKernel) -> None:
         super().__init__()
         self.config = config
-        self.kernel = kernel or MatmulAttention()
-        dim = config.embedding_dim
-        self.embedding = nn.Embedding(config.vocab_size, dim) if embedding is None else embedding
-        if config.learned_positions:
-            self.positions = nn.Embedding(config.max_seq_len, dim)
-        if config.embedding_norm_config is not None:
-            self.embedding_norm = build_norm(dim, config.embedding_norm_config)
-        if config.relative_position is not None:
-            relative, heads = config.relative_position, config.blocks[0].attn_config.num_heads
-            self.relative_position = RelativePositionBias(
-                relative.num_buckets, relative.max_distance, heads, bidirectional=False
-            )
-        self.blocks = nn.ModuleList(TransformerBlock(dim, block, self.kernel) for block in config.blocks)
-        self.final_norm = build_norm(dim, config.final_norm_config)
-        self.lm_head = nn.Linear(dim, config.vocab_size, bias=config.lm_head_use_bias)
-        if config.tie_embeddings:
-            self.lm_head.weight = self.embedding.weight
+        self.kernel = kernel
+        self.register_parameter(EMBEDDING_SCALES, None)
 
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        input_pos: torch.Tensor,
-        kv_cache: KVCache,
-        lora_atten: LoraWeights | None = None,
-        *,
-        encoder_states: EncoderStates | None = None,
-        logits: bool = True,
-    ) -> dict[str, torch.Tensor | KVCache]:
-        """Run T tokens.
+    # --- parts of a forward pass ------------------------------------------------------------------------------------
+
+    def attention_inputs(
+        self, input_pos: torch.Tensor, kv_cache: KVCache, bias: torch.Tensor | None = None
+    ) -> list[AttentionInputs]:
+        """For each block its RoPE tables, mask and cache offset; blocks of equal attention share them.
 
         Args:
-            tokens: ``[1, T]`` int32.
-            input_pos: ``[T]`` int32, consecutive: positions of the tokens, and the cache slots that they go to.
-            kv_cache: keys and values of all earlier positions.
-            lora_atten: an adapter of attention; default: none.
-            encoder_states: another text, where the blocks attend to one.
-            logits: whether to compute them; prefill does without.
-
-        Returns:
-            ``kv_cache``, updated, and ``logits [1, T, V]`` if asked for.
+            input_pos: ``[T]`` int32.
+            kv_cache: tells how many slots there are.
+            bias: ``[N, T, S]``, added to scores; None for none.
         """
-        places = self._places(input_pos, kv_cache)
-        x = self.embedding(tokens)  # [1, T, D]
-        if self.config.embedding_scale is not None:
-            x = x * self.config.embedding_scale
-        if hasattr(self, EMBEDDING_SCALES):
-            x = x * self.embedding_scales
-        if self.config.learned_positions:
-            x = x + self.positions(input_pos)
-        if self.config.embedding_norm_config is not None:
-            x = self.embedding_norm(x)
-        updated = KVCache([], [])
-        for index, (block, config) in enumerate(zip(self.blocks, self.config.blocks, strict=True)):
-            extra: dict[str, Any] = {}
-            if lora_atten is not None:
-                extra["lora"] = lora_atten.block(index)
-            if encoder_states is not None:
-                extra["encoder_states"] = (encoder_states.k[index], encoder_states.v[index], encoder_states.mask)
-            x, keys, values = block(x, places[config.attn_config], kv_cache.k[index], kv_cache.v[index], **extra)
-            updated.k.append(keys)
-            updated.v.append(values)
-        if not logits:
-            return {"kv_cache": updated}
-        x = self.final_norm(x)
-        if self.config.logit_scale is not None:
-            x = x * self.config.logit_scale
-        scores = self.lm_head(x)
-        return {"kv_cache": updated, "logits": softcap(scores, self.config.final_logit_softcap)}
+        configs = self.attention_configs
+        slots = {c: self.kernel.cache_length(keys) for c, keys in zip(configs, kv_cache.k, strict=True)}
+        made = {config: self._inputs(config, input_pos, count, bias) for config, count in slots.items()}
+        return [made[config] for config in configs]
 
-    def _places(self, input_pos: torch.Tensor, kv_cache: KVCache) -> dict[AttentionConfig, Place]:
-        """One for each kind of attention among the blocks."""
-        kinds = {block.attn_config: keys for block, keys in zip(self.config.blocks, kv_cache.k, strict=True)}
-        return {
-            config: self._place(config, input_pos, self.kernel.cache_length(keys)) for config, keys in kinds.items()
-        }
-
-    def _place(self, config: AttentionConfig, input_pos: torch.Tensor, slots: int) -> Place:
-        rotary, bias = None, None
+    def _inputs(
+        self, config: AttentionConfig, input_pos: torch.Tensor, slots: int, bias: torch.Tensor | None
+    ) -> AttentionInputs:
+        rotary = None
         if config.rotary_dim:
             rotary = rotary_table(
                 input_pos,
                 config.rotary_dim,
-                config.rotary_base,
-                config.rotary_scaling,
+                config.rope_theta,
+                config.rope_scaling,
                 interleaved=config.rotary_interleaved,
             )
-        every_slot = torch.arange(slots, dtype=torch.int32, device=input_pos.device)
         if config.alibi:
-            bias = alibi_bias(input_pos, every_slot, config.num_heads)
-        if self.config.relative_position is not None:
-            learned = self.relative_position(input_pos, every_slot)
-            bias = learned if bias is None else bias + learned
-        return Place(rotary, self.kernel.mask(input_pos, slots, config, bias), input_pos[:1])
+            every_slot = torch.arange(slots, dtype=torch.int32, device=input_pos.device)
+            fading = alibi_bias(input_pos, every_slot, config.num_attention_heads)
+            bias = fading if bias is None else fading + bias
+        return AttentionInputs(rotary, self.kernel.mask(input_pos, slots, config, bias), input_pos[:1])
+
+    def run_blocks(
+        self,
+        x: torch.Tensor,
+        inputs: Sequence[AttentionInputs],
+        kv_cache: KVCache,
+        lora_atten: LoraWeights | None = None,
+        states: Sequence[Any] | None = None,
+    ) -> tuple[torch.Tensor, KVCache]:
+        """All blocks in turn, each with its own keys and values: ``x [1, T, D]``, and the new cache.
+
+        Args:
+            x: ``[1, T, D]``.
+            inputs: of each block, see :meth:`attention_inputs`.
+            kv_cache: keys and values of all earlier positions.
+            lora_atten: an adapter, of which each block gets its part as ``lora``; None for none.
+            states: a further argument of each block; None for none.
+        """
+        updated = KVCache([], [])
+        for index, block in enumerate(self.blocks):
+            more = () if states is None else (states[index],)
+            adapter = {} if lora_atten is None else {"lora": lora_atten.block(index)}
+            x, keys, values = block(x, inputs[index], kv_cache.k[index], kv_cache.v[index], *more, **adapter)
+            updated.k.append(keys)
+            updated.v.append(values)
+        return x, updated
+
+    def scale_channels(self, x: torch.Tensor) -> torch.Tensor:
+        """Embeddings times :attr:`embedding_scales`, where there are any."""
+        return x if self.embedding_scales is None else x * self.embedding_scales
+
+    # --- what edgegen.modeling asks for -----------------------------------------------------------------------------
+
+    @property
+    def attention_configs(self) -> list[AttentionConfig]:
+        """Attention of each block."""
+        return [block.attention_config for block in self.decoder_blocks()]
+
+    def decoder_blocks(self) -> Iterator[DecoderBlock]:
+        """:attr:`blocks`, by their type."""
+        return (cast(DecoderBlock, block) for block in self.blocks)
 
     def new_cache(self, length: int, device: str | torch.device | None = None) -> KVCache:
-        """An empty cache with ``length`` slots, on ``device`` (default: the model's)."""
+        """Empty cache of ``length`` slots, on ``device`` (default: the model's own)."""
         device = device or self.embedding.weight.device
         cache = KVCache([], [])
-        for block in self.config.blocks:
-            keys, values = self.kernel.cache_shapes(block.attn_config, length)
+        for config in self.attention_configs:
+            keys, values = self.kernel.cache_shapes(config, length)
             cache.k.append(torch.zeros(keys, device=device))
             cache.v.append(torch.zeros(values, device=device))
         return cache
 
+    def max_rollback(self, cache_length: int) -> int | None:
+        """Most tokens that a cache of ``cache_length`` slots can be rolled back by; None for all of them."""
+        limits = (self.kernel.max_rollback(config, cache_length) for config in self.attention_configs)
+        return min((tokens for tokens in limits if tokens is not None), default=None)
+
     def adapter(self, inputs: Mapping[str, npt.NDArray[Any]]) -> LoraWeights:
-        """What :meth:`forward` takes, from arrays by the names of the exported file's inputs."""
-        return LoraWeights.named(
-            {name: torch.from_numpy(array) for name, array in inputs.items()}, self.config.num_layers
-        )
+        """LoRA argument of ``forward``, from arrays by the names of the exported file's inputs."""
+        return LoraWeights.named({name: torch.from_numpy(array) for name, array in inputs.items()}, len(self.blocks))
 
     def lora_projections(self) -> list[dict[str, tuple[str, int]]]:
-        """For each block: projection -> the parameter that holds it and its rows there; of one parameter, in order."""
+        """For each block: projection -> parameter that holds it, and its rows there; of one parameter, in order."""
         result = []
-        for index, block in enumerate(self.config.blocks):
-            attention, prefix = block.attn_config, f"blocks.{index}.attention."
-            names = ("qkv",) * 3 if attention.qkv_fused else ("query", "key", "value")
-            rows = (attention.query_rows, attention.group_rows, attention.group_rows)
-            parts = zip("qkvo", (*names, "output"), (*rows, self.config.embedding_dim), strict=True)
+        for index, config in enumerate(self.attention_configs):
+            prefix = f"blocks.{index}.attention."
+            names = ("qkv",) * 3 if config.qkv_fused else ("query", "key", "value")
+            rows = (config.query_rows, config.kv_rows, config.kv_rows)
+            parts = zip("qkvo", (*names, "output"), (*rows, self.config.hidden_size), strict=True)
             result.append({part: (f"{prefix}{name}.weight", count) for part, name, count in parts})
         return result
 
     def scaling_groups(self) -> list[ScalingGroup]:
-        """Channels that can be scaled without changing what the model computes."""
-        return decoder_scaling_groups(self.config)
+        """Channels that can be scaled without changing what the model computes: of blocks, then of the head."""
+        groups = []
+        for index, block in enumerate(self.decoder_blocks()):
+            feed_forward_norm = None if block.feed_forward_norm is None else block.feed_forward_norm.config
+            groups += block_scaling_groups(
+                f"blocks.{index}.",
+                block.attention_norm.config,
+                block.attention_config,
+                feed_forward_norm,
+                block.feed_forward.config,
+            )
+        return groups + head_scaling_group(self.final_norm.config, tied=self.config.tie_word_embeddings)
 
     def add_scales(self, name: str) -> None:
-        """Let the model multiply channels by a parameter, ones; ``name`` is an ``added`` of :meth:`scaling_groups`."""
+        """Add the parameter ``name``, the ``added`` of a scaling group: ones that multiply the embeddings."""
         assert name == EMBEDDING_SCALES
         self.embedding_scales = nn.Parameter(torch.ones_like(self.embedding.weight[0]))
-
-    def max_rollback(self, cache_length: int) -> int | None:
-        """How many of the tokens read last a cache of this length lets one forget again; None for all of them."""
-        each = (self.kernel.max_rollback(block.attn_config, cache_length) for block in self.config.blocks)
-        return min((tokens for tokens in each if tokens is not None), default=None)
 
     def signatures(
         self,
@@ -247,7 +242,8 @@ class DecoderLM(nn.Module):
         verify_lengths: Sequence[int] = (),
         lora_rank: int | None = None,
     ) -> list[Signature]:
-        """``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives logits.
+        """Entry points of the file: ``prefill_<N>`` for each length, which fill the cache, and ``decode``, which gives
+        logits.
 
         For each of ``verify_lengths`` there is a ``verify_<N>``, which does both: the logits after each of N tokens.
         With a ``lora_rank`` all of them take an adapter of that rank too, see :mod:`edgegen_layers.lora`.
@@ -259,7 +255,7 @@ class DecoderLM(nn.Module):
         adapter = (
             ()
             if lora_rank is None
-            else (LoraWeights.zeros(self.config.embedding_dim, self.config.blocks, lora_rank, device),)
+            else (LoraWeights.zeros(self.config.hidden_size, self.attention_configs, lora_rank, device),)
         )
 
         def arguments(length: int, cache: KVCache) -> tuple[Any, ...]:

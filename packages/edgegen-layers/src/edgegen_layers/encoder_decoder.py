@@ -1,40 +1,80 @@
-"""An encoder and a decoder that attends to what it made: one text in, another one out."""
+"""Base of encoder-decoder language models: encoder states, the cache and the signatures of both halves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 from edgegen.genai.signature_names import encode_name
 from edgegen.tracing import Signature
+from edgegen_layers.attention import CrossAttention
 from edgegen_layers.cache import KVCache
-from edgegen_layers.config import EncoderDecoderConfig
-from edgegen_layers.decoder import DecoderLM, EncoderStates
-from edgegen_layers.encoder import Encoder, hidden_padding
+from edgegen_layers.decoder import DecoderLM
+from edgegen_layers.encoder import padding_mask
 from edgegen_layers.kernels import AttentionKernel
 
 
-class EncoderDecoderLM(nn.Module):
-    """An encoder-decoder language model, configured by :class:`EncoderDecoderConfig`.
+class EncoderStates(NamedTuple):
+    """Cross-attention cache: keys and values that every decoder block makes of the encoder's output, and the mask.
 
-    Args:
-        config: of both halves, which share the table of tokens.
-        kernel: how the decoder attends to its own text.
+    Attributes:
+        k: for each block ``[1, S, KH, H]``.
+        v: likewise.
+        mask: ``[1, 1, 1, S]``, added to scores.
     """
 
-    def __init__(self, config: EncoderDecoderConfig, kernel: AttentionKernel | None = None) -> None:
+    k: list[torch.Tensor]
+    v: list[torch.Tensor]
+    mask: torch.Tensor
+
+
+class EncoderDecoderConfig(Protocol):
+    """Hyper-parameters that every encoder-decoder's configuration has among others."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V: rows of the embedding table."""
+        ...
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """Longest text that the model was trained for, in tokens."""
+        ...
+
+    @property
+    def decoder_start_token_id(self) -> int:
+        """Token that every answer begins with, unseen."""
+        ...
+
+
+class EncoderDecoderLM(nn.Module):
+    """Base of encoder-decoder language models; a subclass makes the parts below.
+
+    Args:
+        config: hyper-parameters.
+
+    Attributes:
+        embedding: table of tokens, shared by both halves.
+        encoder: ``(tokens [B, T], attention_mask [B, T])`` to ``[B, T, D]``.
+        decoder: takes ``encoder_states=`` besides what :class:`DecoderLM` takes.
+        cross_attentions: cross attention of each decoder block.
+    """
+
+    embedding: nn.Embedding
+    encoder: nn.Module
+    decoder: DecoderLM
+    cross_attentions: list[CrossAttention]
+
+    def __init__(self, config: EncoderDecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.decoder.embedding_dim)
-        self.encoder = Encoder(config.encoder, self.embedding)
-        self.decoder = DecoderLM(config.decoder, kernel, self.embedding)
 
     @property
     def kernel(self) -> AttentionKernel:
-        """How the decoder attends to its own text."""
+        """Attention kernel of the decoder's cache."""
         return self.decoder.kernel
 
     def forward(
@@ -48,39 +88,48 @@ class EncoderDecoderLM(nn.Module):
         encoder_length: int | None = None,
         logits: bool = True,
     ) -> dict[str, torch.Tensor | KVCache | EncoderStates]:
-        """Read the text to answer (with ``attention_mask``), or go on with the answer (with all the others).
+        """Encode the source text (with ``attention_mask``), or run T tokens of the answer (with all the others).
 
         Args:
             tokens: ``[1, T]`` int32.
             attention_mask: ``[1, T]`` int32, 1 for tokens and 0 for padding.
-            input_pos: see :meth:`DecoderLM.forward`, like all that follows.
+            input_pos: ``[T]`` int32, consecutive: positions in the answer, and the cache slots.
             kv_cache: of the answer.
-            encoder_states: what reading the text gave.
-            encoder_length: slots that the encoder states get, T or more; default: T.
-            logits: whether to compute them.
+            encoder_states: result of encoding.
+            encoder_length: slots of the encoder states, T or more; default: T.
+            logits: False to leave them out, as prefill does.
 
         Returns:
             ``encoder_states``; or ``kv_cache``, and ``logits [1, T, V]`` if asked for.
         """
         if attention_mask is not None:
             encoded = self.encoder(tokens, attention_mask)
-            return {"encoder_states": self.remember(encoded, attention_mask, encoder_length or tokens.shape[1])}
+            return {"encoder_states": self.encoder_states(encoded, attention_mask, encoder_length or tokens.shape[1])}
         assert input_pos is not None
         assert kv_cache is not None
         return self.decoder(tokens, input_pos, kv_cache, encoder_states=encoder_states, logits=logits)  # type: ignore[no-any-return]
 
-    def remember(self, encoded: torch.Tensor, attention_mask: torch.Tensor, length: int) -> EncoderStates:
-        """What the decoder's blocks need of the encoder's output ``[1, T, D]``, in ``length`` slots."""
+    def encoder_states(self, encoded: torch.Tensor, attention_mask: torch.Tensor, length: int) -> EncoderStates:
+        """Keys, values and mask of the encoder's output ``[1, T, D]``, padded to ``length`` slots."""
         empty = length - encoded.shape[1]
-        pairs = [block.cross_attention.remember(encoded) for block in self.decoder.blocks]  # type: ignore[union-attr, operator]
+        pairs = [attention.project_states(encoded) for attention in self.cross_attentions]
         if empty:
-            pairs = [tuple(nn.functional.pad(part, (0, 0, 0, 0, 0, empty)) for part in pair) for pair in pairs]
+            padding = (0, 0, 0, 0, 0, empty)
+            pairs = [(nn.functional.pad(k, padding), nn.functional.pad(v, padding)) for k, v in pairs]
             attention_mask = nn.functional.pad(attention_mask.float(), (0, empty))
         keys, values = zip(*pairs, strict=True)
-        return EncoderStates(list(keys), list(values), hidden_padding(attention_mask))
+        return EncoderStates(list(keys), list(values), padding_mask(attention_mask))
+
+    def empty_encoder_states(self, slots: int) -> EncoderStates:
+        """Zeros of the shapes of encoder states with ``slots`` slots."""
+        device = self.embedding.weight.device
+        configs = [attention.config for attention in self.cross_attentions]
+        shapes = [(1, slots, config.num_kv_heads, config.head_dim) for config in configs]
+        keys, values = ([torch.zeros(shape, device=device) for shape in shapes] for _ in "kv")
+        return EncoderStates(keys, values, torch.zeros(1, 1, 1, slots, device=device))
 
     def new_cache(self, length: int, device: str | torch.device | None = None) -> KVCache:
-        """See :meth:`DecoderLM.new_cache`."""
+        """Empty cache of ``length`` slots for the answer; see :meth:`DecoderLM.new_cache`."""
         return self.decoder.new_cache(length, device)
 
     def max_rollback(self, cache_length: int) -> int | None:
@@ -97,7 +146,7 @@ class EncoderDecoderLM(nn.Module):
         """``encode_<N>`` for each length, and the decoder's, which take what any of those gives.
 
         Args:
-            encode_lengths: of the text to answer, padding included; the encoder states have slots for the longest.
+            encode_lengths: of the source text, padding included; the encoder states have slots for the longest.
             prefill_lengths: see :meth:`DecoderLM.signatures`, like all that follows.
             cache_length: tokens of the answer.
             cache_buckets: of the answer.
@@ -115,11 +164,3 @@ class EncoderDecoderLM(nn.Module):
             arguments: dict[str, Any] = {"input_pos": input_pos, "kv_cache": kv_cache, "encoder_states": encoder_states}
             result.append(Signature(signature.name, self, (tokens,), {**arguments, **signature.kwargs}))
         return result
-
-    def empty_encoder_states(self, slots: int) -> EncoderStates:
-        """Zeros of the shapes of encoder states with ``slots`` slots."""
-        device = self.embedding.weight.device
-        attentions = [block.cross_attn_config for block in self.decoder.config.blocks]
-        shapes = [(1, slots, config.num_kv_heads, config.head_dim) for config in attentions if config]
-        keys, values = ([torch.zeros(shape, device=device) for shape in shapes] for _ in "kv")
-        return EncoderStates(keys, values, torch.zeros(1, 1, 1, slots, device=device))

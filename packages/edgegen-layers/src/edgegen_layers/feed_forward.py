@@ -8,7 +8,6 @@ from torch import nn
 from edgegen.tracing import composite
 from edgegen_layers.activations import Activation
 from edgegen_layers.config import FeedForwardConfig
-from edgegen_layers.moe import MixtureOfExperts
 
 
 @composite("odml.swiglu", attributes=lambda gate_up: {"gate_size": gate_up.shape[-1] // 2})
@@ -24,11 +23,12 @@ class GatedFeedForward(nn.Module):
     Gate and up are one matrix, gate's rows first: one product, and its input is quantized once.
     """
 
-    def __init__(self, dim: int, config: FeedForwardConfig) -> None:
+    def __init__(self, hidden_size: int, config: FeedForwardConfig) -> None:
         super().__init__()
+        self.config = config
         self.activation = Activation(config.activation)
-        self.gate_up = nn.Linear(dim, 2 * config.intermediate_size, bias=config.use_bias)
-        self.down = nn.Linear(config.intermediate_size, dim, bias=config.use_bias)
+        self.gate_up = nn.Linear(hidden_size, 2 * config.intermediate_size, bias=config.use_bias)
+        self.down = nn.Linear(config.intermediate_size, hidden_size, bias=config.use_bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate_up = self.gate_up(x)  # [B, T, 2 * F]
@@ -41,18 +41,12 @@ class GatedFeedForward(nn.Module):
 class FeedForward(nn.Module):
     """``down(activation(up(x)))``, ``[B, T, D] -> [B, T, D]``."""
 
-    def __init__(self, dim: int, config: FeedForwardConfig) -> None:
+    def __init__(self, hidden_size: int, config: FeedForwardConfig) -> None:
         super().__init__()
+        self.config = config
         self.activation = Activation(config.activation)
-        self.up = nn.Linear(dim, config.intermediate_size, bias=config.use_bias)
-        self.down = nn.Linear(config.intermediate_size, dim, bias=config.use_bias)
+        self.up = nn.Linear(hidden_size, config.intermediate_size, bias=config.use_bias)
+        self.down = nn.Linear(config.intermediate_size, hidden_size, bias=config.use_bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
-
-
-def build_feed_forward(dim: int, config: FeedForwardConfig) -> nn.Module:
-    """The feed-forward layer that ``config`` describes."""
-    if config.num_experts is not None:
-        return MixtureOfExperts(dim, config)
-    return GatedFeedForward(dim, config) if config.gated else FeedForward(dim, config)

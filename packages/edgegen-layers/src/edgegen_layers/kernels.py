@@ -17,9 +17,10 @@ MASKED = -0.7 * torch.finfo(torch.float32).max
 
 
 class AttentionKernel(Protocol):
-    """What the ``attention`` block asks of an implementation; B, the batch, is 1.
+    """Block ``attention``: a way to attend to the cache, whose layout it owns; its constructor takes no arguments.
 
-    T tokens are attended to from S cache slots, by N query heads in groups that share one of KH key/value heads.
+    B, the batch, is 1; T tokens attend to S cache slots, with N query heads in groups that share one of KH key/value
+    heads each. One kernel serves all blocks of a model.
     """
 
     def cache_shapes(self, config: AttentionConfig, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -33,7 +34,7 @@ class AttentionKernel(Protocol):
     def mask(
         self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Whatever :meth:`attend` takes as its mask; made once for all blocks alike.
+        """Mask for :meth:`attend`, in a form of the kernel's own; shared by all blocks of equal attention.
 
         Args:
             positions: ``[T]``, consecutive, of the tokens that attend.
@@ -44,7 +45,7 @@ class AttentionKernel(Protocol):
         ...
 
     def max_rollback(self, config: AttentionConfig, length: int) -> int | None:
-        """How many of the tokens read last may be forgotten again, for a cache of ``length``; None for all of them."""
+        """Most tokens that a cache of ``length`` slots can be rolled back by; None for all of them."""
         ...
 
     def attend(
@@ -83,7 +84,7 @@ class MatmulAttention:
         self, positions: torch.Tensor, slots: int, config: AttentionConfig, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         hidden = self.hidden(positions, slots, config)
-        group = config.num_heads // config.num_kv_heads
+        group = config.num_attention_heads // config.num_kv_heads
         if bias is None:
             return (hidden * MASKED).repeat(group, 1)[None, None]  # [1, 1, G*T, S]
         return (bias + hidden * MASKED).reshape(1, config.num_kv_heads, -1, slots)  # [1, KH, G*T, S]
@@ -139,11 +140,11 @@ def sdpa(
 ) -> torch.Tensor:
     """``q [B, T, N, H]``, ``k`` and ``v [B, S, KH, H]``, ``mask [B, 1 or N, T, S]`` (added) ``-> [B, T, N, H]``."""
     batch, length, heads, dim = q.shape
-    groups = k.shape[2]
-    grouped = q.transpose(1, 2).reshape(batch, groups, -1, dim)  # [B, KH, G*T, H]
+    kv_heads = k.shape[2]
+    grouped = q.transpose(1, 2).reshape(batch, kv_heads, -1, dim)  # [B, KH, G*T, H]
     scores = softcap(grouped @ k.permute(0, 2, 3, 1) * scale, logit_cap)  # [B, KH, G*T, S]
     scores = scores.reshape(batch, heads, length, -1) + mask
-    weights = scores.softmax(dim=-1).reshape(batch, groups, -1, k.shape[1])
+    weights = scores.softmax(dim=-1).reshape(batch, kv_heads, -1, k.shape[1])
     mixed = weights @ v.transpose(1, 2)  # [B, KH, G*T, H]
     return mixed.reshape(batch, heads, length, dim).transpose(1, 2)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from edgegen.adapters.layout import input_name
-from edgegen_layers.config import AttentionConfig, TransformerBlockConfig
+from edgegen_layers.config import AttentionConfig
 
 
 class LowRank(NamedTuple):
@@ -60,7 +60,7 @@ class LoraWeights(NamedTuple):
     o: LoraFactors
 
     def block(self, index: int) -> AttentionLora:
-        """What block ``index`` takes."""
+        """Adapters of block ``index``."""
         return AttentionLora(*(LowRank(f.a_prime_weight[index], f.b_prime_weight[index]) for f in self))
 
     @classmethod
@@ -74,18 +74,18 @@ class LoraWeights(NamedTuple):
 
     @classmethod
     def zeros(
-        cls, dim: int, blocks: Sequence[TransformerBlockConfig], rank: int, device: str | torch.device | None = None
+        cls, hidden_size: int, blocks: Sequence[AttentionConfig], rank: int, device: str | torch.device | None = None
     ) -> LoraWeights:
-        """An adapter that changes nothing, for a model of ``dim`` channels with these blocks."""
+        """An adapter that changes nothing, for a model of ``hidden_size`` channels with these attentions."""
         factors = cls(*(LoraFactors([], []) for _ in cls._fields))
         for block in blocks:
-            for factor, (inputs, outputs) in zip(factors, _sizes(dim, block.attn_config), strict=True):
+            for factor, (inputs, outputs) in zip(factors, _sizes(hidden_size, block), strict=True):
                 factor.a_prime_weight.append(torch.zeros(inputs, rank, device=device))
                 factor.b_prime_weight.append(torch.zeros(rank, outputs, device=device))
         return factors
 
 
-def _sizes(dim: int, config: AttentionConfig) -> list[tuple[int, int]]:
+def _sizes(hidden_size: int, config: AttentionConfig) -> list[tuple[int, int]]:
     """Inputs and outputs of the projections for q, k, v and o."""
-    queries, groups = config.query_rows, config.group_rows
-    return [(dim, queries), (dim, groups), (dim, groups), (queries, dim)]
+    queries, kv = config.query_rows, config.kv_rows
+    return [(hidden_size, queries), (hidden_size, kv), (hidden_size, kv), (queries, hidden_size)]

@@ -1,4 +1,4 @@
-"""A mixture of feed-forward layers, of which each token goes through a few (Shazeer et al., 2017)."""
+"""Mixture of experts: feed-forward layers of which each token goes through a few (Shazeer et al., 2017)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgegen_layers.config import FeedForwardConfig
 
 
 class MixtureOfExperts(nn.Module):
-    """The likeliest ``num_experts_per_token`` experts of each token, weighted by that, ``[B, T, D] -> [B, T, D]``.
+    """Sum of each token's ``num_experts_per_token`` likeliest experts, weighted, ``[B, T, D] -> [B, T, D]``.
 
     All experts are computed and the unwanted ones weighted with 0: shapes stay fixed, every product runs on kernels for
     quantized weights, and the sum is exact. It costs what all experts cost, so it is for few experts, or for prefill.
@@ -19,16 +19,16 @@ class MixtureOfExperts(nn.Module):
     so that their input is quantized once; the second ones stay apart.
     """
 
-    def __init__(self, dim: int, config: FeedForwardConfig) -> None:
+    def __init__(self, hidden_size: int, config: FeedForwardConfig) -> None:
         super().__init__()
         assert config.num_experts is not None
         self.config = config
         self.experts = config.num_experts
         rows = config.intermediate_size * (2 if config.gated else 1)
-        self.router = nn.Linear(dim, self.experts, bias=False)
-        self.up = nn.Linear(dim, self.experts * rows, bias=config.use_bias)
+        self.router = nn.Linear(hidden_size, self.experts, bias=False)
+        self.up = nn.Linear(hidden_size, self.experts * rows, bias=config.use_bias)
         self.down = nn.ModuleList(
-            nn.Linear(config.intermediate_size, dim, bias=config.use_bias) for _ in range(self.experts)
+            nn.Linear(config.intermediate_size, hidden_size, bias=config.use_bias) for _ in range(self.experts)
         )
         self.activation = Activation(config.activation)
 
@@ -45,11 +45,11 @@ class MixtureOfExperts(nn.Module):
         return result
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
-        """How much of each expert each token gets, ``[B, T, E]``; 0 for those that it does not go to."""
+        """Routing weights ``[B, T, E]``; 0 for experts that a token does not go to."""
         likelihood = self.router(x).softmax(-1)
         chosen, indices = likelihood.topk(self.config.num_experts_per_token, dim=-1)  # [B, T, K]
         if self.config.normalize_expert_weights:
             chosen = chosen / chosen.sum(-1, keepdim=True)
         numbers = torch.arange(self.experts, device=x.device)
-        taken = (indices[..., None] == numbers).float()  # [B, T, K, E]
-        return (taken * chosen[..., None]).sum(-2)  # type: ignore[no-any-return]
+        one_hot = (indices[..., None] == numbers).float()  # [B, T, K, E]
+        return (one_hot * chosen[..., None]).sum(-2)  # type: ignore[no-any-return]

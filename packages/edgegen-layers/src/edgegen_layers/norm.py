@@ -49,43 +49,43 @@ def l2_norm(x: torch.Tensor, *, epsilon: float) -> torch.Tensor:
     return x * (x.square().sum(-1, keepdim=True) + epsilon).rsqrt()
 
 
-def build_norm(dim: int, config: NormalizationConfig) -> nn.Module:
-    """The normalization that ``config`` describes, over a last axis of ``dim``."""
-    return RMSNorm(dim, config) if config.kind == "rms" else LayerNorm(dim, config)
+def build_norm(hidden_size: int, config: NormalizationConfig) -> nn.Module:
+    """The normalization that ``config`` describes, over a last axis of ``hidden_size``."""
+    return RMSNorm(hidden_size, config) if config.kind == "rms" else LayerNorm(hidden_size, config)
 
 
 class RMSNorm(nn.Module):
     """Root-mean-square normalization, ``[..., D] -> [..., D]``."""
 
-    def __init__(self, dim: int, config: NormalizationConfig) -> None:
+    def __init__(self, hidden_size: int, config: NormalizationConfig) -> None:
         super().__init__()
-        self.dim, self.config = dim, config
+        self.hidden_size, self.config = hidden_size, config
         if config.with_scale:
-            self.weight = nn.Parameter(torch.ones(dim) - config.scale_shift)
+            self.weight = nn.Parameter(torch.ones(hidden_size) - config.scale_shift)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.config.with_scale:
-            return nn.functional.rms_norm(x, (self.dim,), None, self.config.epsilon)
+            return nn.functional.rms_norm(x, (self.hidden_size,), None, self.config.epsilon)
         return rms_norm(x, _shifted(self.weight, self.config), epsilon=self.config.epsilon)
 
 
 class LayerNorm(nn.Module):
     """Layer normalization, ``[..., D] -> [..., D]``."""
 
-    def __init__(self, dim: int, config: NormalizationConfig) -> None:
+    def __init__(self, hidden_size: int, config: NormalizationConfig) -> None:
         super().__init__()
-        self.dim, self.config = dim, config
+        self.hidden_size, self.config = hidden_size, config
         if config.with_scale:
-            self.weight = nn.Parameter(torch.ones(dim) - config.scale_shift)
-        if config.with_scale and config.with_bias:
-            self.bias = nn.Parameter(torch.zeros(dim))
+            self.weight = nn.Parameter(torch.ones(hidden_size) - config.scale_shift)
+        if config.has_bias:
+            self.bias = nn.Parameter(torch.zeros(hidden_size))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         config = self.config
         weight = _shifted(self.weight, config) if config.with_scale else None
-        if weight is not None and config.with_bias:
+        if weight is not None and config.has_bias:
             return layer_norm(x, weight, self.bias, epsilon=config.epsilon)
-        return nn.functional.layer_norm(x, (self.dim,), weight, None, config.epsilon)
+        return nn.functional.layer_norm(x, (self.hidden_size,), weight, None, config.epsilon)
 
 
 class GroupNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""What this package offers to edgegen."""
+"""What this package offers to edgegen: the built-in implementation of every block that has a seam."""
 
 from collections.abc import Iterable
 
@@ -19,10 +19,52 @@ def edgegen_layers() -> Iterable[LayerImpl]:
         name="ring",
         impl="edgegen_layers.ring:RingAttention",
         summary="like matmul; blocks with a sliding window keep no more of the text than that sees",
+        unsupported=("position_bias",),
     )
     yield LayerImpl(
         block="attention",
         name="sdpa",
         impl="edgegen_layers.kernels:SdpaAttention",
         summary="the odml.scaled_dot_product_attention composite, for delegates that know it",
+    )
+    yield LayerImpl(
+        block="mixer",
+        name="attention",
+        impl="edgegen_layers.attention:CausalSelfAttention",
+        summary="grouped-query attention over a cache",
+    )
+    yield LayerImpl(
+        block="mlp",
+        name="experts",
+        impl="edgegen_layers.moe:MixtureOfExperts",
+        summary="a mixture of experts, all of them computed",
+        unsupported=("single",),
+    )
+    yield LayerImpl(
+        block="mlp",
+        name="gated",
+        impl="edgegen_layers.feed_forward:GatedFeedForward",
+        summary="gate and up as one product; with SiLU the odml.swiglu composite",
+        unsupported=("plain", "experts"),
+    )
+    yield LayerImpl(
+        block="mlp",
+        name="plain",
+        impl="edgegen_layers.feed_forward:FeedForward",
+        summary="two projections with an activation between them",
+        unsupported=("gated", "experts"),
+    )
+    yield LayerImpl(
+        block="norm",
+        name="layer",
+        impl="edgegen_layers.norm:LayerNorm",
+        summary="layer normalization, the odml.group_norm composite",
+        unsupported=("rms",),
+    )
+    yield LayerImpl(
+        block="norm",
+        name="rms",
+        impl="edgegen_layers.norm:RMSNorm",
+        summary="root-mean-square normalization, the odml.rms_norm composite",
+        unsupported=("layer",),
     )

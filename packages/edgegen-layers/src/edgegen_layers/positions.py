@@ -12,7 +12,7 @@ from torch import nn
 
 
 def alibi_slopes(heads: int) -> list[float]:
-    """How fast each head's attention fades with distance (Press et al., 2021, https://arxiv.org/abs/2108.12409).
+    """ALiBi's slopes: how fast each head's attention fades with distance (Press et al., 2021, https://arxiv.org/abs/2108.12409).
 
     A geometric sequence for a power of two; for other numbers, those of the power below and every other one of the
     power above, as the paper's code has it.
@@ -44,7 +44,7 @@ class RelativePositionBias(nn.Module):
 
     Args:
         num_buckets: of both directions together.
-        max_distance: from which on all distances are alike.
+        max_distance: from which on all distances share the last bucket.
         heads: N.
         bidirectional: whether what comes after a token has buckets too (an encoder's), or counts as distance 0.
     """

@@ -1,11 +1,11 @@
-"""An attention kernel whose cache is a ring in blocks with a sliding window.
+"""Ring-buffer cache for blocks with a sliding window, as an attention kernel.
 
 Such a block never looks back further than its window, so a cache for the whole text is a waste of memory, and of time:
-attention costs by the slot. Here it has room for the window and for the tokens of one call; the token at position p
+attention costs by the slot. Here it has R slots, for the window and for the tokens of one call; the token at position p
 goes to slot ``p mod R``, over the one that was there.
 
 What a call writes beyond the text's end (a prefill is padded to its length) lands on tokens that have left the window,
-because R exceeds it by :data:`RESERVE`. For the same reason a runtime may forget up to that many tokens again.
+because R exceeds it by :data:`RESERVE`. For the same reason a cache can be rolled back by up to that many tokens.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class RingAttention(MatmulAttention):
         if slots != _ring(config):  # a cache that is shorter than a ring would be
             return super().hidden(positions, slots, config)
         assert config.sliding_window is not None
-        # In float arithmetic, as for the other kernels. A slot holds the last position written that belongs to it.
+        # In float arithmetic, as for the other kernels. A slot has the last position written that belongs to it.
         slot = torch.arange(slots, device=positions.device, dtype=torch.float32)
-        held = positions[-1:].float() - _remainder(positions[-1:].float() - slot, slots)  # [R]
-        ahead = held - positions.float()[:, None]  # [T, R]
+        cached = positions[-1:].float() - _remainder(positions[-1:].float() - slot, slots)  # [R]
+        ahead = cached - positions.float()[:, None]  # [T, R]
         behind = -ahead - (config.sliding_window - 1)
-        return (ahead.clamp(0, 1) + behind.clamp(0, 1) + (-held).clamp(0, 1)).clamp(max=1)
+        return (ahead.clamp(0, 1) + behind.clamp(0, 1) + (-cached).clamp(0, 1)).clamp(max=1)
 
     def store(
         self,
@@ -91,5 +91,5 @@ def _ring(config: AttentionConfig) -> int | None:
 
 
 def _remainder(x: torch.Tensor, divisor: int) -> torch.Tensor:
-    """Of whole numbers in float; positive."""
+    """Remainder of whole numbers in float arithmetic; not negative."""
     return x - (x / divisor).floor() * divisor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from edgegen_layers.config import FrequencyScaling, LinearScaling, RotaryScaling
+from edgegen_layers.rotary_scaling import FrequencyScaling, LinearScaling, RotaryScaling
 
 RotaryTable = tuple[torch.Tensor, torch.Tensor]
 

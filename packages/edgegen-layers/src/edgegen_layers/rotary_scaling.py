@@ -1,14 +1,36 @@
 """Ways to stretch rotary positions over longer contexts than a model was trained for, as data.
 
 Each is a function of the head's size that gives what :class:`~edgegen_layers.config.AttentionConfig` takes as
-``rotary_scaling``. Plain numbers, no torch: configurations are made while models are listed.
+``rope_scaling``. Plain numbers, no torch: configurations are made while models are listed.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from edgegen_layers.config import FrequencyScaling
+
+@dataclass(frozen=True, kw_only=True)
+class LinearScaling:
+    """Positions divided by a factor (Chen et al., 2023)."""
+
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrequencyScaling:
+    """Each frequency divided by a factor of its own: LongRoPE (Ding et al., 2024), Llama 3.1.
+
+    Attributes:
+        factors: one for each pair of channels.
+        attention_factor: by which cosines and sines are multiplied.
+    """
+
+    factors: tuple[float, ...]
+    attention_factor: float = 1.0
+
+
+RotaryScaling = LinearScaling | FrequencyScaling
 
 
 def llama3_scaling(

@@ -50,7 +50,7 @@ class ResidualBlock2D(nn.Module):
 
 
 class AttentionBlock2D(nn.Module):
-    """Each place of a picture attends to all others, and to a text if there is one; ``[B, C, H, W] -> [B, C, H, W]``.
+    """Self-attention over a picture's pixels, and cross attention to a text if any; ``[B, C, H, W] -> [B, C, H, W]``.
 
     Args:
         channels: C.
@@ -71,10 +71,10 @@ class AttentionBlock2D(nn.Module):
     ) -> None:
         super().__init__()
         config = AttentionConfig(
-            num_heads=num_heads,
+            num_attention_heads=num_heads,
             num_kv_heads=num_heads,
             head_dim=channels // num_heads,
-            rotary_percentage=0.0,
+            partial_rotary_factor=0.0,
             qkv_use_bias=True,
             output_proj_use_bias=True,
         )
@@ -87,12 +87,12 @@ class AttentionBlock2D(nn.Module):
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         """``context`` is ``[B, S, context_dim]``."""
         height, width = x.shape[2:]
-        places = self.norm(x).flatten(2).transpose(1, 2)  # [B, H*W, C]
+        pixels = self.norm(x).flatten(2).transpose(1, 2)  # [B, H*W, C]
         everything = torch.zeros(1, 1, 1, height * width, device=x.device)
-        attended = self.attention(places, everything)
+        attended = self.attention(pixels, everything)
         if self.cross_attention is not None:
             assert context is not None
-            keys, values = self.cross_attention.remember(context)
+            keys, values = self.cross_attention.project_states(context)
             everything = torch.zeros(1, 1, 1, context.shape[1], device=x.device)
             attended = attended + self.cross_attention(self.cross_norm(attended), keys, values, everything)
         return x + attended.transpose(1, 2).reshape(*x.shape[:2], height, width)  # type: ignore[no-any-return]

@@ -1,107 +1,150 @@
 """BERT: an encoder with a table of positions and norms after each part; pooled, a sentence embedder.
 
 Sources: Devlin et al., 2018 (https://arxiv.org/abs/1810.04805), Reimers and Gurevych, 2019
-(https://arxiv.org/abs/1908.10084); sizes from each repository's ``config.json``, pooling from ``modules.json`` and
-``1_Pooling/config.json``.
+(https://arxiv.org/abs/1908.10084); names as in transformers' ``modeling_bert.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
 
 from edgegen.errors import CheckpointError
+from edgegen.tracing import Repeated
 from edgegen.weights import Checkpoint, WeightMap
-from edgegen.weights.hyperparameters import Settings
+from edgegen.weights.hyperparameters import MAY_BE_UNSTATED, Settings
 from edgegen.weights.weight_map import Source, concat, first_of
-from edgegen_huggingface.repository_files import read_modules
-from edgegen_layers import (
-    AttentionConfig,
-    EmbedderConfig,
-    EncoderConfig,
-    FeedForwardConfig,
-    NormalizationConfig,
-    TextEmbedder,
-    TransformerBlockConfig,
-)
+from edgegen_layers import LayerChoices, SelfAttention, TextEncoderBase
+from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.encoder import padding_mask
+from edgegen_models_encoders.variants import BERT_CONFIGS
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"}
+"""``hidden_act`` in ``config.json`` -> ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """One row: what differs between models of this kind."""
+class BertConfig:
+    """Hyper-parameters, as ``config.json`` names them; the last two are those of sentence-transformers' files.
 
-    layers: int
-    dim: int
-    heads: int
-    hidden: int
-    vocab: int = 30_522
-    context: int = 512
-    token_types: int = 2
-    epsilon: float = 1e-12
-    activation: str = "gelu"
-    pooling: str | None = "mean"
-    normalize: bool | None = False
+    Attributes:
+        type_vocab_size: rows of the table of token types; all tokens are of type 0.
+        hidden_act: a value of :data:`ACTIVATIONS`.
+        pooling: ``mean`` of the tokens' vectors, or ``cls``: the first one; None where no file states it (mean).
+        normalize: True for embeddings of length 1; None where no file states it (no).
+    """
 
-    def config(self) -> EmbedderConfig:
-        """This row as a model configuration."""
-        norm = NormalizationConfig(kind="layer", epsilon=self.epsilon)
-        encoder = EncoderConfig(
-            vocab_size=self.vocab,
-            num_layers=self.layers,
-            max_seq_len=self.context,
-            embedding_dim=self.dim,
-            block_config=TransformerBlockConfig(
-                attn_config=AttentionConfig(
-                    num_heads=self.heads,
-                    num_kv_heads=self.heads,
-                    head_dim=self.dim // self.heads,
-                    rotary_percentage=0.0,
-                    qkv_use_bias=True,
-                    output_proj_use_bias=True,
-                ),
-                ff_config=FeedForwardConfig(
-                    intermediate_size=self.hidden, activation=self.activation, gated=False, use_bias=True
-                ),
-                pre_attention_norm_config=norm,
-                pre_ff_norm_config=norm,
-            ),
-            post_norm=True,
-            embedding_norm_config=norm,
-            learned_positions=True,
-            token_types=self.token_types,
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    hidden_act: str = "gelu"
+    pooling: str | None = field(default=None, metadata=MAY_BE_UNSTATED)
+    normalize: bool | None = field(default=None, metadata=MAY_BE_UNSTATED)
+
+    def __post_init__(self) -> None:
+        _ = self.attention, self.mlp  # refuses sizes that contradict each other, before a model is built
+
+    @property
+    def norm(self) -> NormalizationConfig:
+        """Every normalization."""
+        return NormalizationConfig(kind="layer", epsilon=self.layer_norm_eps)
+
+    @property
+    def attention(self) -> AttentionConfig:
+        """Self-attention of every block: to all tokens, without rotary positions, with biases."""
+        return AttentionConfig(
+            num_attention_heads=self.num_attention_heads,
+            num_kv_heads=self.num_attention_heads,
+            head_dim=self.hidden_size // self.num_attention_heads,
+            partial_rotary_factor=0.0,
+            qkv_use_bias=True,
+            output_proj_use_bias=True,
         )
-        return EmbedderConfig(encoder=encoder, pooling=self.pooling, normalize=self.normalize)
+
+    @property
+    def mlp(self) -> FeedForwardConfig:
+        """Feed-forward layer of every block."""
+        size = self.intermediate_size
+        return FeedForwardConfig(intermediate_size=size, activation=self.hidden_act, gated=False, use_bias=True)
 
 
-_BASE = Size(layers=12, dim=768, heads=12, hidden=3072)
-_SMALL = Size(layers=12, dim=384, heads=12, hidden=1536, normalize=True)
+class BertBlock(Repeated):
+    """One layer: attention, then feed-forward, each added to the residual stream and then normalized."""
 
-SIZES = {
-    "bert-base-uncased": _BASE,
-    "bert-base-cased": replace(_BASE, vocab=28_996),
-    "bert-large-uncased": Size(layers=24, dim=1024, heads=16, hidden=4096),
-    "all-minilm-l6-v2": replace(_SMALL, layers=6),
-    "all-minilm-l12-v2": _SMALL,
-    "bge-small-en-v1.5": replace(_SMALL, pooling="cls"),
-    "bge-base-en-v1.5": replace(_BASE, pooling="cls", normalize=True),
-    "e5-small-v2": _SMALL,
-}
+    def __init__(self, config: BertConfig, layers: LayerChoices) -> None:
+        super().__init__()
+        self.trace_key = (config, layers.key)
+        self.attention_norm = layers.norm(config.hidden_size, config.norm)
+        self.attention = SelfAttention(config.hidden_size, config.attention)
+        self.feed_forward_norm = layers.norm(config.hidden_size, config.norm)
+        self.feed_forward = layers.mlp(config.hidden_size, config.mlp)
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"}
-"""Name in ``config.json`` -> ours."""
+    @property
+    def structure(self) -> object:
+        return self.trace_key
 
-
-def config(variant: str) -> EmbedderConfig:
-    """The configuration of a listed variant; raises KeyError for any other."""
-    return SIZES[variant].config()
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # [B, T, D], [B, 1, 1, T]
+        x = self.attention_norm(x + self.attention(x, mask))
+        return self.feed_forward_norm(x + self.feed_forward(x))
 
 
-def build(config: EmbedderConfig, *, layers: Mapping[str, str]) -> TextEmbedder:
-    """The model, on the current default device; it has no block that ``layers`` could choose."""
-    return TextEmbedder(config)
+class BertEncoder(nn.Module):
+    """Embeddings of tokens, token types and positions, then the blocks."""
+
+    def __init__(self, config: BertConfig, layers: LayerChoices) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.embedding = nn.Embedding(config.vocab_size, hidden)
+        self.positions = nn.Embedding(config.max_position_embeddings, hidden)
+        self.token_types = nn.Embedding(config.type_vocab_size, hidden)
+        self.embedding_norm = layers.norm(hidden, config.norm)
+        self.blocks = nn.ModuleList(BertBlock(config, layers) for _ in range(config.num_hidden_layers))
+
+    def forward(self, tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:  # [B, T], [B, T]
+        positions = torch.arange(tokens.shape[1], dtype=torch.int32, device=tokens.device)
+        x: torch.Tensor = self.embedding(tokens)  # [B, T, D]
+        x = x + self.token_types(torch.zeros_like(tokens))
+        x = self.embedding_norm(x + self.positions(positions))
+        mask = padding_mask(attention_mask)  # [B, 1, 1, T]
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
 
 
-def huggingface(config: EmbedderConfig) -> WeightMap:
+class Bert(TextEncoderBase):
+    """The text encoder: token vectors, and the embedding that is pooled from them."""
+
+    config: BertConfig
+    encoder: BertEncoder
+
+    def __init__(self, config: BertConfig, layers: LayerChoices) -> None:
+        super().__init__(config)
+        self.encoder = BertEncoder(config, layers)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        return self.encoder.embedding
+
+
+def config(variant: str) -> BertConfig:
+    """Configuration of a listed variant; raises KeyError for any other."""
+    return BertConfig(**BERT_CONFIGS[variant])
+
+
+def build(config: BertConfig, *, layers: Mapping[str, str]) -> Bert:
+    """The model, on the current default device, with the implementations that ``layers`` names."""
+    return LayerChoices(layers).build(Bert, config)
+
+
+def huggingface(config: BertConfig) -> WeightMap:
     """Names as in the repositories' ``model.safetensors``: with ``bert.`` before them where heads lie beside."""
 
     def name(suffix: str) -> Source:
@@ -134,8 +177,8 @@ def huggingface(config: EmbedderConfig) -> WeightMap:
     return WeightMap(rules, ignore=("pooler.*", "bert.pooler.*", "cls.*", "*embeddings.position_ids"))
 
 
-def read_config(checkpoint: Checkpoint) -> EmbedderConfig | None:
-    """What ``config.json`` says, and the files of sentence-transformers; None where there is no ``config.json``.
+def read_config(checkpoint: Checkpoint) -> BertConfig | None:
+    """Configuration that ``config.json`` and sentence-transformers' files state; None where there is none.
 
     Raises:
         CheckpointError: it is another architecture, or has parts that are not known here.
@@ -160,26 +203,26 @@ def read_config(checkpoint: Checkpoint) -> EmbedderConfig | None:
     for absent in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
         settings.expect(absent, False)
     pooling, normalize = _read_pooling(checkpoint)
-    size = Size(
-        layers=settings.take("num_hidden_layers", int),
-        dim=settings.take("hidden_size", int),
-        heads=settings.take("num_attention_heads", int),
-        hidden=settings.take("intermediate_size", int),
-        vocab=settings.take("vocab_size", int),
-        context=settings.take("max_position_embeddings", int),
-        token_types=settings.take("type_vocab_size", int, 2),
-        epsilon=settings.take("layer_norm_eps", float, 1e-12),
-        activation=ACTIVATIONS[settings.take("hidden_act", str, "gelu")],
+    config = BertConfig(
+        vocab_size=settings.take("vocab_size", int),
+        hidden_size=settings.take("hidden_size", int),
+        intermediate_size=settings.take("intermediate_size", int),
+        num_hidden_layers=settings.take("num_hidden_layers", int),
+        num_attention_heads=settings.take("num_attention_heads", int),
+        max_position_embeddings=settings.take("max_position_embeddings", int),
+        type_vocab_size=settings.take("type_vocab_size", int, 2),
+        layer_norm_eps=settings.take("layer_norm_eps", float, 1e-12),
+        hidden_act=ACTIVATIONS[settings.take("hidden_act", str, "gelu")],
         pooling=pooling,
         normalize=normalize,
     )
     settings.finish()
-    return size.config()
+    return config
 
 
 def _read_pooling(checkpoint: Checkpoint) -> tuple[str | None, bool | None]:
     """Pooling, and whether the result is normalized, as sentence-transformers has it; None where nothing states it."""
-    modules = read_modules(checkpoint.files[0].parent) if checkpoint.files else None
+    modules = checkpoint.pipeline_modules()
     if modules is None:
         return None, None
     kinds, settings = [kind for kind, _ in modules], dict(modules).get("Pooling", {})

@@ -1,121 +1,219 @@
 """T5: an encoder-decoder with relative positions; its second version, on which Flan-T5 builds, has a gate and a head.
 
+Reading ``config.json`` is :mod:`edgegen_models_encoders.t5_checkpoint_config`.
+
 Sources: Raffel et al., 2019 (https://arxiv.org/abs/1910.10683), Chung et al., 2022
-(https://arxiv.org/abs/2210.11416); sizes from each repository's ``config.json``.
+(https://arxiv.org/abs/2210.11416); names as in transformers' ``modeling_t5.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from edgegen.plugins import load, registry
-from edgegen.weights import Checkpoint, WeightMap
-from edgegen.weights.hyperparameters import Settings
+import torch
+from torch import nn
+
+from edgegen.tracing import Repeated
+from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import Source, concat, first_of
-from edgegen_layers import (
-    AttentionConfig,
-    EncoderConfig,
-    EncoderDecoderConfig,
-    EncoderDecoderLM,
-    FeedForwardConfig,
-    ModelConfig,
-    NormalizationConfig,
-    RelativePositionConfig,
-    TransformerBlockConfig,
-)
+from edgegen_layers import AttentionInputs, CrossAttention, KVCache, RelativePositionBias, SelfAttention
+from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.decoder import DecoderBlock, DecoderLM
+from edgegen_layers.encoder import padding_mask
+from edgegen_layers.encoder_decoder import EncoderDecoderLM, EncoderStates
+from edgegen_layers.kernels import AttentionKernel
+from edgegen_layers.layer_choices import LayerChoices, Norm
+from edgegen_models_encoders.variants import T5_CONFIGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """One row: what differs between T5s."""
+class T5Config:
+    """Hyper-parameters, in the words of other models' ``config.json``; the comment is T5's own word.
 
-    layers: int
-    dim: int
-    heads: int
-    hidden: int
-    vocab: int = 32_128
-    context: int = 512
-    decoder_layers: int | None = None
-    """None for as many as the encoder has."""
-    head_dim: int = 64
-    activation: str = "relu"
-    gated: bool = False
-    tied: bool = True
-    """Whether the head is the table of tokens."""
-    scaled: bool = True
-    """Whether the head's input is divided by the root of its width."""
-    buckets: int = 32
-    distance: int = 128
-    epsilon: float = 1e-6
-    start: int = 0
+    Attributes:
+        tie_word_embeddings: True if the head is the embedding table.
+        scale_decoder_outputs: True if the head's input is divided by the root of its width.
+    """
 
-    def config(self) -> EncoderDecoderConfig:
-        """This row as a model configuration."""
-        norm = NormalizationConfig(epsilon=self.epsilon)
-        attention = AttentionConfig(
-            num_heads=self.heads,
-            num_kv_heads=self.heads,
-            head_dim=self.head_dim,
-            rotary_percentage=0.0,
-            scale=1.0,  # it is in the weights
-        )
-        blocks: dict[str, Any] = {
-            "attn_config": attention,
-            "ff_config": FeedForwardConfig(intermediate_size=self.hidden, activation=self.activation, gated=self.gated),
-            "pre_attention_norm_config": norm,
-            "pre_ff_norm_config": norm,
-        }
-        both: dict[str, Any] = {
-            "vocab_size": self.vocab,
-            "max_seq_len": self.context,
-            "embedding_dim": self.dim,
-            "final_norm_config": norm,
-            "relative_position": RelativePositionConfig(num_buckets=self.buckets, max_distance=self.distance),
-        }
-        return EncoderDecoderConfig(
-            encoder=EncoderConfig(num_layers=self.layers, block_config=TransformerBlockConfig(**blocks), **both),
-            decoder=ModelConfig(
-                num_layers=self.decoder_layers or self.layers,
-                block_config=TransformerBlockConfig(
-                    cross_attn_config=attention, pre_cross_attention_norm_config=norm, **blocks
-                ),
-                tie_embeddings=self.tied,
-                logit_scale=self.dim**-0.5 if self.scaled else None,
-                **both,
-            ),
-            start_token_id=self.start,
+    hidden_size: int  # d_model
+    intermediate_size: int  # d_ff
+    num_hidden_layers: int  # num_layers
+    num_attention_heads: int  # num_heads
+    vocab_size: int = 32_128
+    max_position_embeddings: int = 512  # n_positions
+    num_decoder_layers: int
+    head_dim: int = 64  # d_kv
+    hidden_act: str = "relu"
+    is_gated_act: bool = False
+    tie_word_embeddings: bool = True
+    scale_decoder_outputs: bool = True
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    decoder_start_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.attention, self.mlp  # refuses sizes that contradict each other, before a model is built
+
+    @property
+    def norm(self) -> NormalizationConfig:
+        """Every normalization."""
+        return NormalizationConfig(kind="rms", epsilon=self.layer_norm_epsilon)
+
+    @property
+    def attention(self) -> AttentionConfig:
+        """Every attention: no rotary positions, and the scale is in the weights."""
+        heads, dim = self.num_attention_heads, self.head_dim
+        return AttentionConfig(
+            num_attention_heads=heads, num_kv_heads=heads, head_dim=dim, partial_rotary_factor=0.0, scale=1.0
         )
 
+    @property
+    def mlp(self) -> FeedForwardConfig:
+        """Feed-forward layer of every block."""
+        size = self.intermediate_size
+        return FeedForwardConfig(intermediate_size=size, activation=self.hidden_act, gated=self.is_gated_act)
 
-_SECOND: dict[str, Any] = {"activation": "gelu_tanh", "gated": True, "tied": False, "scaled": False}
-
-SIZES = {
-    "t5-small": Size(layers=6, dim=512, heads=8, hidden=2048),
-    "t5-base": Size(layers=12, dim=768, heads=12, hidden=3072),
-    "t5-large": Size(layers=24, dim=1024, heads=16, hidden=4096),
-    "flan-t5-small": Size(layers=8, dim=512, heads=6, hidden=1024, **_SECOND),
-    "flan-t5-base": Size(layers=12, dim=768, heads=12, hidden=2048, **_SECOND),
-    "flan-t5-large": Size(layers=24, dim=1024, heads=16, hidden=2816, **_SECOND),
-}
-
-FEED_FORWARDS = {"relu": ("relu", False), "gated-gelu": ("gelu_tanh", True), "gated-silu": ("silu", True)}
-"""``feed_forward_proj`` in ``config.json`` -> activation, gated."""
+    def relative_position(self, *, bidirectional: bool) -> RelativePositionBias:
+        """Bias of all of a half's scores."""
+        buckets, distance = self.relative_attention_num_buckets, self.relative_attention_max_distance
+        return RelativePositionBias(buckets, distance, self.num_attention_heads, bidirectional=bidirectional)
 
 
-def config(variant: str) -> EncoderDecoderConfig:
-    """The configuration of a listed variant; raises KeyError for any other."""
-    return SIZES[variant].config()
+class T5EncoderBlock(Repeated):
+    """One encoder layer: attention to all tokens, then feed-forward, each normalized first and added."""
+
+    def __init__(self, config: T5Config, layers: LayerChoices) -> None:
+        super().__init__()
+        self.trace_key = (config, layers.key)
+        self.attention_norm = layers.norm(config.hidden_size, config.norm)
+        self.attention = SelfAttention(config.hidden_size, config.attention)
+        self.feed_forward_norm = layers.norm(config.hidden_size, config.norm)
+        self.feed_forward = layers.mlp(config.hidden_size, config.mlp)
+
+    @property
+    def structure(self) -> object:
+        return self.trace_key
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # [B, T, D], [B, N, T, T]
+        x = x + self.attention(self.attention_norm(x), mask)
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-def build(config: EncoderDecoderConfig, *, layers: Mapping[str, str]) -> EncoderDecoderLM:
-    """The model, on the current default device; ``layers`` names how the decoder attends to its own text."""
-    kernel = registry().layer("attention", layers.get("attention", "matmul"))
-    return EncoderDecoderLM(config, load(kernel.impl)())
+class T5Encoder(nn.Module):
+    """The first half: the source text to ``[B, T, D]``."""
+
+    def __init__(self, config: T5Config, embedding: nn.Embedding, layers: LayerChoices) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.relative_position = config.relative_position(bidirectional=True)
+        self.blocks = nn.ModuleList(T5EncoderBlock(config, layers) for _ in range(config.num_hidden_layers))
+        self.final_norm = layers.norm(config.hidden_size, config.norm)
+
+    def forward(self, tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:  # [B, T], [B, T]
+        positions = torch.arange(tokens.shape[1], dtype=torch.int32, device=tokens.device)
+        x = self.embedding(tokens)  # [B, T, D]
+        mask = padding_mask(attention_mask) + self.relative_position(positions, positions)  # [B, N, T, T]
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.final_norm(x)
 
 
-def huggingface(config: EncoderDecoderConfig) -> WeightMap:
+class T5DecoderBlock(DecoderBlock):
+    """One decoder layer: attention to the answer and to the encoder's output, then feed-forward; normalized first."""
+
+    feed_forward_norm: Norm
+
+    def __init__(self, config: T5Config, kernel: AttentionKernel, layers: LayerChoices) -> None:
+        super().__init__(config.attention, config, kernel, layers.key)
+        hidden = config.hidden_size
+        self.attention_norm = layers.norm(hidden, config.norm)
+        self.attention = layers.mixer(hidden, config.attention, kernel)
+        self.cross_attention_norm = layers.norm(hidden, config.norm)
+        self.cross_attention = CrossAttention(hidden, config.attention, encoder_dim=hidden)
+        self.feed_forward_norm = layers.norm(hidden, config.norm)
+        self.feed_forward = layers.mlp(hidden, config.mlp)
+
+    def forward(
+        self,
+        x: torch.Tensor,  # [1, T, D]
+        inputs: AttentionInputs,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        encoder_states: tuple[torch.Tensor, torch.Tensor, torch.Tensor],  # keys, values [1, S, N, H], mask [1, 1, 1, S]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        attended, keys, values = self.attention(self.attention_norm(x), inputs, keys, values)
+        x = x + attended
+        x = x + self.cross_attention(self.cross_attention_norm(x), *encoder_states)
+        x = x + self.feed_forward(self.feed_forward_norm(x))
+        return x, keys, values
+
+
+class T5Decoder(DecoderLM):
+    """The second half: the answer, token by token."""
+
+    config: T5Config
+
+    def __init__(self, config: T5Config, embedding: nn.Embedding, layers: LayerChoices) -> None:
+        super().__init__(config, layers.attention(config.attention, needs=("position_bias",)))
+        self.embedding = embedding
+        self.relative_position = config.relative_position(bidirectional=False)
+        blocks = [T5DecoderBlock(config, self.kernel, layers) for _ in range(config.num_decoder_layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.cross_attentions = [block.cross_attention for block in blocks]
+        self.final_norm = layers.norm(config.hidden_size, config.norm)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = embedding.weight
+
+    def forward(
+        self,
+        tokens: torch.Tensor,  # [1, T] int32
+        input_pos: torch.Tensor,  # [T] int32
+        kv_cache: KVCache,
+        *,
+        encoder_states: EncoderStates,
+        logits: bool = True,
+    ) -> dict[str, torch.Tensor | KVCache]:
+        slots = torch.arange(self.kernel.cache_length(kv_cache.k[0]), dtype=torch.int32, device=input_pos.device)
+        bias = self.relative_position(input_pos, slots)  # [N, T, S]
+        inputs = self.attention_inputs(input_pos, kv_cache, bias)
+        x = self.embedding(tokens)  # [1, T, D]
+        states = [(k, v, encoder_states.mask) for k, v in zip(encoder_states.k, encoder_states.v, strict=True)]
+        x, updated = self.run_blocks(x, inputs, kv_cache, states=states)
+        if not logits:
+            return {"kv_cache": updated}
+        x = self.final_norm(x)
+        if self.config.scale_decoder_outputs:
+            x = x * self.config.hidden_size**-0.5
+        return {"kv_cache": updated, "logits": self.lm_head(x)}  # [1, T, V]
+
+
+class T5(EncoderDecoderLM):
+    """The language model: both halves, which share the table of tokens."""
+
+    config: T5Config
+
+    def __init__(self, config: T5Config, layers: LayerChoices) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.encoder = T5Encoder(config, self.embedding, layers)
+        self.decoder = T5Decoder(config, self.embedding, layers)
+        self.cross_attentions = self.decoder.cross_attentions
+
+
+def config(variant: str) -> T5Config:
+    """Configuration of a listed variant; raises KeyError for any other."""
+    return T5Config(**T5_CONFIGS[variant])
+
+
+def build(config: T5Config, *, layers: Mapping[str, str]) -> T5:
+    """The model, on the current default device, with the implementations that ``layers`` names."""
+    return LayerChoices(layers).build(T5, config)
+
+
+def huggingface(config: T5Config) -> WeightMap:
     """Names as in the repositories' ``model.safetensors``."""
     rules: dict[str, str | Source] = {
         "embedding.weight": first_of("shared.weight", "encoder.embed_tokens.weight"),
@@ -143,64 +241,7 @@ def huggingface(config: EncoderDecoderConfig) -> WeightMap:
         "decoder.blocks.{i}.cross_attention.key_value.weight": concat(cross + "k.weight", cross + "v.weight"),
         "decoder.blocks.{i}.cross_attention.output.weight": cross + "o.weight",
     }
-    return WeightMap(
-        rules,
-        # The table is sometimes stored once for each half, a tied head once more; the first T5s carry buckets of
-        # attention to the encoder, which has no use for them.
-        ignore=(
-            "*coder.embed_tokens.weight",
-            "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
-            *(("lm_head.weight",) if config.decoder.tie_embeddings else ()),
-        ),
-    )
-
-
-def read_config(checkpoint: Checkpoint) -> EncoderDecoderConfig | None:
-    """What ``config.json`` says; None where there is none.
-
-    Raises:
-        CheckpointError: it is another architecture, or has parts that are not known here.
-    """
-    if not checkpoint.config:
-        return None
-    settings = Settings(
-        checkpoint,
-        ignore=(
-            "chunk_size_feed_forward",
-            "classifier_dropout",
-            "dense_act_fn",
-            "dropout_rate",
-            "gradient_checkpointing",
-            "initializer_factor",
-            "is_decoder",
-            "is_gated_act",
-            "task_specific_params",
-        ),
-    )
-    settings.expect("model_type", "t5")
-    settings.expect("feed_forward_proj", *FEED_FORWARDS)
-    settings.expect("is_encoder_decoder", True)
-    activation, gated = FEED_FORWARDS[settings.take("feed_forward_proj", str, "relu")]
-    # transformers 5 states of every T5 that its head is tied, and of those that were not that the head is not scaled.
-    scaled = settings.take("scale_decoder_outputs", bool, settings.take("tie_word_embeddings", bool, True))
-    layers = settings.take("num_layers", int)
-    size = Size(
-        layers=layers,
-        dim=settings.take("d_model", int),
-        heads=settings.take("num_heads", int),
-        hidden=settings.take("d_ff", int),
-        vocab=settings.take("vocab_size", int),
-        context=settings.take("n_positions", int, Size.context),
-        decoder_layers=settings.take("num_decoder_layers", int, layers),
-        head_dim=settings.take("d_kv", int),
-        activation=activation,
-        gated=gated,
-        tied=scaled or "lm_head.weight" not in checkpoint.tensors,
-        scaled=scaled,
-        buckets=settings.take("relative_attention_num_buckets", int, Size.buckets),
-        distance=settings.take("relative_attention_max_distance", int, Size.distance),
-        epsilon=settings.take("layer_norm_epsilon", float, Size.epsilon),
-        start=settings.take("decoder_start_token_id", int, settings.take("pad_token_id", int, Size.start)),
-    )
-    settings.finish()
-    return size.config()
+    # The table is sometimes stored once for each half, a tied head once more; the first T5s carry buckets of
+    # attention to the encoder, which has no use for them.
+    unused = ("*coder.embed_tokens.weight", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight")
+    return WeightMap(rules, ignore=(*unused, "lm_head.weight") if config.tie_word_embeddings else unused)

@@ -13,12 +13,12 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         name="gemma",
         summary="Gemma, Gemma 2 and Gemma 3 (text)",
         variants=VARIANTS,
-        config="edgegen_models_gemma.model:config",
-        builder="edgegen_models_gemma.model:build",
-        read_config="edgegen_models_gemma.reading:read_config",
+        config="edgegen_models_gemma.gemma:config",
+        builder="edgegen_models_gemma.gemma:build",
+        read_config="edgegen_models_gemma.checkpoint_config:read_config",
         weight_maps={
-            "huggingface": "edgegen_models_gemma.model:huggingface",
-            "gguf": "edgegen_models_gemma.model:gguf",
-            "gemma-pytorch": "edgegen_models_gemma.model:gemma_pytorch",
+            "huggingface": "edgegen_models_gemma.gemma:huggingface",
+            "gguf": "edgegen_models_gemma.gemma:gguf",
+            "gemma-pytorch": "edgegen_models_gemma.gemma:gemma_pytorch",
         },
     )

@@ -13,9 +13,9 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         name="llama",
         summary="Llama and its kin: SmolLM, SmolLM2, TinyLlama, Llama 2 and 3, DeepSeek distilled, Mistral",
         variants=VARIANTS,
-        config="edgegen_models_llama.model:config",
+        config="edgegen_models_llama.llama:config",
         builder="edgegen_layers.families.llama:build",
-        read_config="edgegen_models_llama.model:read_config",
+        read_config="edgegen_models_llama.llama:read_config",
         weight_maps={
             "huggingface": "edgegen_layers.families.llama:huggingface",
             "gguf": "edgegen_layers.families.llama:gguf_interleaved",

@@ -13,11 +13,11 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         name="openelm",
         summary="OpenELM 270M to 3B: blocks that widen with depth",
         variants=VARIANTS,
-        config="edgegen_models_openelm.model:config",
-        builder="edgegen_layers.families.llama:build",
-        read_config="edgegen_models_openelm.model:read_config",
+        config="edgegen_models_openelm.openelm:config",
+        builder="edgegen_models_openelm.openelm:build",
+        read_config="edgegen_models_openelm.checkpoint_config:read_config",
         weight_maps={
-            "huggingface": "edgegen_models_openelm.model:huggingface",
-            "gguf": "edgegen_models_openelm.model:gguf",
+            "huggingface": "edgegen_models_openelm.openelm:huggingface",
+            "gguf": "edgegen_models_openelm.openelm:gguf",
         },
     )

@@ -13,11 +13,11 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         name="phi",
         summary="Phi-2, Phi-3, Phi-3.5 and Phi-4 mini",
         variants=VARIANTS,
-        config="edgegen_models_phi.model:config",
-        builder="edgegen_models_phi.model:build",
-        read_config="edgegen_models_phi.reading:read_config",
+        config="edgegen_models_phi.phi:config",
+        builder="edgegen_models_phi.phi:build",
+        read_config="edgegen_models_phi.checkpoint_config:read_config",
         weight_maps={
-            "huggingface": "edgegen_models_phi.model:huggingface",
-            "gguf": "edgegen_models_phi.model:gguf",
+            "huggingface": "edgegen_models_phi.phi:huggingface",
+            "gguf": "edgegen_models_phi.phi:gguf",
         },
     )

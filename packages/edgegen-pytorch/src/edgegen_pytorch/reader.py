@@ -54,6 +54,7 @@ def open_as(path: Path, format: str, naming: str) -> Checkpoint:
         harmless_keys=repository_files.HARMLESS_KEYS,
         files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
         tokenizer=lambda: repository_files.read_tokenizer(folder, config),
+        pipeline_modules=lambda: repository_files.read_modules(folder),
     )
 
 

@@ -17,7 +17,7 @@ from edgegen.weights.hyperparameters import differences
 from edgegen.weights.mismatch import WeightDiff
 from edgegen.weights.module import parameter_shapes
 
-CONTEXT_IS_FREE = ("max_position_embeddings", "max_seq_len")
+CONTEXT_IS_FREE = ("max_position_embeddings",)
 """Fields of a configuration in which a fine-tune may differ and still be the same architecture."""
 
 

@@ -137,6 +137,9 @@ def differences(expected: Any, found: Any, *, ignore: Collection[str] = (), path
                 getattr(expected, field.name), getattr(found, field.name), path=f"{path}.{field.name}".lstrip(".")
             )
         ]
+    if dataclasses.is_dataclass(expected) and dataclasses.is_dataclass(found):
+        names = type(expected).__name__, type(found).__name__
+        return [f"{path or 'architecture'}   expected {names[0]}, the checkpoint says {names[1]}"]
     if isinstance(expected, tuple) and isinstance(found, tuple) and len(expected) == len(found):
         pairs = enumerate(zip(expected, found, strict=True))
         return [line for i, (a, b) in pairs for line in differences(a, b, path=f"{path}[{i}]")]

@@ -94,6 +94,9 @@ class Checkpoint:
         license: the weights' licence, as the checkpoint states it.
         files: every file that was opened, for hashing into ``export.json``.
         tokenizer: returns the tokenizer's files, or None where the checkpoint has none.
+        pipeline_modules: returns the steps that sentence-transformers lists in ``modules.json``, in order, each as the
+            last word of its class's name (``Pooling``) and its settings; None where the checkpoint lists none. Raises
+            CheckpointError where the list is damaged.
     """
 
     path: Path
@@ -105,3 +108,4 @@ class Checkpoint:
     license: str = "unknown"
     files: tuple[Path, ...] = ()
     tokenizer: Callable[[], TokenizerAssets | None] = lambda: None
+    pipeline_modules: Callable[[], list[tuple[str, dict[str, Any]]] | None] = lambda: None

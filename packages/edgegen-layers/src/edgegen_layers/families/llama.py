@@ -1,8 +1,8 @@
-"""The architecture that most published decoders share, as a row of sizes: Llama, Mistral, Qwen and their kin.
+"""Llama: RMS norm, rotary positions, grouped-query attention, SwiGLU; and with it most published decoders.
 
-RMS norm, rotary positions, grouped-query attention, SwiGLU; per row: biases on queries, keys and values, norms of each
-head's queries and keys, a sliding window, scaled rotary frequencies. A family of this kind is a table of
-:class:`Size` and the names of its ``model_type``; weight names follow from the configuration.
+Mistral, Qwen, SmolLM and their kin are rows of :class:`LlamaConfig`: biases on queries, keys and values, norms of each
+head's queries and keys, a sliding window, scaled rotary frequencies. Reading ``config.json`` and GGUF metadata is
+:mod:`edgegen_layers.families.llama_checkpoint_config`.
 
 Sources: Touvron et al., 2023 (https://arxiv.org/abs/2302.13971); names as in transformers' ``modeling_llama.py`` and
 llama.cpp's ``gguf-py/gguf/constants.py``.
@@ -11,195 +11,142 @@ llama.cpp's ``gguf-py/gguf/constants.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from edgegen.errors import CheckpointError
-from edgegen.plugins import load, registry
-from edgegen.weights import Checkpoint, WeightMap
-from edgegen.weights.hyperparameters import Settings
+import torch
+from torch import nn
+
+from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import Source, concat, interleaved_to_half_rotary, permute_rows
-from edgegen_layers.config import (
-    AttentionConfig,
-    FeedForwardConfig,
-    FrequencyScaling,
-    LinearScaling,
-    ModelConfig,
-    NormalizationConfig,
-    RotaryScaling,
-    TransformerBlockConfig,
-)
-from edgegen_layers.decoder import DecoderLM
-from edgegen_layers.rotary_scaling import llama3_scaling, yarn_scaling
-
-Traits = Mapping[str, Any]
-"""Fields of :class:`Size` that an architecture's name implies and its configuration file does not state."""
+from edgegen_layers.attention import AttentionInputs
+from edgegen_layers.cache import KVCache
+from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.decoder import DecoderBlock, DecoderLM
+from edgegen_layers.kernels import AttentionKernel
+from edgegen_layers.layer_choices import LayerChoices, Norm
+from edgegen_layers.lora import AttentionLora, LoraWeights
+from edgegen_layers.rotary_scaling import RotaryScaling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """One row: what differs between models of this kind."""
+class LlamaConfig:
+    """Hyper-parameters, as ``config.json`` names them.
 
-    layers: int
-    dim: int
-    heads: int
-    groups: int
-    hidden: int
-    context: int
-    vocab: int
-    head_dim: int | None = None
-    rotary_base: float = 10_000.0
-    rotary_scaling: RotaryScaling | None = None
-    epsilon: float = 1e-5
-    window: int | None = None
-    qkv_bias: bool = False
-    qk_norm: bool = False
-    tied: bool = False
-
-    def config(self) -> ModelConfig:
-        """This row as a model configuration."""
-        norm = NormalizationConfig(epsilon=self.epsilon)
-        block = TransformerBlockConfig(
-            attn_config=AttentionConfig(
-                num_heads=self.heads,
-                num_kv_heads=self.groups,
-                head_dim=self.head_dim or self.dim // self.heads,
-                rotary_base=self.rotary_base,
-                rotary_scaling=self.rotary_scaling,
-                qkv_use_bias=self.qkv_bias,
-                sliding_window=self.window,
-                qk_norm=norm if self.qk_norm else None,
-            ),
-            ff_config=FeedForwardConfig(intermediate_size=self.hidden),
-            pre_attention_norm_config=norm,
-            pre_ff_norm_config=norm,
-        )
-        return ModelConfig(
-            vocab_size=self.vocab,
-            num_layers=self.layers,
-            max_seq_len=self.context,
-            embedding_dim=self.dim,
-            block_config=block,
-            final_norm_config=norm,
-            tie_embeddings=self.tied,
-        )
-
-
-def build(config: ModelConfig, *, layers: Mapping[str, str]) -> DecoderLM:
-    """The model, on the current default device, with the attention kernel that ``layers`` names."""
-    kernel = registry().layer("attention", layers.get("attention", "matmul"))
-    return DecoderLM(config, load(kernel.impl)())
-
-
-def read_size(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> Size | None:
-    """What ``config.json`` or GGUF metadata says; None where there is neither.
-
-    Args:
-        checkpoint: opened.
-        architectures: ``model_type`` or ``general.architecture`` -> what that name implies.
-
-    Raises:
-        CheckpointError: it is another architecture, or has parts that are not known here.
+    Attributes:
+        head_dim: H; ``hidden_size // num_attention_heads`` where a checkpoint does not state it.
+        rope_scaling: stretching of the rotary frequencies for long contexts; None for none.
+        sliding_window: how many tokens back a token sees, itself included; None for all.
+        attention_bias: True for biases of queries, keys and values (Qwen2), which the output projection has not.
+        qk_norm: True for norms of each head's queries and keys (Qwen3).
     """
-    if not checkpoint.config:
-        return None
-    return (_read_gguf if checkpoint.naming == "gguf" else _read_json)(checkpoint, architectures)
 
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+    rope_scaling: RotaryScaling | None = None
+    sliding_window: int | None = None
+    attention_bias: bool = False
+    qk_norm: bool = False
+    tie_word_embeddings: bool = False
 
-def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> Size:
-    settings = Settings(checkpoint, ignore=("max_window_layers", "rope_scaling", "layer_types"))
-    settings.expect("model_type", *architectures)
-    settings.expect("hidden_act", "silu")
-    for absent in ("mlp_bias", "rope_interleaved", "attention_bias"):
-        settings.expect(absent, False)
-    heads, dim = settings.take("num_attention_heads", int), settings.take("hidden_size", int)
-    head_dim = settings.take("head_dim", int, dim // heads)
-    rope = {**(checkpoint.config.get("rope_scaling") or {}), **settings.take("rope_parameters", dict, {})}
-    base = float(rope.get("rope_theta") or settings.take("rope_theta", float, 10_000.0))
-    window = settings.take("sliding_window", int, 0) if settings.take("use_sliding_window", bool, True) else 0
-    size = Size(
-        layers=settings.take("num_hidden_layers", int),
-        dim=dim,
-        heads=heads,
-        groups=settings.take("num_key_value_heads", int, heads),
-        hidden=settings.take("intermediate_size", int),
-        context=settings.take("max_position_embeddings", int),
-        vocab=settings.take("vocab_size", int),
-        head_dim=head_dim,
-        rotary_base=base,
-        rotary_scaling=_read_scaling(checkpoint, rope, head_dim, base),
-        epsilon=settings.take("rms_norm_eps", float),
-        window=window or None,
-        tied=settings.take("tie_word_embeddings", bool, False),
-    )
-    for read_above in ("rope_theta", "sliding_window"):
-        settings.take(read_above, object, None)
-    settings.finish()
-    return replace(size, **architectures[checkpoint.config.get("model_type") or next(iter(architectures))])
+    def __post_init__(self) -> None:
+        _ = self.attention  # refuses sizes that contradict each other, before a model is built
 
+    @property
+    def norm(self) -> NormalizationConfig:
+        """Every normalization."""
+        return NormalizationConfig(kind="rms", epsilon=self.rms_norm_eps)
 
-def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int, base: float) -> RotaryScaling | None:
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind == "default":
-        return None
-    if kind == "linear":
-        return LinearScaling(factor=float(rope["factor"]))
-    if kind == "llama3":
-        return llama3_scaling(
-            head_dim,
-            base,
-            factor=rope["factor"],
-            low=rope["low_freq_factor"],
-            high=rope["high_freq_factor"],
-            original=rope["original_max_position_embeddings"],
+    @property
+    def attention(self) -> AttentionConfig:
+        """Self-attention of every block."""
+        return AttentionConfig(
+            num_attention_heads=self.num_attention_heads,
+            num_kv_heads=self.num_key_value_heads,
+            head_dim=self.head_dim,
+            rope_theta=self.rope_theta,
+            rope_scaling=self.rope_scaling,
+            qkv_use_bias=self.attention_bias,
+            sliding_window=self.sliding_window,
+            qk_norm=self.norm if self.qk_norm else None,
         )
-    if kind == "yarn" and not {"mscale", "mscale_all_dim"} & rope.keys():
-        names = {"beta_fast", "beta_slow", "attention_factor", "truncate"}
-        return yarn_scaling(
-            head_dim,
-            base,
-            factor=rope["factor"],
-            original=rope.get("original_max_position_embeddings") or checkpoint.config["max_position_embeddings"],
-            **{name: rope[name] for name in names & rope.keys() if rope[name] is not None},
-        )
-    raise CheckpointError(
-        f"rotary scaling {kind!r} of {checkpoint.path} is not known",
-        code="EG207",
-        hint="it knows default, linear, llama3 and yarn",
-    )
+
+    @property
+    def mlp(self) -> FeedForwardConfig:
+        """Feed-forward layer of every block: SwiGLU."""
+        return FeedForwardConfig(intermediate_size=self.intermediate_size, activation="silu", gated=True)
 
 
-def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Traits]) -> Size:
-    Settings(checkpoint).expect("general.architecture", *architectures)
-    architecture = str(checkpoint.config["general.architecture"])
-    settings = Settings(checkpoint, prefix=f"{architecture}.", ignore=("*.rope.scaling.*",))
-    settings.expect("rope.scaling.type", "none")
-    heads, dim = settings.take("attention.head_count", int), settings.take("embedding_length", int)
-    head_dim = settings.take("attention.key_length", int, settings.take("rope.dimension_count", int, dim // heads))
-    settings.expect("rope.dimension_count", head_dim)
-    settings.expect("attention.value_length", head_dim)
-    factors = checkpoint.tensors.get("rope_freqs.weight")
-    table = checkpoint.tensors.get("token_embd.weight")
-    size = Size(
-        layers=settings.take("block_count", int),
-        dim=dim,
-        heads=heads,
-        groups=settings.take("attention.head_count_kv", int, heads),
-        hidden=settings.take("feed_forward_length", int),
-        context=settings.take("context_length", int),
-        vocab=table.rows if table else settings.take("vocab_size", int),
-        head_dim=head_dim,
-        rotary_base=settings.take("rope.freq_base", float, 10_000.0),
-        rotary_scaling=None if factors is None else FrequencyScaling(factors=tuple(factors.read().tolist())),
-        epsilon=settings.take("attention.layer_norm_rms_epsilon", float),
-        window=settings.take("attention.sliding_window", int, 0) or None,
-        tied="output.weight" not in checkpoint.tensors,
-    )
-    settings.finish()
-    return replace(size, **architectures[architecture])
+class LlamaBlock(DecoderBlock):
+    """One layer: attention, then SwiGLU, each normalized first and added to the residual stream."""
+
+    feed_forward_norm: Norm
+
+    def __init__(self, config: LlamaConfig, kernel: AttentionKernel, layers: LayerChoices) -> None:
+        super().__init__(config.attention, config, kernel, layers.key)
+        self.attention_norm = layers.norm(config.hidden_size, config.norm)
+        self.attention = layers.mixer(config.hidden_size, config.attention, kernel)
+        self.feed_forward_norm = layers.norm(config.hidden_size, config.norm)
+        self.feed_forward = layers.mlp(config.hidden_size, config.mlp)
+
+    def forward(
+        self,
+        x: torch.Tensor,  # [1, T, D]
+        inputs: AttentionInputs,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        lora: AttentionLora | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        attended, keys, values = self.attention(self.attention_norm(x), inputs, keys, values, lora)
+        x = x + attended
+        x = x + self.feed_forward(self.feed_forward_norm(x))
+        return x, keys, values
 
 
-def huggingface(config: ModelConfig) -> WeightMap:
+class Llama(DecoderLM):
+    """The language model: embeddings, blocks, a last norm, the head."""
+
+    config: LlamaConfig
+
+    def __init__(self, config: LlamaConfig, layers: LayerChoices) -> None:
+        super().__init__(config, layers.attention(config.attention))
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(LlamaBlock(config, self.kernel, layers) for _ in range(config.num_hidden_layers))
+        self.final_norm = layers.norm(config.hidden_size, config.norm)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.embedding.weight
+
+    def forward(
+        self,
+        tokens: torch.Tensor,  # [1, T] int32
+        input_pos: torch.Tensor,  # [T] int32
+        kv_cache: KVCache,
+        lora_atten: LoraWeights | None = None,
+        *,
+        logits: bool = True,
+    ) -> dict[str, torch.Tensor | KVCache]:
+        inputs = self.attention_inputs(input_pos, kv_cache)
+        x = self.scale_channels(self.embedding(tokens))  # [1, T, D]
+        x, updated = self.run_blocks(x, inputs, kv_cache, lora_atten)
+        if not logits:
+            return {"kv_cache": updated}
+        return {"kv_cache": updated, "logits": self.lm_head(self.final_norm(x))}  # [1, T, V]
+
+
+def build(config: LlamaConfig, *, layers: Mapping[str, str]) -> Llama:
+    """The model, on the current default device, with the implementations that ``layers`` names."""
+    return LayerChoices(layers).build(Llama, config)
+
+
+def huggingface(config: LlamaConfig) -> WeightMap:
     """Names as in the repositories' ``model.safetensors``."""
     layer = "model.layers.{i}."
     attention, mlp = layer + "self_attn.", layer + "mlp."
@@ -223,31 +170,30 @@ def huggingface(config: ModelConfig) -> WeightMap:
             "lm_head.weight": "lm_head.weight",
         },
         # A tied head is sometimes stored a second time.
-        ignore=("*.rotary_emb.inv_freq", *(("lm_head.weight",) if config.tie_embeddings else ())),
+        ignore=("*.rotary_emb.inv_freq", *(("lm_head.weight",) if config.tie_word_embeddings else ())),
     )
 
 
-def gguf(config: ModelConfig) -> WeightMap:
+def gguf(config: LlamaConfig) -> WeightMap:
     """Names as llama.cpp's converter writes them."""
     return _gguf(config, interleaved=False)
 
 
-def gguf_interleaved(config: ModelConfig) -> WeightMap:
+def gguf_interleaved(config: LlamaConfig) -> WeightMap:
     """The same for its architecture ``llama``, whose queries and keys it reorders for another form of rotation."""
     return _gguf(config, interleaved=True)
 
 
-def _gguf(config: ModelConfig, *, interleaved: bool) -> WeightMap:
+def _gguf(config: LlamaConfig, *, interleaved: bool) -> WeightMap:
     layer = "blk.{i}."
-    attention = config.blocks[0].attn_config
 
     def rotated(name: str, heads: int) -> str | Source:
-        return permute_rows(name, interleaved_to_half_rotary(heads, attention.head_dim)) if interleaved else name
+        return permute_rows(name, interleaved_to_half_rotary(heads, config.head_dim)) if interleaved else name
 
     def fused(kind: str) -> Source:
         return concat(
-            rotated(f"{layer}attn_q.{kind}", attention.num_heads),
-            rotated(f"{layer}attn_k.{kind}", attention.num_kv_heads),
+            rotated(f"{layer}attn_q.{kind}", config.num_attention_heads),
+            rotated(f"{layer}attn_k.{kind}", config.num_key_value_heads),
             f"{layer}attn_v.{kind}",
         )
 
@@ -268,7 +214,7 @@ def _gguf(config: ModelConfig, *, interleaved: bool) -> WeightMap:
         },
         # Factors of the rotary frequencies are part of the configuration, which is checked against them.
         ignore=(
-            *(("rope_freqs.weight",) if attention.rotary_scaling else ()),
-            *(("output.weight",) if config.tie_embeddings else ()),
+            *(("rope_freqs.weight",) if config.rope_scaling else ()),
+            *(("output.weight",) if config.tie_word_embeddings else ()),
         ),
     )

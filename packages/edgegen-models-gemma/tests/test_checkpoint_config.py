@@ -8,34 +8,35 @@ from pathlib import Path
 
 import pytest
 import torch
-from gemma_checkpoints import SAVERS, SIZES, reference, save_seeing
+from gemma_checkpoints import CONFIGS, SAVERS, reference, save_seeing
 from safetensors.torch import save_file
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen_layers import LinearScaling
-from edgegen_models_gemma.model import SIZES as PUBLISHED
-from edgegen_models_gemma.reading import read_config
+from edgegen_models_gemma.checkpoint_config import read_config
+from edgegen_models_gemma.gemma import config as published
+from edgegen_models_gemma.variants import layer_types
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", CONFIGS)
 def test_what_transformers_writes_is_read(size: str, tmp_path: Path):
     checkpoint = open_checkpoint(SAVERS["one file"](reference(size), tmp_path))
-    assert differences(SIZES[size].config(), read_config(checkpoint)) == []
+    assert differences(CONFIGS[size], read_config(checkpoint)) == []
 
 
 # GGUF states neither what scores are divided by nor that there are no caps, and the pattern as a period.
 @pytest.mark.parametrize("size", ["gemma", "gemma-multi-head", "gemma2", "gemma3", "gemma3-scaled"])
 def test_what_llama_cpps_converter_writes_is_read(size: str, tmp_path: Path):
     checkpoint = open_checkpoint(SAVERS["gguf"](reference(size), tmp_path))
-    expected = replace(SIZES[size], query_scalar=None)
-    assert differences(expected.config(), read_config(checkpoint)) == []
+    expected = replace(CONFIGS[size], query_pre_attn_scalar=16.0)
+    assert differences(expected, read_config(checkpoint)) == []
 
 
 def test_the_text_part_of_a_checkpoint_that_sees_images_is_read(tmp_path: Path):
     checkpoint = open_checkpoint(save_seeing(reference("gemma3-scaled"), tmp_path))
-    assert differences(SIZES["gemma3-scaled"].config(), read_config(checkpoint)) == []
+    assert differences(CONFIGS["gemma3-scaled"], read_config(checkpoint)) == []
 
 
 def stated(config: dict, folder: Path):
@@ -80,22 +81,21 @@ OLD = {
 
 @pytest.mark.parametrize("name", OLD)
 def test_published_configurations_are_those_of_the_table(name: str, tmp_path: Path):
-    assert differences(PUBLISHED[name].config(), stated(OLD[name], tmp_path)) == []
+    assert differences(published(name), stated(OLD[name], tmp_path)) == []
 
 
 def test_a_period_and_the_kinds_of_layers_say_the_same(tmp_path: Path):
     period = {**OLD["gemma3-1b"], "sliding_window_pattern": 2}
     kinds = {**period, "sliding_window_pattern": 6, "layer_types": ["sliding_attention", "full_attention"] * 13}
-    assert stated(period, tmp_path) == stated(kinds, tmp_path) == replace(
-        PUBLISHED["gemma3-1b"], local=(True, False)
-    ).config()  # fmt: skip
+    expected = replace(published("gemma3-1b"), layer_types=layer_types(26, 2))
+    assert stated(period, tmp_path) == stated(kinds, tmp_path) == expected
 
 
 def test_without_caps_null_is_none_and_absence_is_the_usual_one(tmp_path: Path):
     base = OLD["gemma2-9b"]
-    assert stated({**base, "final_logit_softcapping": None}, tmp_path).final_logit_softcap is None
+    assert stated({**base, "final_logit_softcapping": None}, tmp_path).final_logit_softcapping is None
     del (copy := dict(base))["final_logit_softcapping"]
-    assert stated(copy, tmp_path).final_logit_softcap == 30.0
+    assert stated(copy, tmp_path).final_logit_softcapping == 30.0
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_a_folder_without_a_configuration_states_nothing(tmp_path: Path):
 
 def test_a_scaled_gguf_is_scaled(tmp_path: Path):
     config = read_config(open_checkpoint(SAVERS["gguf"](reference("gemma3-scaled"), tmp_path)))
-    assert config.blocks[5].attn_config.rotary_scaling == LinearScaling(factor=8.0)
-    assert config.blocks[0].attn_config.rotary_scaling is None
+    assert config.attention(config.layer_types[5]).rope_scaling == LinearScaling(factor=8.0)
+    assert config.attention(config.layer_types[0]).rope_scaling is None

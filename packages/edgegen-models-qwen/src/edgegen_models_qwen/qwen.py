@@ -1,0 +1,22 @@
+"""Qwen: Llama's architecture with biases on queries, keys and values (2, 2.5) or with norms of queries and keys (3).
+
+Sources: https://arxiv.org/abs/2407.10671, https://arxiv.org/abs/2505.09388; for the architecture see
+:mod:`edgegen_layers.families.llama`.
+"""
+
+from __future__ import annotations
+
+from edgegen.weights import Checkpoint
+from edgegen_layers.families import llama_checkpoint_config
+from edgegen_layers.families.llama import LlamaConfig
+from edgegen_models_qwen.variants import CONFIGS, QWEN2, QWEN3
+
+
+def config(variant: str) -> LlamaConfig:
+    """Configuration of a listed variant; raises KeyError for any other."""
+    return LlamaConfig(**CONFIGS[variant])
+
+
+def read_config(checkpoint: Checkpoint) -> LlamaConfig | None:
+    """Configuration that a checkpoint states; see :mod:`edgegen_layers.families.llama_checkpoint_config`."""
+    return llama_checkpoint_config.read_config(checkpoint, {"qwen2": QWEN2, "qwen3": QWEN3})
