@@ -66,7 +66,7 @@ def _text_or(other: str, expected: str) -> Discriminator:
 
 
 def _prompt(value: Any) -> Any:
-    """One text, or the token ids of one; a list of one of them is taken for it."""
+    """Prompt of a body: one text, or the token ids of one, also as the only item of a list."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (str, list)):
         return _prompt(value[0])
     if isinstance(value, str):
@@ -371,7 +371,7 @@ class Health(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What was wrong with a request."""
+    """Description of an error."""
 
     message: str
     type: Literal["invalid_request_error", "server_error"]

@@ -70,7 +70,7 @@ def completion_request(body: Any, model: str) -> GenerationRequest:
 
 
 def _shared(body: GenerationBody, model: str) -> dict[str, Any]:
-    """Fields that both kinds of requests have."""
+    """Fields that chat completions and completions share."""
     if body.model != model:
         raise no_model(body.model, model)
     return {
