@@ -7,7 +7,7 @@ from typing import Any
 
 from edgegen_runtime import ResponseFormat, SamplingOptions
 from edgegen_serve.openai.errors import invalid, no_model
-from edgegen_serve.openai.models import ChatCompletionRequest, ChatMessage, CompletionRequest, GenerationBody
+from edgegen_serve.openai.request_bodies import ChatCompletionRequest, ChatMessage, CompletionRequest, GenerationBody
 from edgegen_serve.openai.validation import validate
 
 Message = dict[str, Any]
