@@ -317,7 +317,7 @@ def test_sampling_stop_strings_and_streaming_work_as_for_other_models(answerer):
     [
         (["--chat"], "EG723"),
         (["--system", "Be brief."], "EG723"),
-        (["--verify-lengths", "prompt-lookup"], "EG709"),
+        (["--speculate", "prompt-lookup"], "EG709"),
         (["--adapter", "somewhere"], "EG709"),
         (["--context-shift"], "EG709"),
         (["--prefix-cache", "prefix.safetensors"], "EG709"),

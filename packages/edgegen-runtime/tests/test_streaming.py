@@ -137,6 +137,6 @@ def test_what_may_begin_a_stop_string_is_held_back_until_it_is_certain(size: int
         out += stops.push(text[at : at + size])
         assert "one <en two <end three ".startswith(out)
     assert (out, stops.met) == ("one <en two <end three ", True)
-    held = StopStrings(["<end>"])
-    assert held.push("almost <en") == "almost "
-    assert held.flush() == "<en"
+    stop = StopStrings(["<end>"])
+    assert stop.push("almost <en") == "almost "
+    assert stop.flush() == "<en"

@@ -8,15 +8,8 @@ import pytest
 from starlette.routing import Route
 
 from edgegen_serve.http.openapi import document
-from edgegen_serve.openai.models import (
-    ChatCompletion,
-    ChatCompletionRequest,
-    Completion,
-    Error,
-    Health,
-    ModelCard,
-    ModelList,
-)
+from edgegen_serve.openai.request_bodies import ChatCompletionRequest
+from edgegen_serve.openai.response_bodies import ChatCompletion, Completion, Error, Health, ModelCard, ModelList
 
 PAGES = {"/", "/docs", "/openapi.json"}
 

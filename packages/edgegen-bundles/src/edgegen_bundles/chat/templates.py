@@ -147,7 +147,7 @@ def affixes(adapted: str | None) -> tuple[str, str] | None:
 
 
 def _plain(source: str) -> str:
-    """Without marks of what to train on: a condition that holds has the same effect, also on white space."""
+    """Template without ``generation`` tags, which mark what to train on; a condition that holds has the same effect."""
     return _GENERATION.sub(lambda tag: tag[1] + ("endif" if tag[2] else "if true") + tag[3], source)
 
 

@@ -44,7 +44,7 @@ class BpeTokenizer:
 
     @cached_property
     def size(self) -> int:
-        """One more than the highest id."""
+        """Vocabulary size: one more than the highest id."""
         return max([*self.names, *self.added]) + 1
 
     @cached_property

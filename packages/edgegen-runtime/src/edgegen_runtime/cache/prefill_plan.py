@@ -22,7 +22,7 @@ with anything from 2 to 10 the plans took the same time within 1 %.
 
 @dataclass(frozen=True)
 class Chunk:
-    """One call of the signature of that length: it fills the rows ``start`` to ``start + length - 1`` of the cache."""
+    """A call of a prefill signature, which fills the rows ``start`` to ``start + length - 1`` of the cache."""
 
     start: int
     length: int

@@ -1,4 +1,4 @@
-"""One generation under way: its tokens, its text, its finish reason and its timings."""
+"""Generation under way: its tokens, its text, its finish reason and its timings."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class SamplingOptions:
             (after ``top_p``); 0: all.
         repetition_penalty: a token that the text already has, prompt included, has its logit divided by this if
             positive, multiplied if negative; 1: no penalty.
-        presence_penalty: taken off the logit of each token that the answer already has; 0: none.
+        presence_penalty: subtracted from the logit of each token that the answer already has; 0: none.
         frequency_penalty: the same, once for each time that the answer has it; 0: none.
         logit_bias: token id -> added to its logit; minus infinity forbids it.
         seed: makes sampling repeatable; None: different each time.

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 from edgegen.errors import UnsupportedError
+from edgegen.litert.session import Session
+from edgegen_runtime.bundle import ExportedModel
 from edgegen_runtime.cache.kv_cache import KVCache, StaticInputs
 from edgegen_runtime.embedding.padded_encoder import PaddedEncoder
 from edgegen_runtime.generation.generation import Generation, Timings
 from edgegen_runtime.generation.language_model import LanguageModel
 from edgegen_runtime.generation.sampling import SamplingOptions
 from edgegen_runtime.generation.scoring import LogProbabilities
+from edgegen_runtime.text.chat_template import ChatTemplate
+from edgegen_runtime.text.tokenizer import Tokenizer
 
 
 class TextToTextModel(LanguageModel):
@@ -24,8 +28,15 @@ class TextToTextModel(LanguageModel):
 
     TASK: ClassVar[str] = "text2text-generation"
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+    def __init__(
+        self,
+        session: Session,
+        exported: ExportedModel,
+        tokenizer: Tokenizer | None = None,
+        template: ChatTemplate | None = None,
+        adapter: Path | None = None,
+    ) -> None:
+        super().__init__(session, exported, tokenizer, template, adapter)
         self._encoder = PaddedEncoder(self._session, self.exported)
         self._idle: list[tuple[StaticInputs, KVCache]] = []
 

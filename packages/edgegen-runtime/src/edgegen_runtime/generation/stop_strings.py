@@ -21,26 +21,26 @@ class StopStrings:
         if not all(strings):
             raise UsageError("a stop string is empty", code="EG732", hint="leave it out, or give --stop TEXT")
         self._strings = tuple(strings)
-        self._held = ""
+        self._pending = ""
         self.met = False
 
     def push(self, piece: str) -> str:
         """Text that is certain to come before any stop string now."""
         if self.met:
             return ""
-        text = self._held + piece
+        text = self._pending + piece
         begins = [at for at in map(text.find, self._strings) if at >= 0]
         if begins:
-            self.met, self._held = True, ""
+            self.met, self._pending = True, ""
             return text[: min(begins)]
-        held = max((_overlap(text, string) for string in self._strings), default=0)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        pending = max((_overlap(text, string) for string in self._strings), default=0)
+        self._pending = text[len(text) - pending :]
+        return text[: len(text) - pending]
 
     def flush(self) -> str:
         """Text held back, at the end: it began no stop string after all."""
-        held, self._held = self._held, ""
-        return held
+        pending, self._pending = self._pending, ""
+        return pending
 
 
 def _overlap(text: str, string: str) -> int:

@@ -26,7 +26,7 @@ _MARKER = b"\xff"
 """Begins the spelling of a special token for llguidance: no text has this byte, so no text spells it."""
 
 _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""One way to write each value, as ``json.dumps`` has it: a model has no other room to pad with spaces for ever."""
+"""JSON layout of ``json.dumps``: without whitespace to choose, a model cannot pad with spaces for ever."""
 
 
 @dataclass(frozen=True)

@@ -229,16 +229,16 @@ Speller = Callable[[str], bytes]
 def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
     """Byte decoder (token -> bytes) of a decoder of the ``tokenizers`` library, and the leading spaces it drops."""
     steps = [] if decoder is None else _flatten(json.loads(decoder.__getstate__()))
-    kinds = [step["type"] for step in steps]
-    if "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}:
+    types = [step["type"] for step in steps]
+    if "ByteLevel" in types and set(types) <= {"ByteLevel", "Fuse"}:
         return _spell_byte_level, 0
-    if steps and set(kinds) <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
+    if steps and set(types) <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
         replacements = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
         leading = sum(_leading(step) for step in steps)
-        fallback = "ByteFallback" in kinds
+        fallback = "ByteFallback" in types
         return lambda token: _spell_pieces(token, replacements, fallback), leading
     raise UnsupportedError(
-        f"the tokenizer's decoder ({' + '.join(kinds) or 'none'}) does not work byte by byte",
+        f"the tokenizer's decoder ({' + '.join(types) or 'none'}) does not work byte by byte",
         code="EG713",
         hint="decoders of byte-level BPE and of SentencePiece-like tokenizers are supported",
     )

@@ -20,8 +20,8 @@ from edgegen_serve.http.endpoint import GenerationEndpoint
 from edgegen_serve.http.openapi import docs, openapi
 from edgegen_serve.http.ui import chat_page
 from edgegen_serve.openai.errors import ApiError, internal, no_model
-from edgegen_serve.openai.models import Health, ModelCard, ModelList
 from edgegen_serve.openai.requests import chat_request, completion_request
+from edgegen_serve.openai.response_bodies import Health, ModelCard, ModelList
 from edgegen_serve.scheduling.engine import Engine
 from edgegen_serve.scheduling.scheduler import Scheduler
 from edgegen_serve.settings import Settings

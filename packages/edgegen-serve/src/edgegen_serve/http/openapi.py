@@ -13,14 +13,15 @@ from starlette.responses import JSONResponse, Response
 
 from edgegen_serve._version import __version__
 from edgegen_serve.http.ui import html_response
-from edgegen_serve.openai import models
+from edgegen_serve.openai import request_bodies as requests
+from edgegen_serve.openai import response_bodies as responses
 
 _OPERATIONS: tuple[tuple[str, str, str, type[BaseModel] | None, type[BaseModel]], ...] = (
-    ("post", "/v1/chat/completions", "Answer a conversation", models.ChatCompletionRequest, models.ChatCompletion),
-    ("post", "/v1/completions", "Continue a text", models.CompletionRequest, models.Completion),
-    ("get", "/v1/models", "List the model that is served", None, models.ModelList),
-    ("get", "/v1/models/{name}", "Describe the model that is served", None, models.ModelCard),
-    ("get", "/health", "Requests being answered and waiting; needs no key", None, models.Health),
+    ("post", "/v1/chat/completions", "Answer a conversation", requests.ChatCompletionRequest, responses.ChatCompletion),
+    ("post", "/v1/completions", "Continue a text", requests.CompletionRequest, responses.Completion),
+    ("get", "/v1/models", "List the model that is served", None, responses.ModelList),
+    ("get", "/v1/models/{name}", "Describe the model that is served", None, responses.ModelCard),
+    ("get", "/health", "Requests being answered and waiting; needs no key", None, responses.Health),
 )
 """Method, path, summary, body and response of each operation."""
 
@@ -35,9 +36,9 @@ _STYLE = (
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     bodies = {body for *_, body, _ in _OPERATIONS if body}
-    responses = {response for *_, response in _OPERATIONS} | {models.Error}
+    answers = {response for *_, response in _OPERATIONS} | {responses.Error}
     modes: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in bodies]
-    modes += [(model, "serialization") for model in responses]
+    modes += [(model, "serialization") for model in answers]
     modes.sort(key=lambda pair: pair[0].__name__)
     references, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}")
     schemas = {model: reference for (model, _), reference in references.items()}
@@ -47,7 +48,7 @@ def document() -> dict[str, Any]:
             "summary": summary,
             "responses": {
                 "200": {"description": "OK", "content": _json(schemas[response])},
-                "default": {"description": "Error", "content": _json(schemas[models.Error])},
+                "default": {"description": "Error", "content": _json(schemas[responses.Error])},
             },
         }
         if body is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgegen_runtime import ResponseFormat, SamplingOptions
 from edgegen_serve.openai.errors import invalid, no_model
-from edgegen_serve.openai.models import ChatCompletionRequest, ChatMessage, CompletionRequest, GenerationBody
+from edgegen_serve.openai.request_bodies import ChatCompletionRequest, ChatMessage, CompletionRequest, GenerationBody
 from edgegen_serve.openai.validation import validate
 
 Message = dict[str, Any]
@@ -70,7 +70,7 @@ def completion_request(body: Any, model: str) -> GenerationRequest:
 
 
 def _shared(body: GenerationBody, model: str) -> dict[str, Any]:
-    """Fields that both kinds of requests have."""
+    """Fields that chat completions and completions share."""
     if body.model != model:
         raise no_model(body.model, model)
     return {

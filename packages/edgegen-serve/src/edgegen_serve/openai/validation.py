@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from edgegen.suggest import closest
 from edgegen_serve.openai.errors import ApiError, invalid, shown
-from edgegen_serve.openai.models import UNTAGGED, Body
+from edgegen_serve.openai.request_bodies import UNTAGGED, Body
 
 B = TypeVar("B", bound=Body)
 

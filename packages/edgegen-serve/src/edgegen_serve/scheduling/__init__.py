@@ -1,1 +1,1 @@
-"""One model, many requests: the queue and the worker."""
+"""Scheduling of requests for one model: queue, worker thread and engine."""
