@@ -1,4 +1,4 @@
-"""What plugins hand over: small frozen records whose heavy parts are ``"module:attr"`` strings.
+"""Descriptors: small frozen records that hooks return, with heavy parts as ``"module:attr"`` strings.
 
 A descriptor is cheap to make and imports nothing, so listing what is installed stays fast; the string is
 resolved by :func:`edgegen.plugins.load` at the moment the part is used. All fields are keyword-only, and a field
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 KINDS = ("decoder", "encoder", "encoder-decoder")
-"""What a model can be: one that continues a text, one that makes vectors of it, one that answers it with another."""
+"""Kinds of model: a decoder continues a text, an encoder embeds it, an encoder-decoder maps a text to another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class LayerImpl:
     """
 
     block: str
-    """The kind of building block that this implements, e.g. ``attention``."""
+    """Name of the building block, e.g. ``attention``."""
     name: str
     """Name of the implementation, unique within its block."""
     impl: str
@@ -49,7 +49,7 @@ class Variant:
     context_length: int
     """Longest sequence that the model was trained for, in tokens."""
     source: str
-    """Where the weights are published (a repository id)."""
+    """Repository id under which the weights are published."""
     license: str
     """SPDX identifier, or the name of the licence."""
     stop_tokens: tuple[str, ...] = ()
@@ -83,8 +83,8 @@ class ModelFamily:
     ``signatures(prefill_lengths, cache_length, cache_buckets) -> list[edgegen.tracing.Signature]``; other kinds than
     ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
     read_config: str | None = None
-    """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: what the checkpoint says of
-    itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a
+    """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: the configuration that the
+    checkpoint states, None if none. A variant whose own config differs is refused, and with it the family's name does for a
     variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.weights.WeightMap``."""
@@ -112,8 +112,8 @@ class CheckpointFormat:
     name: str
     summary: str
     naming: str
-    """How tensors in it are named; selects the family's weight map (``huggingface``, ``gguf``, ...). Empty where
-    that is up to the files that a reference leads to."""
+    """Naming convention of its tensors (``huggingface``, ``gguf``, ...), which selects the family's weight map. Empty
+    where that depends on the files that a reference leads to."""
     detect: str
     """``module:attr`` of ``(path: pathlib.Path) -> bool``: cheap, looks at names and magic bytes, never raises. The
     path may name nothing on disk (read it with ``path.as_posix()``): False then, unless it is this format's own."""
@@ -123,7 +123,7 @@ class CheckpointFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantScheme:
-    """A rule that says which weights are stored how.
+    """A quantization scheme: decides each parameter's storage and encodes its rows.
 
     Example::
 
@@ -138,7 +138,7 @@ class QuantScheme:
     """``module:attr`` of an :class:`edgegen.weights.storage.Scheme`."""
     aliases: tuple[str, ...] = ()
     caution: str = ""
-    """What one should know before choosing it, such as that it runs slowly; an export warns of it."""
+    """A warning that an export prints, such as that the scheme runs slowly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +164,10 @@ class ExportTarget:
     files that will be in the folder, from the size of ``model.tflite``. Where that is not among them, it is beside
     them while they are written, and disk is needed for both. None: it and the tokenizer."""
     contents: Mapping[str, str] = field(default_factory=dict)
-    """Suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.genai.file_contents.Contents``: what ``edgegen inspect`` says
-    of files that end so; imports no torch."""
+    """File suffix -> ``module:attr`` of ``(file: pathlib.Path) -> edgegen.genai.file_contents.Contents``, for ``edgegen
+    inspect``; imports no torch."""
     kinds: tuple[str, ...] = ("decoder",)
-    """Which of :data:`KINDS` it can package."""
+    """Kinds of model that it can package, of :data:`KINDS`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ Both kinds here keep 4-bit codes ``c`` from 0 to 15 for 32 neighbours of a row, 
 - ``Q4_1`` means ``d * c + m``, with a float16 minimum ``m``.
 
 LiteRT's blocks mean ``s * q`` with ``q`` from -8 to 7 and ``s`` positive. With an offset ``o`` for each block, which
-:mod:`edgegen.tflite.blockwise_offsets` adds in the graph, ``s * q + o`` says the same: ``q = c - 8`` where the scale is positive,
-``q = 7 - c`` where it is negative.
+:mod:`edgegen.tflite.blockwise_offsets` adds in the graph, ``s * q + o`` says the same: ``q = c - 8`` where the scale is
+positive, ``q = 7 - c`` where it is negative.
 
 Source: ``block_q4_0`` and ``block_q4_1`` in ggml's ``ggml-common.h``.
 """

@@ -23,7 +23,7 @@ from edgegen_gguf.tokenizer import read_tokenizer
 FORMAT = NAMING = "gguf"
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-"""How llama.cpp's gguf-split names its parts."""
+"""Names of parts, as llama.cpp's gguf-split writes them."""
 
 _PLAIN: dict[GGMLQuantizationType, str] = {
     GGMLQuantizationType.F32: "<f4",
@@ -43,7 +43,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def detect(path: Path) -> bool:
-    """Whether the path is a GGUF file or a folder with one. Never raises."""
+    """True for a GGUF file or a folder with one. Never raises."""
     try:
         if path.is_dir():
             return any(path.glob("*.gguf"))
