@@ -84,12 +84,12 @@ class ModelFamily:
     ``decoder`` have ``encode_lengths`` first, and an ``encoder`` that alone."""
     read_config: str | None = None
     """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: the configuration that the
-    checkpoint states, None if none. A variant whose own config differs is refused, and with it the family's name does for a
-    variant's: ``edgegen export llama --checkpoint DIR``."""
+    checkpoint states, None if none. A variant whose own config differs is refused; and with it the family's name does
+    for a variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.weights.WeightMap``."""
     kind: str = "decoder"
-    """One of :data:`KINDS`: what the models are, and with it how they are exported, verified and run."""
+    """One of :data:`KINDS`, which decides how the models are exported, verified and run."""
     acceptable_error: float = 0.25
     """Error of the logits (of an encoder: of the embedding), as verification measures it, beyond which ``edgegen
     export`` warns that a scheme loses too much, and names a better one."""
