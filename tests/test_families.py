@@ -66,20 +66,23 @@ def test_the_readme_of_its_package_shows_the_row(family: ModelFamily, variant: V
 
 
 PROTOCOLS = {
-    "decoder": (CausalLM, SupportsLora, SupportsVerifyLengths, SupportsChannelScaling, LimitsRollback),
-    "encoder": (TextEncoder,),
-    "encoder-decoder": (Seq2SeqLM, LimitsRollback),
+    "text-generation": (CausalLM, SupportsLora, SupportsVerifyLengths, SupportsChannelScaling, LimitsRollback),
+    "feature-extraction": (TextEncoder,),
+    "text2text-generation": (Seq2SeqLM, LimitsRollback),
 }
 
 
 @each_family
 def test_the_model_fulfils_the_protocols_of_its_task_and_its_config_too(family: ModelFamily):
     model = on_meta(family, family.variants[0].name)
-    assert {protocol.__name__: missing(model, protocol) for protocol in PROTOCOLS[family.kind]} == {
-        protocol.__name__: [] for protocol in PROTOCOLS[family.kind]
+    assert {protocol.__name__: missing(model, protocol) for protocol in PROTOCOLS[family.task]} == {
+        protocol.__name__: [] for protocol in PROTOCOLS[family.task]
     }
-    more = {"encoder": ("hidden_size", "pooling", "normalize"), "encoder-decoder": ("decoder_start_token_id",)}
-    for name in ("vocab_size", "max_position_embeddings", *more.get(family.kind, ())):
+    more = {
+        "feature-extraction": ("hidden_size", "pooling", "normalize"),
+        "text2text-generation": ("decoder_start_token_id",),
+    }
+    for name in ("vocab_size", "max_position_embeddings", *more.get(family.task, ())):
         assert hasattr(model.config, name), name
 
 

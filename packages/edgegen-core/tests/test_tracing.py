@@ -80,7 +80,7 @@ def test_inputs_are_named_by_parameter_and_path():
 
 
 def test_arguments_that_do_not_fit_are_a_usage_error():
-    with pytest.raises(UsageError, match="sample arguments of signature 's'"):
+    with pytest.raises(UsageError, match="example arguments of signature 's'"):
         Tracer(RULES).trace(Signature("s", Stack(1), ()))
 
 

@@ -1,4 +1,4 @@
-"""What plugins hand over: small frozen records whose heavy parts are ``"module:attr"`` strings.
+"""Descriptors: small frozen records that hooks return, with heavy parts as ``"module:attr"`` strings.
 
 A descriptor is cheap to make and imports nothing, so listing what is installed stays fast; the string is
 resolved by :func:`edgegen.plugins.load` at the moment the part is used. All fields are keyword-only, and a field
@@ -54,7 +54,7 @@ class Variant:
     context_length: int
     """Longest sequence that the model was trained for, in tokens."""
     source: str
-    """Where the weights are published (a repository id)."""
+    """Repository id under which the weights are published."""
     license: str
     """SPDX identifier, or the name of the licence."""
     stop_tokens: tuple[str, ...] = ()
@@ -88,9 +88,9 @@ class ModelFamily:
     (``edgegen_layers.LayerChoices`` sees to that). The module fulfils the protocol of the family's task:
     :class:`edgegen.modeling.CausalLM`, ``TextEncoder`` or ``Seq2SeqLM``."""
     read_config: str | None = None
-    """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: what the checkpoint says of
-    itself, None if nothing. A variant whose own config differs is refused, and with it the family's name does for a
-    variant's: ``edgegen export llama --checkpoint DIR``."""
+    """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: the configuration that the
+    checkpoint states, None if none. A variant whose own config differs is refused; and with it the family's name does
+    for a variant's: ``edgegen export llama --checkpoint DIR``."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.weights.WeightMap``."""
     task: str = "text-generation"
@@ -118,8 +118,8 @@ class CheckpointFormat:
     name: str
     summary: str
     naming: str
-    """How tensors in it are named; selects the family's weight map (``huggingface``, ``gguf``, ...). Empty where
-    that is up to the files that a reference leads to."""
+    """Naming convention of its tensors (``huggingface``, ``gguf``, ...), which selects the family's weight map. Empty
+    where that depends on the files that a reference leads to."""
     detect: str
     """``module:attr`` of ``(path: pathlib.Path) -> bool``: cheap, looks at names and magic bytes, never raises. The
     path may name nothing on disk (read it with ``path.as_posix()``): False then, unless it is this format's own."""
@@ -137,7 +137,7 @@ class CheckpointFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantScheme:
-    """A rule that says which weights are stored how.
+    """A quantization scheme: decides each parameter's storage and encodes its rows.
 
     Example::
 
@@ -152,7 +152,7 @@ class QuantScheme:
     """``module:attr`` of an :class:`edgegen.weights.storage.Scheme`."""
     aliases: tuple[str, ...] = ()
     caution: str = ""
-    """What one should know before choosing it, such as that it runs slowly; an export warns of it."""
+    """A warning that an export prints, such as that the scheme runs slowly."""
 
 
 @dataclass(frozen=True, kw_only=True)

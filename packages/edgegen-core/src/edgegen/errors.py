@@ -105,6 +105,8 @@ class ErrorCode(StrEnum):
     """An export option means nothing to models of this task. Leave it out."""
     LAYER_NOT_APPLICABLE = "EG136"
     """A layer implementation does not fit this model or these lengths. Choose another ``--layer``."""
+    UNKNOWN_LAYER_BLOCK = "EG137"
+    """``--layer`` names a building block that the model does not have. Name one of those that the details list."""
 
     # 2: checkpoints and adapters.
 
@@ -203,6 +205,8 @@ class ErrorCode(StrEnum):
     """Static quantization takes float32 files with one signature. Export such a one first."""
     BLOCKS_MISMATCH = "EG315"
     """The file's blocks are not the model's, so that they cannot be compared. Export it again."""
+    LAYER_FEATURES_MISSING = "EG316"
+    """A layer implementation lacks features that the model needs. Leave it out, or choose another ``--layer``."""
 
     # 5: verification. 6: the machine.
 
@@ -279,12 +283,12 @@ class ErrorCode(StrEnum):
     """A token id is outside of the model's vocabulary. Use the model's own tokenizer."""
     NOT_UTF8 = "EG744"
     """A text is not UTF-8. Convert it."""
-    LOGIT_BIAS_OUT_OF_RANGE = "EG748"
-    """A logit bias names a token outside of the model's vocabulary. Use ids of the model's own tokenizer."""
     VOCABULARY_MISMATCH = "EG745"
     """Models that are compared have different vocabularies. Compare exports of one model."""
     NO_PROMPT = "EG746"
     """A command needs a text, and there is none. Give it as an argument or on stdin."""
+    LOGIT_BIAS_OUT_OF_RANGE = "EG749"
+    """A logit bias names a token outside of the model's vocabulary. Use ids of the model's own tokenizer."""
     PREFIX_CACHE_EMPTY = "EG750"
     """There is no prefix to save yet. Run a prompt first."""
     PREFIX_CACHE_UNREADABLE = "EG752"

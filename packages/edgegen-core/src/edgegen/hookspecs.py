@@ -48,7 +48,7 @@ def edgegen_model_families() -> Iterable[ModelFamily]:  # type: ignore[empty-bod
 
 @hookspec
 def edgegen_checkpoint_formats() -> Iterable[CheckpointFormat]:  # type: ignore[empty-body]
-    """Containers that weights are read from.
+    """Checkpoint formats: containers of weights, and references to them.
 
     .. versionadded:: 0.1
     """
@@ -56,7 +56,7 @@ def edgegen_checkpoint_formats() -> Iterable[CheckpointFormat]:  # type: ignore[
 
 @hookspec
 def edgegen_quant_schemes() -> Iterable[QuantScheme]:  # type: ignore[empty-body]
-    """Rules that say which weights are stored how.
+    """Quantization schemes: which storage each parameter gets, and how its rows are encoded.
 
     .. versionadded:: 0.1
     """
@@ -64,7 +64,7 @@ def edgegen_quant_schemes() -> Iterable[QuantScheme]:  # type: ignore[empty-body
 
 @hookspec
 def edgegen_export_targets() -> Iterable[ExportTarget]:  # type: ignore[empty-body]
-    """Deliverables made from a converted model.
+    """Export targets: deliverables made from a converted model.
 
     .. versionadded:: 0.1
     """
@@ -72,7 +72,7 @@ def edgegen_export_targets() -> Iterable[ExportTarget]:  # type: ignore[empty-bo
 
 @hookspec
 def edgegen_op_lowerings() -> Iterable[LoweringRules]:  # type: ignore[empty-body]
-    """Rules that turn operators into LiteRT operators.
+    """Lowering rules from ATen operators to LiteRT operators.
 
     .. versionadded:: 0.1
     """
@@ -96,7 +96,7 @@ def edgegen_commands() -> Iterable[Command]:  # type: ignore[empty-body]
 
 @hookspec
 def edgegen_error_hints() -> Iterable[ErrorHint]:  # type: ignore[empty-body]
-    """Remedies shown below an error.
+    """Remedies that are shown below an error.
 
     .. versionadded:: 0.1
     """

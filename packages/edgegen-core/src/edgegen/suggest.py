@@ -1,4 +1,4 @@
-"""Closest names: what the user probably meant."""
+"""Closest names, for hints on misspelt ones."""
 
 from __future__ import annotations
 

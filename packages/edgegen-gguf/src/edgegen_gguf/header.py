@@ -91,7 +91,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its data.
+    """Header of a GGUF file: metadata and the table of tensors.
 
     Attributes:
         metadata: scalars, strings and short arrays as Python values; the rest as :class:`Array`.

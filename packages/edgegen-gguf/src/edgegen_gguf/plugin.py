@@ -1,4 +1,4 @@
-"""What this package adds to edgegen. Imports nothing heavy: listing plugins stays fast."""
+"""The plugin: one checkpoint format. Imports nothing heavy, so that listing plugins stays fast."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ HARMLESS_KEYS = (
 """Patterns of metadata keys that change nothing: all that is not the architecture's own."""
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-"""How llama.cpp's gguf-split names its parts."""
+"""Names of parts, as llama.cpp's gguf-split writes them."""
 
 _PLAIN: dict[GGMLQuantizationType, str] = {
     GGMLQuantizationType.F32: "<f4",
@@ -52,7 +52,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def detect(path: Path) -> bool:
-    """Whether the path is a GGUF file or a folder with one. Never raises."""
+    """True for a GGUF file or a folder with one. Never raises."""
     try:
         if path.is_dir():
             return any(path.glob("*.gguf"))

@@ -40,7 +40,7 @@ _GPT4O = (
 
 @dataclass(frozen=True, kw_only=True)
 class PreTokenizer:
-    """How text is cut into words before merging.
+    """Pre-tokenizer of a byte-level BPE: how text is split into words before merging.
 
     Attributes:
         split: regular expression whose matches are the words; None for GPT-2's own.

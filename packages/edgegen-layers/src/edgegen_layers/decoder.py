@@ -75,11 +75,11 @@ class DecoderBlock(Repeated):
     def __init__(self, attention_config: AttentionConfig, *trace_key: object) -> None:
         super().__init__()
         self.attention_config = attention_config
-        self.trace_key = (attention_config, *trace_key)
+        self._trace_key = (attention_config, *trace_key)
 
     @property
-    def structure(self) -> Hashable:
-        return self.trace_key
+    def trace_key(self) -> Hashable:
+        return self._trace_key
 
 
 class DecoderLM(nn.Module):

@@ -99,11 +99,11 @@ class Archive:
 
     @property
     def is_torchscript(self) -> bool:
-        """Whether the archive is a program with its weights."""
+        """True for a TorchScript program."""
         return any(name.startswith((f"{self.root}code/", f"{self.root}constants.pkl")) for name in self.entries)
 
     def span(self, entry: zipfile.ZipInfo) -> tuple[int, int]:
-        """Where an entry's bytes lie in the file; they are its own and not compressed.
+        """Offset and size of an entry's bytes in the file; they are its own and not compressed.
 
         Raises:
             CheckpointError: they are compressed.
@@ -210,7 +210,7 @@ def _read_legacy(file: SlicedFile) -> Container:
 
 
 def _legacy_span(file: SlicedFile, storage: StorageRef, at: int) -> tuple[int, int]:
-    """Where the numbers of the storage lie whose count comes first, at byte ``at``."""
+    """Extent of a storage's numbers, whose count comes first, at byte ``at``."""
     start = at + 8
     stop = start + storage.count * storage.width
     if not start <= stop <= file.size:

@@ -103,4 +103,4 @@ DECODERS: Mapping[str, Decoder] = {
     "F8_E4M3": _table(_e4m3()),
     "F8_E5M2": _table(_e5m2()),
 }
-"""What can be read; a tensor of any other type is refused when its rows are asked for."""
+"""Storage types that can be read; a tensor of any other is refused when its rows are read."""

@@ -17,8 +17,8 @@ from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
 from edgegen.weights.dtypes import Float32
 from edgegen.weights.files import DOWNLOAD_AGAIN
+from edgegen_pytorch.identify import GEMMA, identify
 from edgegen_pytorch.reader import open_as
-from edgegen_pytorch.recognition import GEMMA, recognise
 
 FORMAT = NAMING = GEMMA
 
@@ -27,8 +27,8 @@ _SCALER = "_scaler"
 
 
 def detect(path: Path) -> bool:
-    """Whether the path is a PyTorch checkpoint whose tensors have Gemma's own names. Never raises."""
-    return recognise(path) == NAMING
+    """True for a PyTorch checkpoint whose tensors have Gemma's own names. Never raises."""
+    return identify(path) == NAMING
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

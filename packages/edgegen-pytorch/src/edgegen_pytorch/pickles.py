@@ -80,7 +80,7 @@ class TensorRef:
 
 
 class _Ignored:
-    """What a harmless call would have made: it is no weight, so what it is does not matter."""
+    """Stand-in for the result of a harmless call, which is no weight."""
 
 
 IGNORED = _Ignored()
@@ -103,7 +103,7 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """What the pickle describes, made of plain values, dicts with strings for keys, and the records above.
+        """Content of the pickle: plain values, dicts with strings for keys, and the records above.
 
         Raises:
             CheckpointError: it wants code to be run.

@@ -12,21 +12,21 @@ from edgegen.weights.files import DOWNLOAD_AGAIN, summarize
 from edgegen_huggingface import repository_files
 from edgegen_huggingface.sharded import locate, open_tensors
 from edgegen_pytorch.containers import read_container
+from edgegen_pytorch.identify import FILE_NAMES, HUGGINGFACE, identify
 from edgegen_pytorch.pickles import DamagedError, TensorRef
-from edgegen_pytorch.recognition import FILE_NAMES, HUGGINGFACE, recognise
 from edgegen_pytorch.views import lazy_tensor
 
 FORMAT, NAMING = "pytorch", HUGGINGFACE
 
 _USUAL_KEYS = ("model_state_dict", "state_dict", "model", "module")
-"""Where trainers put the weights beside an optimizer's state, the number of the epoch and the like."""
+"""Keys of the weights in a trainer's checkpoint, beside the optimizer's state and the like."""
 
 _LONGEST_NAME = 1024
 
 
 def detect(path: Path) -> bool:
-    """Whether the path is a PyTorch checkpoint whose tensors have other names than Gemma's own. Never raises."""
-    return recognise(path) == NAMING
+    """True for a PyTorch checkpoint, other than one with Gemma's own names. Never raises."""
+    return identify(path) == NAMING
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -103,6 +103,6 @@ def _state_dict(path: Path, content: Any) -> Mapping[str, TensorRef]:
 
 
 def _tensors(value: Any) -> dict[str, TensorRef]:
-    """Those entries of a dict that are tensors."""
+    """Entries of a dict that are tensors."""
     entries = value.items() if isinstance(value, dict) else ()
     return {name: entry for name, entry in entries if isinstance(entry, TensorRef)}

@@ -21,7 +21,7 @@ _LARGEST_EMPTY = 2**40
 """Elements that an empty tensor may have in its other dimensions."""
 
 _BLOCK_BYTES = 4 * 2**20
-"""How much is read at a time where the wanted elements lie scattered."""
+"""Bytes that are read at a time where elements are not contiguous."""
 
 Sizes = tuple[int, ...]
 

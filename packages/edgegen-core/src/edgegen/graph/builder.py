@@ -194,6 +194,6 @@ class GraphBuilder:
 
 
 def is_splat(value: Value, number: float) -> bool:
-    """Whether ``value`` is a constant that holds nothing but ``number``."""
+    """True for a constant all of whose elements are ``number``."""
     contents: Array | None = value.constant
     return contents is not None and bool(np.all(contents == number))

@@ -1,4 +1,4 @@
-"""Runs files with open sizes. LiteRT's Interpreter resizes them; its CompiledModel, which is faster, does not."""
+"""Sessions for files with dynamic shapes: LiteRT's Interpreter resizes tensors; its faster CompiledModel does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 class ResizingSession:
-    """A loaded model whose inputs may have another size at each run.
+    """A loaded model whose inputs may have other shapes at each run.
 
     Args:
         path: the ``.tflite`` file.
@@ -32,7 +32,7 @@ class ResizingSession:
         self._runners: dict[str, Any] = {}
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one signature; gives copies of all outputs.
+        """Run one signature; returns copies of all outputs.
 
         Raises:
             UsageError: an input is missing, unknown, or of a shape that the file does not take.

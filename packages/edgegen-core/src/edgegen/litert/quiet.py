@@ -1,4 +1,4 @@
-"""Keeps LiteRT's log off the terminal.
+"""LiteRT's log, kept off the terminal.
 
 LiteRT writes two dozen lines to the process's standard error for every model that it loads and offers no switch. They
 are kept aside and shown only when something goes wrong.
@@ -40,7 +40,7 @@ def quiet_stderr() -> Iterator[list[str]]:
 
 
 def quiet_exit() -> None:
-    """Also hide what LiteRT logs when it is taken down, after Python's own last words."""
+    """Also hide LiteRT's log at exit, which comes after Python's own cleanup."""
 
     def divert() -> None:
         sys.stderr.flush()

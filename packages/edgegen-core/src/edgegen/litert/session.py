@@ -1,4 +1,4 @@
-"""Runs a ``.tflite`` file on LiteRT's CompiledModel with XNNPACK; the only module that touches that API.
+"""Sessions: a ``.tflite`` file on LiteRT's CompiledModel with XNNPACK; the only module that uses that API.
 
 Tensors that are both an input and an output of a signature (a KV cache) are state: the same buffer is bound to both
 sides, so that LiteRT's DYNAMIC_UPDATE_SLICE writes in place instead of copying the cache at every step.
@@ -52,32 +52,38 @@ class SignatureInfo:
 
 @dataclass(frozen=True)
 class _Bound:
-    """The buffers that a signature runs on; ``given`` and ``taken`` are those that are not state."""
+    """Buffers of a signature; ``per_run_inputs`` and ``per_run_outputs`` are neither state nor static."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
-    given: Mapping[str, Any]
-    taken: Mapping[str, Any]
+    per_run_inputs: Mapping[str, Any]
+    per_run_outputs: Mapping[str, Any]
 
 
-Held = Mapping[str, Any]
-"""Inputs that are written once and stay for many runs, LiteRT's tensor buffers by name; see :meth:`Session.hold`."""
+StaticInputs = Mapping[str, Any]
+"""Inputs that are written once and stay for many runs: LiteRT's tensor buffers by name; see
+:meth:`Session.set_static_inputs`."""
+
+Held = StaticInputs
+"""Older name."""
 
 
 class State:
-    """Buffers that live from one run to the next. Made by :meth:`Session.new_state`.
+    """State tensors, such as a KV cache, that live from one run to the next. Made by :meth:`Session.new_state`.
 
     Attributes:
-        infos: what the state consists of.
+        infos: shapes and dtypes of the state tensors.
         buffers: LiteRT's tensor buffers, by the same names.
-        held: likewise, inputs that stay as they are.
-        bindings: how each signature has been bound to them so far; the session's affair.
+        static_inputs: buffers of inputs that all runs with this state share.
+        bindings: buffers by signature, as far as it has run; used by the session alone.
     """
 
-    def __init__(self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo], held: Held) -> None:
+    def __init__(
+        self, buffers: Mapping[str, Any], infos: Mapping[str, TensorInfo], static_inputs: StaticInputs
+    ) -> None:
         self.infos = infos
         self.buffers = buffers
-        self.held = held
+        self.static_inputs = static_inputs
         self.bindings: dict[str, _Bound] = {}
 
     @property
@@ -94,7 +100,7 @@ class State:
         self.buffers[name].write(np.ascontiguousarray(contents.reshape(info.shape), info.dtype))
 
     def copy_from(self, smaller: State) -> None:
-        """Take over the contents of a state whose tensors are no longer than these along any axis."""
+        """Copy the contents of a state whose tensors are no longer than these along any axis."""
         for name in self.infos:
             contents, old = self.read(name), smaller.read(name)
             contents[tuple(map(slice, old.shape))] = old
@@ -169,8 +175,8 @@ class Session:
             for key, names in self._model.get_signature_list().items()
         }
 
-    def hold(self, signature: str, inputs: Mapping[str, Array]) -> Held:
-        """Put some of a signature's inputs where every run with a state made for them finds them.
+    def set_static_inputs(self, signature: str, inputs: Mapping[str, Array]) -> StaticInputs:
+        """Write some of a signature's inputs once, for all runs with a state made with the result.
 
         Raises:
             UsageError: unknown signature, or an unknown or mis-shaped input.
@@ -179,20 +185,24 @@ class Session:
         wrong = [name for name, array in inputs.items() if name not in info.inputs or not _fits(array, info, name)]
         if wrong:
             raise _misfit(signature, info, {name: inputs[name] for name in wrong}, dict.fromkeys(info.inputs))
-        held = {name: self._model.create_input_buffer_by_name(signature, name) for name in inputs}
-        self.refill(signature, held, inputs)
-        return held
+        static = {name: self._model.create_input_buffer_by_name(signature, name) for name in inputs}
+        self.update_static_inputs(signature, static, inputs)
+        return static
 
-    def refill(self, signature: str, held: Held, inputs: Mapping[str, Array]) -> None:
-        """Write other contents of the same shapes to what :meth:`hold` gave."""
+    def update_static_inputs(self, signature: str, static: StaticInputs, inputs: Mapping[str, Array]) -> None:
+        """Overwrite static inputs with contents of the same shapes."""
         info = self._signature(signature)
         for name, array in inputs.items():
-            held[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
+            static[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
 
-    def new_state(self, signatures: Collection[str] | None = None, held: Held = MappingProxyType({})) -> State:
-        """Zeroed buffers for the state of ``signatures`` (default: all), which share what has one name.
+    hold, refill = set_static_inputs, update_static_inputs  # older names
 
-        With it go inputs that :meth:`hold` has put in place.
+    def new_state(
+        self, signatures: Collection[str] | None = None, static_inputs: StaticInputs = MappingProxyType({})
+    ) -> State:
+        """Zeroed buffers for the state of ``signatures`` (default: all); tensors of one name share a buffer.
+
+        Runs with the state also take ``static_inputs``, see :meth:`set_static_inputs`.
 
         Raises:
             UsageError: two of them give one name different shapes.
@@ -210,7 +220,7 @@ class Session:
                     )
                 if name not in buffers:
                     buffers[name] = self._model.create_input_buffer_by_name(key, name)
-        state = State(buffers, infos, held)
+        state = State(buffers, infos, static_inputs)
         state.clear()
         return state
 
@@ -219,7 +229,7 @@ class Session:
 
         Args:
             signature: its name.
-            inputs: name -> array; those that are state or held are left out when ``state`` is given.
+            inputs: name -> array; without state and static inputs when ``state`` is given.
             state: read and updated in place.
 
         Returns:
@@ -231,19 +241,21 @@ class Session:
         info = self._signature(signature)
         bindings = self._stateless if state is None else state.bindings
         if signature not in bindings:
-            bindings[signature] = self._bind(signature, info, {} if state is None else {**state.held, **state.buffers})
+            in_place = {} if state is None else {**state.static_inputs, **state.buffers}
+            bindings[signature] = self._bind(signature, info, in_place)
         bound = bindings[signature]
-        if inputs.keys() != bound.given.keys() or not all(_fits(array, info, name) for name, array in inputs.items()):
-            raise _misfit(signature, info, inputs, bound.given)
+        expected = bound.per_run_inputs
+        if inputs.keys() != expected.keys() or not all(_fits(array, info, name) for name, array in inputs.items()):
+            raise _misfit(signature, info, inputs, expected)
         for name, array in inputs.items():
-            bound.given[name].write(_plain(np.ascontiguousarray(array, info.inputs[name].dtype)))
+            expected[name].write(_plain(np.ascontiguousarray(array, info.inputs[name].dtype)))
         try:
             self._model.run_by_name(signature, bound.inputs, bound.outputs)
         except Exception as error:
             raise ResourceError(
                 f"LiteRT failed while running {signature}: {error}", code=ErrorCode.RUN_FAILED
             ) from error
-        return {name: _contents(buffer, info.outputs[name]) for name, buffer in bound.taken.items()}
+        return {name: _contents(buffer, info.outputs[name]) for name, buffer in bound.per_run_outputs.items()}
 
     def _bind(self, signature: str, info: SignatureInfo, in_place: Mapping[str, Any]) -> _Bound:
         create_input, create_output = self._model.create_input_buffer_by_name, self._model.create_output_buffer_by_name
@@ -252,8 +264,8 @@ class Session:
         return _Bound(
             inputs,
             outputs,
-            given={name: buffer for name, buffer in inputs.items() if name not in in_place},
-            taken={name: buffer for name, buffer in outputs.items() if name not in in_place},
+            per_run_inputs={name: buffer for name, buffer in inputs.items() if name not in in_place},
+            per_run_outputs={name: buffer for name, buffer in outputs.items() if name not in in_place},
         )
 
     def _signature(self, name: str) -> SignatureInfo:

@@ -1,4 +1,4 @@
-"""What a lowering rule builds with: operators, and the small idioms that several rules share."""
+"""The builder that lowering rules get: operators, and idioms that several rules share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from edgegen.graph import Graph, GraphBuilder, Op, Value
-from edgegen.lowering.kernel_dtypes import DATA, widened
+from edgegen.lowering.kernel_dtypes import DATA, compute_dtype
 
 Number = float | int | bool
 
 
 class LoweringContext(GraphBuilder):
-    """A graph builder that knows what PyTorch says the operator at hand gives, and what LiteRT's kernels take.
+    """A graph builder that knows the current operator's result in PyTorch and the dtypes of LiteRT's kernels.
 
     Attributes:
         shape: shape of its (first) result.
@@ -38,11 +38,11 @@ class LoweringContext(GraphBuilder):
         dtype: str | None = None,
         **options: Any,
     ) -> Value:
-        """As in :class:`GraphBuilder`; where the kernel does not take the data's dtype, in a wider one."""
+        """As in :class:`GraphBuilder`; computed in a wider dtype where the kernel does not take the data's."""
         data = inputs[DATA.get(kind, 0)]
         assert data is not None
         result = dtype or data.dtype
-        wide = widened(kind, data.dtype)
+        wide = compute_dtype(kind, data.dtype)
         if wide == data.dtype:
             return super().op(kind, inputs, shape, result, **options)
         operands = [self.cast(v, wide) if v is not None and v.dtype == data.dtype else v for v in inputs]

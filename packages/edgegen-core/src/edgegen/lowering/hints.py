@@ -1,4 +1,4 @@
-"""What to write instead of an operator that cannot be lowered."""
+"""Hints for operators that cannot be lowered: the nearest form that can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which dtypes LiteRT's kernels take, and what to do with a value of another.
+"""Dtypes of LiteRT's kernels, and the dtype to compute in where a value has another.
 
 Found by running each kernel on each dtype (LiteRT 2.3). What is not listed moves elements without looking at them and
 takes every dtype. Kernels that calculate on 8-bit integers expect a scale, so here those integers count as not taken.
@@ -28,7 +28,7 @@ KERNELS: dict[str, frozenset[str]] = {kind: taken for taken, kinds in _GROUPS.it
 """Operator kind -> dtypes of its data; a kind that is not here takes all."""
 
 DATA = {"SCATTER_ND": 1, "SELECT_V2": 1, "TRANSPOSE_CONV": 2}
-"""Which operand is the data, where it is not the first."""
+"""Operator kind -> index of its data operand, where that is not the first."""
 
 _WIDER = {
     "float16": ("float32",),
@@ -38,8 +38,8 @@ _WIDER = {
 }
 
 
-def widened(kind: str, dtype: str) -> str:
-    """The dtype to calculate in: ``dtype`` itself, or one that holds all its values and that the kernel takes.
+def compute_dtype(kind: str, dtype: str) -> str:
+    """Dtype to compute in: ``dtype`` itself, or a wider one with all its values that the kernel takes.
 
     PyTorch, too, calculates on float16 in float32 and rounds at the end of each operator.
 

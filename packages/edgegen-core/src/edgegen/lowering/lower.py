@@ -146,7 +146,7 @@ class _Lowering:
         return self._lowered(name, node, args, kwargs) if name in self.rules else self._refuse(name, node)
 
     def _lowered(self, name: str, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        """What the rule for ``name`` gives."""
+        """Result of the rule for ``name``, checked against PyTorch's shapes and dtypes."""
         self.g.origin = _origin(node)
         first = next(leaf for leaf in _leaves(node.meta["val"]) if isinstance(leaf, torch.Tensor))
         self.g.shape, self.g.dtype = _described(first)
@@ -245,12 +245,12 @@ def _described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether this is one tensor without elements: it has no contents that could depend on anything."""
+    """True for one tensor without elements, whose contents depend on nothing."""
     return isinstance(value, torch.Tensor) and any(isinstance(n, int) and n == 0 for n in value.shape)
 
 
 def _is_random(node: fx.Node) -> bool:
-    """Whether PyTorch would draw other numbers each time; folding it would draw them once and for all."""
+    """True if PyTorch would draw other numbers each time; folding would draw them once and for all."""
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 

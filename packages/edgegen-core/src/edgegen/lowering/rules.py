@@ -1,4 +1,4 @@
-"""What a lowering rule is, and the table that holds them."""
+"""Lowering rules, and the table that holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins: what is installed, what it provides and what is wrong with it.
+"""Plugins: installed ones, what they provide, and their problems.
 
 A plugin is a module named by an entry point in the group ``edgegen`` that implements hooks of
 :mod:`edgegen.hookspecs`. Nothing that a plugin does wrong stops the program: it is refused in pieces, and

@@ -1,4 +1,4 @@
-"""Whether a record from a plugin is what it says: dataclasses do not check their fields themselves."""
+"""Type checks of descriptors from plugins: dataclasses do not check their fields themselves."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
 
 
 def flaw(item: object, kind: type) -> str | None:
-    """What is wrong with ``item`` as a ``kind`` of descriptor, in words that follow its name; None if sound.
+    """The flaw of ``item`` as a ``kind`` of descriptor, in words that follow its name; None if sound.
 
     Only the fields that ``kind`` declares are looked at, so a plugin may hand over a subclass with more.
     """

@@ -72,7 +72,7 @@ class Loader:
         )
 
     def collect(self, hook: str, kind: type[D]) -> Iterator[Provided[D]]:
-        """What the plugins yield for ``hook``, in their order; what is not a sound ``kind`` is refused."""
+        """Descriptors that the plugins yield for ``hook``, in their order; unsound ones are refused."""
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         order = list(self._owners)
         for implementation in sorted(implementations, key=lambda impl: order.index(impl.plugin_name)):
@@ -248,7 +248,7 @@ def _origin(entry_point: metadata.EntryPoint) -> tuple[str, str]:
 
 
 def _forgotten(name: str, function: object, module: ModuleType) -> bool:
-    """Whether a function looks like a hook but lacks the mark: the prefix is reserved for hooks."""
+    """True for a function that is named like a hook but lacks the mark: the prefix is reserved for hooks."""
     return name.startswith(PREFIX) and inspect.isfunction(function) and function.__module__ == module.__name__
 
 
@@ -272,7 +272,7 @@ def _location(error: BaseException) -> str:
 
 
 def strict() -> bool:
-    """Whether ``EDGEGEN_STRICT`` asks for exceptions instead of reports."""
+    """True if ``EDGEGEN_STRICT`` asks for exceptions instead of reports."""
     return os.environ.get("EDGEGEN_STRICT", "") not in ("", "0")
 
 

@@ -1,4 +1,4 @@
-"""What the registry knows about a plugin, about what it provides and about what went wrong."""
+"""Records of the registry: plugins, what they provide, and their problems."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Plugin:
 
     @property
     def title(self) -> str:
-        """How messages name it: ``plugin gguf (edgegen-gguf 0.1.0)``."""
+        """Name in messages: ``plugin gguf (edgegen-gguf 0.1.0)``."""
         return f"plugin {self.name} ({self.distribution} {self.version})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provided(Generic[D_co]):
-    """A descriptor, and whose it is."""
+    """A descriptor, and the plugin that it comes from."""
 
     descriptor: D_co
     plugin: str
@@ -48,7 +48,7 @@ class Provided(Generic[D_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something of a plugin that was refused.
+    """A part of a plugin that was refused.
 
     Attributes:
         code: which rule was broken, see :class:`edgegen.errors.ErrorCode`.

@@ -106,7 +106,7 @@ class Registry:
         return ((kind, item) for kind, items in tables.items() for item in items)
 
     def owner(self, reference: str) -> Provided[Any] | None:
-        """Whose descriptor holds the ``module:attr`` string."""
+        """The descriptor that holds the ``module:attr`` string, with its plugin."""
         return next((item for _, item in self.provided() if reference in references(item.descriptor)), None)
 
     def _find(self, noun: str, name: str, table: Mapping[str, Provided[D]], listing: str) -> D:
@@ -127,7 +127,7 @@ class Registry:
 
 @functools.cache
 def registry() -> Registry:
-    """What is installed; found out once a process (``registry.cache_clear()`` forgets it).
+    """The registry of installed plugins, made once a process (``registry.cache_clear()`` forgets it).
 
     Raises:
         PluginError: a plugin is at fault and ``EDGEGEN_STRICT=1`` is set.

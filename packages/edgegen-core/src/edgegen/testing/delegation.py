@@ -1,4 +1,4 @@
-"""Which operators of a file run outside of XNNPACK, for tests that ask for none."""
+"""Operators of a file that run outside of XNNPACK, for tests that ask for none."""
 
 from __future__ import annotations
 

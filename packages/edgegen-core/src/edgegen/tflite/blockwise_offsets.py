@@ -12,17 +12,17 @@ from collections.abc import Mapping
 from edgegen.graph import Graph, GraphBuilder, Op, Value
 from edgegen.weights.storage import Storage
 
-_MARK = "#"
+_SEPARATOR = "#"
 
 
 def part_name(parameter: str, part: str) -> str:
-    """How a value names an array that a parameter has beside its data."""
-    return f"{parameter}{_MARK}{part}"
+    """Name of a value for an array that a parameter has beside its data."""
+    return f"{parameter}{_SEPARATOR}{part}"
 
 
 def part_of(name: str) -> tuple[str, str]:
     """The parameter and its part: the reverse of :func:`part_name`; a parameter's own name is its ``data``."""
-    parameter, _, part = name.partition(_MARK)
+    parameter, _, part = name.partition(_SEPARATOR)
     return parameter, part or "data"
 
 

@@ -1,8 +1,7 @@
-"""A copy of a file that gives out more: what is inside a signature, for looking at it block by block.
+"""Debug outputs: a copy of a file whose signatures also return the output of each repeated block.
 
-Tensors that repeated modules give bear the module's path in the file (``blocks.3:out``). In the copy they are outputs
-of the signature besides; everything else, weights included, is as in the original, so the numbers are those that the
-original computes.
+Outputs of repeated blocks are named by the module's path in the file (``blocks.3:out``). In the copy they are outputs
+of the signature; everything else, weights included, is as in the original, and so are the numbers.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgegen.errors import ErrorCode, UsageError
-from edgegen.tflite.writer import ALIGNMENT, MARK
+from edgegen.tflite.writer import ALIGNMENT, DEBUG_SUFFIX
 
 
-def write_probe(path: Path, signatures: Sequence[str], target: Path) -> dict[str, list[str]]:
-    """Write a copy of ``path`` to ``target`` whose ``signatures`` give the outputs of their blocks too, by their paths.
+def write_debug_outputs(path: Path, signatures: Sequence[str], target: Path) -> dict[str, list[str]]:
+    """Write a copy of ``path`` to ``target`` whose ``signatures`` also return the outputs of their blocks, by path.
 
     Returns:
         Signature -> the paths, in order.
@@ -31,7 +30,7 @@ def write_probe(path: Path, signatures: Sequence[str], target: Path) -> dict[str
         UsageError: there is no such signature, or no tensor in it bears the path of a module.
     """
     packed = _open(path)
-    places = {name: _places(packed, path, name) for name in signatures}
+    places = {name: _block_tensors(packed, path, name) for name in signatures}
     model = schema.ModelT.InitFromObj(packed)
     for entry in model.signatureDefs:
         found = places.get(entry.signatureKey.decode(), {})
@@ -45,16 +44,20 @@ def write_probe(path: Path, signatures: Sequence[str], target: Path) -> dict[str
     return {name: list(found) for name, found in places.items()}
 
 
-def _places(model: Any, path: Path, signature: str) -> dict[str, int]:
-    """Path of a block -> the number of the tensor that it gives."""
+write_probe = write_debug_outputs
+"""Older name."""
+
+
+def _block_tensors(model: Any, path: Path, signature: str) -> dict[str, int]:
+    """Path of a block -> index of its output tensor."""
     subgraph = model.Subgraphs(_definition(model, signature).SubgraphIndex())
     names = enumerate(_names(subgraph))
-    places = {name.removesuffix(MARK): place for place, name in names if name.endswith(MARK)}
+    places = {name.removesuffix(DEBUG_SUFFIX): place for place, name in names if name.endswith(DEBUG_SUFFIX)}
     if not places:
         raise UsageError(
             f"signature {signature} of {path} does not say where its blocks end",
             code=ErrorCode.NO_DEBUG_OUTPUTS,
-            hint="export the model again; blocks are known to models of edgegen_layers and subclasses of Repeated",
+            hint="export the model again; blocks are known to models of edgegen_layers and subclasses of RepeatedBlock",
         )
     return places
 

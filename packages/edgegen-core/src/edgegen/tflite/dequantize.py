@@ -1,4 +1,4 @@
-"""Weights that become float32 when a model is loaded: a DEQUANTIZE goes before each use, and XNNPACK folds it away."""
+"""Weight-only quantization: a DEQUANTIZE before each use, which XNNPACK folds into float32 weights at load time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from edgegen.graph import Graph, Op, Value
 from edgegen.weights.storage import Storage
 
 
-def expand_widened(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
-    """``graph`` with a DEQUANTIZE before each use of a parameter that is stored as float16, or widened.
+def insert_dequantize(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
+    """``graph`` with a DEQUANTIZE before each use of a parameter stored as float16 or for weight-only quantization.
 
     Lookups need none where their rows come out as float32; of float16 rows, only those looked up are dequantized.
     Graphs without such parameters come back as they are.
     """
     if not any(storage.dtype == "float16" or storage.weight_only for storage in storages.values()):
         return graph
-    widened: dict[Value, Value] = {}
+    dequantized: dict[Value, Value] = {}
     ops: list[Op] = []
 
-    def widen(value: Value | None) -> Value | None:
-        if value is None or not (_is_float16(value, storages) or _is_widened(value, storages)):
+    def dequantize(value: Value | None) -> Value | None:
+        if value is None or not (_is_float16(value, storages) or _is_weight_only(value, storages)):
             return value
-        if value not in widened:
-            widened[value] = Value(f"{value.name}_f32", value.shape, "float32")
-            ops.append(Op("DEQUANTIZE", (value,), (widened[value],)))
-        return widened[value]
+        if value not in dequantized:
+            dequantized[value] = Value(f"{value.name}_f32", value.shape, "float32")
+            ops.append(Op("DEQUANTIZE", (value,), (dequantized[value],)))
+        return dequantized[value]
 
     for op in graph.ops:
         table = op.inputs[1] if op.kind == "EMBEDDING_LOOKUP" else None
@@ -36,7 +36,7 @@ def expand_widened(graph: Graph, storages: Mapping[str, Storage]) -> Graph:
         elif table is not None:
             ops.append(op)
         else:
-            inputs = tuple(widen(value) for value in op.inputs)
+            inputs = tuple(dequantize(value) for value in op.inputs)
             ops.append(Op(op.kind, inputs, op.outputs, op.options, op.body, op.origin))
     return Graph(graph.name, graph.inputs, graph.outputs, ops, graph.debug_outputs)
 
@@ -45,5 +45,5 @@ def _is_float16(value: Value, storages: Mapping[str, Storage]) -> bool:
     return value.parameter is not None and storages[value.parameter].dtype == "float16"
 
 
-def _is_widened(value: Value, storages: Mapping[str, Storage]) -> bool:
+def _is_weight_only(value: Value, storages: Mapping[str, Storage]) -> bool:
     return value.parameter is not None and storages[value.parameter].weight_only

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OperatorSpec:
-    """How an operator is written.
+    """An operator in the flatbuffer: options table and version.
 
     Attributes:
         options: name of the schema's options table without the ``T`` of its object form; None for none.

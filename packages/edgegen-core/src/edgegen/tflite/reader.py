@@ -52,7 +52,7 @@ class SignatureSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What :func:`read_model` finds.
+    """Summary of a ``.tflite`` file, made by :func:`read_model`.
 
     Attributes:
         size: bytes of the whole file.

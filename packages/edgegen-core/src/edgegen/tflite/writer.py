@@ -27,19 +27,19 @@ from flatbuffers import flexbuffers
 
 from edgegen.graph import Graph, Op, Program, Value
 from edgegen.tflite.blockwise_offsets import expand_offsets, part_name, part_of, with_offsets
-from edgegen.tflite.dequantize import expand_widened
+from edgegen.tflite.dequantize import insert_dequantize
 from edgegen.tflite.operators import DTYPE_OPTIONS, ENUM_OPTIONS, OPERATORS
 from edgegen.weights.storage import Encoded, Scheme, Storage
 from edgegen.weights.tensors import LazyTensor
 
 ALIGNMENT = 64
-"""Where weights may begin, in bytes. LiteRT refuses host memory that is aligned to less."""
+"""Alignment of weights in the file, in bytes. LiteRT refuses host memory that is aligned to less."""
 
-MARK = ":out"
-"""After the path of a repeated module: the tensor that it gives."""
+DEBUG_SUFFIX = ":out"
+"""Suffix of tensor names for debug outputs: ``blocks.3:out`` is the output of the module ``blocks.3``."""
 
 SLICE_BYTES = 2 << 20
-"""How much of a parameter, as float32, is read, quantized and written at once."""
+"""Bytes of a parameter, as float32, that are read, quantized and written at once."""
 
 _WORKERS = os.cpu_count() or 1
 
@@ -72,14 +72,19 @@ class Parameter:
         return self.storage.nbytes(self.source.shape)
 
     @property
-    def kept(self) -> bool:
-        """Whether the checkpoint's own quantized numbers go into the file as they are."""
+    def passthrough(self) -> bool:
+        """True if the checkpoint's own quantized numbers go into the file as they are (passthrough)."""
         return self.source.packed is not None and self.source.packed.storage == self.storage
 
+    @property
+    def kept(self) -> bool:
+        """Older name of :attr:`passthrough`."""
+        return self.passthrough
+
     def encode(self, scheme: Scheme, start: int, stop: int) -> Encoded:
-        """Rows as they go into the file, by ``scheme`` unless they are kept."""
+        """Encoded rows, by ``scheme`` unless they pass through."""
         packed = self.source.packed
-        if packed is not None and self.kept:
+        if packed is not None and self.passthrough:
             return packed.unpack(packed.rows.read_rows(start, stop))
         return scheme.encode(self.source.read_rows(start, stop), self.storage)
 
@@ -90,7 +95,7 @@ Pieces = list[tuple[int, npt.NDArray[Any]]]
 
 @dataclass
 class _Place:
-    """Where an array goes: its buffer's number, its size, and its position in the file."""
+    """Place of an array: its buffer's number, size in bytes, and offset in the file."""
 
     buffer: int
     nbytes: int
@@ -99,7 +104,7 @@ class _Place:
 
 @dataclass
 class _Slot:
-    """Where the arrays of a parameter go, and its scales of channels as they become known."""
+    """Places of a parameter's arrays, and its channel scales as they become known."""
 
     parameter: Parameter
     places: dict[str, _Place]
@@ -168,7 +173,7 @@ class ModelFile:
 
     @property
     def bytes_left(self) -> int:
-        """Of the parameters that are not written yet."""
+        """Bytes of the parameters that are not written yet."""
         return sum(slot.parameter.nbytes for slot in self._left.values())
 
     def write(self, name: str, scheme: Scheme) -> None:
@@ -287,7 +292,7 @@ class _Head:
         self._opcodes: dict[str, int] = {}
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 means "no data"
         storages = with_offsets(self.storages)
-        graphs = [expand_widened(expand_offsets(graph, storages), storages) for graph in self.program.graphs()]
+        graphs = [insert_dequantize(expand_offsets(graph, storages), storages) for graph in self.program.graphs()]
         self._subgraph_index = {id(source): i for i, source in enumerate(self.program.graphs())}
         self._model = schema.ModelT()
         self._model.version = 3
@@ -304,7 +309,7 @@ class _Head:
         self._model.metadata = [self._metadata(name, data) for name, data in self.program.metadata.items()]
 
     def places(self) -> Iterator[_Place]:
-        """Of all arrays of all parameters, in the order of the file."""
+        """Places of all arrays of all parameters, in file order."""
         return (place for slot in self.slots.values() for place in slot.places.values())
 
     def pack(self) -> bytes:
@@ -322,7 +327,7 @@ class _Head:
         subgraph.name = graph.name
         subgraph.tensors = [self._tensor(value) for value in indices]
         for path, value in graph.debug_outputs.items():
-            subgraph.tensors[indices[value]].name = path + MARK
+            subgraph.tensors[indices[value]].name = path + DEBUG_SUFFIX
         self._add_block_scales(subgraph, indices)
         subgraph.inputs = _int32(indices[value] for value in graph.inputs.values())
         subgraph.outputs = _int32(indices[value] for value in graph.outputs.values())

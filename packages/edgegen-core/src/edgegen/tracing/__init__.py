@@ -1,7 +1,17 @@
 """From an ``nn.Module`` to ATen graphs: one per signature, with named boundaries kept whole. Needs torch."""
 
 from edgegen.tracing.operators import dynamic_update_slice
-from edgegen.tracing.regions import Composites, Repeated, composite
+from edgegen.tracing.regions import Composites, Repeated, RepeatedBlock, composite
 from edgegen.tracing.trace import Dynamic, Signature, Trace, Tracer
 
-__all__ = ["Composites", "Dynamic", "Repeated", "Signature", "Trace", "Tracer", "composite", "dynamic_update_slice"]
+__all__ = [
+    "Composites",
+    "Dynamic",
+    "Repeated",
+    "RepeatedBlock",
+    "Signature",
+    "Trace",
+    "Tracer",
+    "composite",
+    "dynamic_update_slice",
+]

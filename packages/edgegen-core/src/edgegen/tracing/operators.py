@@ -1,4 +1,4 @@
-"""Operators that PyTorch has no word for."""
+"""Operators that PyTorch lacks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Named boundaries around ordinary PyTorch code that the tracer keeps whole.
 
 Two kinds. A *composite* is a function or a module with a name that a delegate may know; it becomes one operator in the
-file with its code as the fallback. A *repeated* module is one of many alike (a decoder's blocks); it is traced once for
+file with its code as the fallback. A *repeated block* is one of many alike (a decoder's layers); it is traced once for
 all of them and expanded when lowered, so tracing takes as long for 2 layers as for 80.
 
 In a trace a boundary is a single call of ``edgegen::region``; outside one it is not there at all. How a tracer knows
@@ -27,7 +27,7 @@ from edgegen.tracing.operators import LIBRARY
 
 @dataclass(frozen=True)
 class Composites:
-    """Which composites a conversion keeps as such.
+    """The composites that a conversion keeps.
 
     Attributes:
         names: their names; None for all of them.
@@ -48,7 +48,7 @@ class Composites:
 
 @dataclass(frozen=True)
 class Region:
-    """A boundary as its author declares it.
+    """A boundary: code that is traced as one call.
 
     Attributes:
         body: the code inside.
@@ -67,7 +67,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Call:
-    """One passage through a region: what went in and came out, tensors without their contents.
+    """One call of a region: its inputs and outputs, tensors without contents.
 
     Attributes:
         key: calls with equal keys have equal traces.
@@ -87,7 +87,7 @@ def _call_key(region: Region, leaves: Sequence[Any], in_spec: pytree.TreeSpec) -
 
 
 class Recorder:
-    """Watches one trace: first records the calls of regions, then stands in for them."""
+    """Recorder of one trace: records the calls of regions on the first run, and replays them on the second."""
 
     def __init__(self, entered: nn.Module | None, composites: Composites) -> None:
         self.calls: list[Call] = []
@@ -143,7 +143,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("edgegen_recorder", default=
 
 @contextmanager
 def recording(recorder: Recorder | None) -> Iterator[None]:
-    """Let ``recorder`` watch every region that is entered meanwhile."""
+    """Make ``recorder`` the current one in the block."""
     token = _recorder.set(recorder)
     try:
         yield
@@ -152,7 +152,7 @@ def recording(recorder: Recorder | None) -> Iterator[None]:
 
 
 def enter(region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a region, or let the tracer that is at work take note of it."""
+    """Run a region, or record it where a tracer is at work."""
     recorder = _recorder.get()
     if recorder is None or not recorder.applies_to(region):
         return region.body(*args, **kwargs)
@@ -178,8 +178,8 @@ def _blank(leaf: Any) -> Any:
 
 
 Attributes = Collection[str] | Callable[..., Mapping[str, Any]]
-"""What a composite's operator states: keyword arguments, or fields of a module; or a function of all arguments (of a
-module, too, which comes first) that says it."""
+"""Attributes of a composite's operator: names of keyword arguments or of a module's fields; or a function of all
+arguments (preceded by the module, if there is one) that returns them."""
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -234,25 +234,34 @@ def _composite_call(cls: type[nn.Module], name: str, attributes: Attributes) -> 
             stated = dict(attributes(self, *args, **kwargs))
         else:
             stated = {key: getattr(self, key) for key in attributes if getattr(self, key) is not None}
-        structure = self.structure if isinstance(self, Repeated) else id(self)
+        trace_key = self.trace_key if isinstance(self, RepeatedBlock) else id(self)
         body = functools.partial(call, self)
-        return enter(Region(body, (cls, structure), module=self, composite=name, attributes=stated), args, kwargs)
+        return enter(Region(body, (cls, trace_key), module=self, composite=name, attributes=stated), args, kwargs)
 
     return wrapper
 
 
-class Repeated(nn.Module):
-    """Base of modules of which a model has many alike.
+class RepeatedBlock(nn.Module):
+    """Base of repeated blocks, such as a decoder's layers: traced once and expanded for each of them.
 
-    A subclass says in :attr:`structure` what its code depends on besides the inputs' shapes: usually its
-    configuration. Modules of one class with equal structures must trace to the same operators.
+    A subclass returns as :attr:`trace_key` all that its code depends on besides the inputs' shapes: usually its
+    configuration. Modules of one class with equal keys must trace to the same operators.
     """
 
     @property
+    def trace_key(self) -> Hashable:
+        """Key of the block's trace: blocks of one class with equal keys share one, whatever their parameters."""
+        return self.structure
+
+    @property
     def structure(self) -> Hashable:
-        """What tells two modules of this class apart, parameters aside."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its structure depends on")
+        """Older name of :attr:`trace_key`."""
+        raise NotImplementedError(f"{type(self).__name__} must have a trace_key")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        region = Region(super().__call__, (type(self), self.structure), module=self)
+        region = Region(super().__call__, (type(self), self.trace_key), module=self)
         return enter(region, args, kwargs)
+
+
+Repeated = RepeatedBlock
+"""Older name."""

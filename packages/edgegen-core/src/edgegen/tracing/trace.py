@@ -20,7 +20,7 @@ from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.tracing.regions import Call, Composites, Recorder, recording
 
 Dynamic = Mapping[str, Mapping[int, str]]
-"""Input -> axis -> name of a size that is open."""
+"""Input -> axis -> name of a dynamic dimension, see ``torch.export.Dim``."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Signature:
     Attributes:
         name: e.g. ``decode``.
         module: usually the same for all signatures of a file; weights are shared by identity.
-        args: sample arguments; their shapes and dtypes become the signature's. ``meta`` tensors will do.
-        kwargs: further arguments. What is no tensor is fixed at its value.
-        dynamic: input -> axis -> name of a size that is open, e.g. ``{"tokens": {1: "length"}}``; the sample's, of 2 or
-            more, is an example.
+        args: example arguments; their shapes and dtypes become the signature's. ``meta`` tensors will do.
+        kwargs: further arguments. Those that are no tensors are constants.
+        dynamic: input -> axis -> name of a dynamic dimension, e.g. ``{"tokens": {1: "length"}}``; its size in the
+            example is 2 or more.
     """
 
     name: str
@@ -57,15 +57,15 @@ class Signature:
             return inspect.signature(self.module.forward).bind(*self.args, **self.kwargs).arguments
         except TypeError as error:
             raise UsageError(
-                f"sample arguments of signature {self.name!r} do not fit: {error}", code=ErrorCode.INVALID_EXAMPLE_ARGS
+                f"example arguments of signature {self.name!r} do not fit: {error}", code=ErrorCode.INVALID_EXAMPLE_ARGS
             ) from error
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The sample's, of what is open.
+        """Size of each dynamic dimension in the example inputs.
 
         Raises:
-            UsageError: there is no such input or axis; inputs disagree on a size; or the sample's is below 2.
+            UsageError: there is no such input or axis; inputs disagree on a size; or one is below 2.
         """
         shapes = {name: leaf.shape for name, leaf in _named_leaves(self.bind()) if isinstance(leaf, torch.Tensor)}
         sizes: dict[str, int] = {}
@@ -89,20 +89,20 @@ class Signature:
                     )
                 if length < 2:
                     raise UsageError(
-                        f"the sample of {name!r} has length {length} along axis {axis}, which is to be open",
+                        f"the example of {name!r} has length {length} along axis {axis}, which is to be dynamic",
                         code=ErrorCode.INVALID_DYNAMIC_SHAPES,
-                        hint="give a sample of 2 or more: 1 broadcasts, and other code runs",
+                        hint="give an example of 2 or more: 1 broadcasts, and other code runs",
                     )
         return sizes
 
     def resized(self, sizes: Mapping[str, int]) -> Signature:
-        """The same entry point for samples of zeros, with these sizes in place of what is open."""
+        """The same entry point with example inputs of zeros, of these sizes in the dynamic dimensions."""
         names = iter(self.input_names)
 
         def change(leaf: torch.Tensor) -> torch.Tensor:
-            open_axes = self.dynamic.get(next(names), {})
-            shape = [sizes[open_axes[axis]] if axis in open_axes else n for axis, n in enumerate(leaf.shape)]
-            return leaf.new_zeros(shape) if open_axes else leaf
+            dynamic_axes = self.dynamic.get(next(names), {})
+            shape = [sizes[dynamic_axes[axis]] if axis in dynamic_axes else n for axis, n in enumerate(leaf.shape)]
+            return leaf.new_zeros(shape) if dynamic_axes else leaf
 
         args, kwargs = pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
         return replace(self, args=args, kwargs=kwargs)
@@ -117,7 +117,7 @@ class Trace:
             ``regions[i]``.
         root: the module that parameter names in ``program`` start from.
         output_names: one for each output tensor.
-        regions: what is inside each region that is called.
+        regions: calls of regions, each with its own trace.
     """
 
     program: ExportedProgram
@@ -158,7 +158,7 @@ class Tracer:
         """The operators of one signature.
 
         Raises:
-            UsageError: the sample arguments do not fit the module.
+            UsageError: the example arguments do not fit the module.
             UnsupportedError: PyTorch itself cannot export the module.
         """
         signature.bind()
@@ -189,7 +189,7 @@ class Tracer:
         return Trace(program, target, names, tuple(map(self._trace_call, recorder.calls)))
 
     def _is_plain(self, program: ExportedProgram) -> bool:
-        """Whether what depends on an input or parameter is computed by known operators that overwrite nothing."""
+        """True if all operators that depend on an input or parameter are known and overwrite nothing."""
         return all(
             node.target is operator.getitem
             or node.target is torch.ops.edgegen.region.default
@@ -199,7 +199,7 @@ class Tracer:
 
     @functools.cached_property
     def _decompositions(self) -> dict[Any, Any]:
-        """PyTorch's own for what is not known: its export table, then what else it says in terms of other operators."""
+        """PyTorch's decompositions of operators without a rule: its export table, then all others."""
         others = {
             target: body
             for target, body in decomposition_table.items()
@@ -220,7 +220,7 @@ class Tracer:
 
 @contextmanager
 def stack_traces(wanted: bool) -> Iterator[None]:
-    """Whether FX notes on each node where in the source it came from."""
+    """Turn FX's record of source lines on each node on or off in the block."""
     before = fx.config.do_not_emit_stack_traces
     fx.config.do_not_emit_stack_traces = not wanted
     try:
@@ -230,7 +230,7 @@ def stack_traces(wanted: bool) -> Iterator[None]:
 
 
 class _Flat(nn.Module):
-    """Calls a module with a structure of arguments, given only the tensors in it."""
+    """A module that takes the tensors of nested arguments and calls another with the whole."""
 
     def __init__(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().__init__()

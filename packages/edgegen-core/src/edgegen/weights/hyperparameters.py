@@ -1,12 +1,11 @@
-"""Hyper-parameters as a checkpoint states them, read so that none is overlooked.
+"""A strict reader of model configurations: ``config.json`` or GGUF metadata.
 
-A family takes what it knows from ``config.json`` or GGUF metadata. Whatever is then left may change what the model
-computes, so it is an error, not a guess::
+A family reads the keys that it knows. Any other key may change what the model computes, so it is an error::
 
-    settings = Settings(checkpoint, ignore=("rope_interleaved",))
-    layers = settings.take("num_hidden_layers", int)
-    settings.expect("hidden_act", "silu")
-    settings.finish()
+    reader = ConfigReader(checkpoint, ignore=("rope_interleaved",))
+    layers = reader.read("num_hidden_layers", int)
+    reader.require("hidden_act", "silu")
+    reader.finish()
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ T = TypeVar("T")
 _REQUIRED: Any = object()
 
 _LARGEST = 2**31 - 1
-"""No size, count or length of a model comes near; beyond it, sizes of tensors overflow."""
+"""Largest size, count or length; beyond it, sizes of tensors overflow."""
 
 _LAYERS = ("num_hidden_layers", "block_count")
-"""Keys that say how many blocks are to be built."""
+"""Keys of the number of blocks."""
 
 _MOST_LAYERS = 512
-"""More than any published model has; more are believed only of a checkpoint with as many tensors."""
+"""Most blocks of any published model; more are accepted only from a checkpoint with as many tensors."""
 
 MAY_BE_UNSTATED: Mapping[str, bool] = {"may be unstated": True}
 """``metadata`` of a configuration's field that is None where a checkpoint does not state it: no difference then."""
 
 
-class Settings:
-    """A checkpoint's configuration, with a record of what has been read.
+class ConfigReader:
+    """Reader of a checkpoint's configuration; records the keys that have been read.
 
     Args:
         checkpoint: its ``config`` is read.
@@ -55,7 +54,7 @@ class Settings:
         self._ignored = (*checkpoint.harmless_keys, *ignore)
         self._read: set[str] = set()
 
-    def take(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
+    def read(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
         """The value of ``key``, which must be of ``kind`` (an int will do for a float).
 
         Args:
@@ -89,8 +88,8 @@ class Settings:
             )
         return value
 
-    def expect(self, key: str, *allowed: Any) -> None:
-        """Make sure that ``key`` is absent, null or one of ``allowed``.
+    def require(self, key: str, *allowed: Any) -> None:
+        """Check that ``key`` is absent, null or one of ``allowed``.
 
         Raises:
             CheckpointError: it is something else, which the family does not know how to build.
@@ -105,11 +104,13 @@ class Settings:
                 hint=f"it knows {', '.join(map(repr, allowed)) or 'models without it'}",
             )
 
+    take, expect = read, require  # older names
+
     def finish(self) -> None:
-        """Make sure that nothing is left that might matter.
+        """Check that every key was read or is known to be harmless.
 
         Raises:
-            CheckpointError: keys that were neither read nor known to be harmless.
+            CheckpointError: there are others.
         """
         left = [
             key
@@ -123,6 +124,10 @@ class Settings:
                 details=summarize(f"{reprlib.repr(key)[1:-1]} = {reprlib.repr(self._values[key])}" for key in left),
                 hint="they may change what the model computes; the architecture is a newer one",
             )
+
+
+Settings = ConfigReader
+"""Older name."""
 
 
 def differences(expected: Any, found: Any, *, ignore: Collection[str] = (), path: str = "") -> list[str]:

@@ -39,7 +39,7 @@ class Rewriter(GraphBuilder):
         return op if op is not None and op.kind in kinds else None
 
     def used_once(self, value: Value) -> bool:
-        """Whether nothing but the operator at hand needs ``value``, so that what makes it may change."""
+        """True if only the current operator uses ``value``, so that its producer may change."""
         return len(self._users[value]) == 1
 
     def used_by(self, value: Value) -> frozenset[str]:
@@ -87,12 +87,12 @@ def operands(op: Op) -> tuple[Value, ...]:
 
 
 def is_known(value: Value) -> bool:
-    """Whether ``value`` is float32 numbers that depend on no input."""
+    """True for a float32 constant or parameter."""
     return (value.constant is not None or value.parameter is not None) and value.dtype == "float32"
 
 
 def activation(op: Op) -> str:
-    """What is done to the result of an operator as part of it; ``NONE`` for nothing."""
+    """Fused activation function of an operator; ``NONE`` for none."""
     return str(op.options.get("fusedActivationFunction", "NONE"))
 
 
@@ -116,7 +116,7 @@ def apply(graph: Graph, rewrites: Sequence[Rewrite]) -> Graph:
 
 
 def _pass(graph: Graph, rewrites: Sequence[Rewrite]) -> tuple[Graph, set[str]]:
-    """The graph emitted again, and the names of the rows that had something to say."""
+    """The graph after one pass, and the names of the rows that applied."""
     g = Rewriter(graph)
     result = g.graph
     mapped: dict[Value, Value] = {}

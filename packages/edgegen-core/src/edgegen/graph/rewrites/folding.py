@@ -1,4 +1,4 @@
-"""What depends on no input is worked out when the file is written, and what changes nothing goes."""
+"""Constant folding: operators on constants and parameters, and operators without effect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgegen.graph.rewrites.engine import Rewriter, activation, is_known, operan
 ROWS, rewrite = table()
 
 _LARGEST = 1 << 16
-"""Elements of a parameter that is derived by arithmetic: larger ones are left as they are stored."""
+"""Largest parameter, in elements, that arithmetic is folded into; larger ones keep their storage."""
 
 
 @rewrite("multiplication by one, addition of zero")

@@ -1,4 +1,4 @@
-"""Reshapes and transposes: those that follow each other become one, others are moved to where they meet their like."""
+"""Reshapes and transposes: adjacent ones are merged, others are moved towards those that they cancel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _UNARY = frozenset(_MOVED.split())
 _BINARY = frozenset(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"))
 _REDUCTIONS = frozenset(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"))
 _MOVING = _UNARY | _BINARY | _REDUCTIONS | {"TRANSPOSE", "CONCATENATION"}
-"""What a transpose can be moved past, or meets its like at."""
+"""Operators that a transpose can be moved past, or be cancelled at."""
 
 
 def order_of(transpose: Op) -> tuple[int, ...]:
-    """Which axis comes where."""
+    """Source axis of each axis of a transpose."""
     order = operands(transpose)[1].constant
     assert order is not None
     return tuple(int(axis) for axis in order)

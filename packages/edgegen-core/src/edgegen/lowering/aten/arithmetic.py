@@ -124,7 +124,7 @@ def _truncating(g: LoweringContext, a: Value, b: Value) -> Value:
 
 
 def remainder_of_sign(g: LoweringContext, a: Value, b: Value) -> Value:
-    """What truncating division leaves, with the sign of ``a``."""
+    """Remainder of truncating division, with the sign of ``a``."""
     left = g.binary("FLOOR_MOD", a, b)
     crossed = g.binary("NOT_EQUAL", g.compare("LESS", a, 0), g.compare("LESS", b, 0), "bool")
     return g.where(g.both(crossed, g.compare("NOT_EQUAL", left, 0)), g.sub(left, b), left)
@@ -223,7 +223,7 @@ def _signbit(g: LoweringContext, x: Value) -> Value:
 
 
 def negative(g: LoweringContext, x: Value) -> Value:
-    """Whether the sign is minus, as it is that of -0."""
+    """True elements where the sign bit is set, as it is for -0."""
     if x.dtype in ("bool", "uint8"):
         return g.compare("NOT_EQUAL", x, x)
     if x.dtype.startswith("float"):

@@ -108,7 +108,7 @@ def _forward(
 
 
 def _is_same(n: int, out: int, kernel: int, stride: int, dilation: int, pad: tuple[int, int]) -> bool:
-    """Whether LiteRT's ``SAME`` means this padding; it puts the odd one after."""
+    """True if this padding is LiteRT's ``SAME``, which puts the odd element after."""
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - n, 0)
     return out == -(-n // stride) and pad[0] == total // 2
 

@@ -176,7 +176,7 @@ Update = tuple[Value, Value, Value]
 
 
 def _scattered(g: LoweringContext, x: Value, axis: int, index: Value, source: Value | Number) -> Update:
-    """What is written to, where, and what: all flat."""
+    """Operand, indices and updates of a scatter, flattened."""
     lifted = [g.reshape(v, (1,)) if v.rank == 0 else v for v in (x, index)]
     x, index = lifted
     if isinstance(source, Value):

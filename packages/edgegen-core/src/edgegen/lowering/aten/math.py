@@ -146,13 +146,13 @@ _QUARTER_TURN = _parts(math.pi / 2, 3)
 
 @in_float32("angle")
 def _angle(g: LoweringContext, x: Value) -> Value:
-    """Of a real number."""
+    """angle of real numbers: pi for negative ones, else 0."""
     return g.where(g.is_nan(x), x, g.where(g.compare("LESS", x, 0), math.pi, 0.0))
 
 
 @in_float32("tan")
 def _tan(g: LoweringContext, x: Value) -> Value:
-    """Of what is left after whole quarter turns: near a pole the cosine of ``x`` itself would be mostly error."""
+    """tan after reduction by quarter turns: near a pole the cosine of ``x`` itself would be mostly error."""
     quarters = g.unary("ROUND", g.mul(x, 2 / math.pi))
     for part in _QUARTER_TURN:
         x = g.sub(x, g.mul(quarters, part))

@@ -126,7 +126,7 @@ def _batch_norm(
 
 
 def _nothing(g: LoweringContext) -> tuple[Value, Value]:
-    """What training would keep: empty."""
+    """Saved mean and variance, which only training uses: empty."""
     empty = g.constant(np.zeros(0, np.float32))
     return empty, empty
 

@@ -102,13 +102,13 @@ def _avg_pool(
 def _pads(
     sizes: Sequence[int], out: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
 ) -> Pads:
-    """What windows need; where the last ones would not fill up, as much as ``ceil_mode`` adds."""
+    """Padding of each axis, with what ``ceil_mode`` adds for windows that end beyond the input."""
     reach = [(o - 1) * s + k for o, s, k in zip(out, stride, kernel, strict=True)]
     return [(p, max(0, r - n - p)) for p, r, n in zip(padding, reach, sizes, strict=True)]
 
 
 def _counts(n: int, out: int, kernel: int, stride: int, pad: int, include_pad: bool) -> npt.NDArray[np.float64]:
-    """How many elements each window is said to have along one axis."""
+    """Divisor of each window along one axis."""
     start = np.arange(out) * stride - pad
     end = np.minimum(start + kernel, n + pad)
     if not include_pad:
@@ -177,7 +177,7 @@ def _made_by(g: LoweringContext, x: Value, kind: str) -> bool:
 
 
 def _positions(n: int, out: int, kernel: int, stride: int, pad: int, dilation: int) -> Positions:
-    """What each window looks at along one axis, ``[out, kernel]``; repeats its own instead of padding."""
+    """Input positions of each window along one axis, ``[out, kernel]``; padding repeats positions of the window."""
     places = np.arange(out)[:, None] * stride - pad + np.arange(kernel) * dilation
     inside = (places >= 0) & (places < n)
     rows = []

@@ -54,7 +54,7 @@ def _nearest(offset: float) -> Callable[..., Value]:
 
 
 def _plain(places: npt.NDArray[np.int64], length: int) -> bool:
-    """Whether each pixel is repeated equally often, which leaves nothing to rounding."""
+    """True if each pixel is repeated equally often, so that rounding does not matter."""
     return len(places) % length == 0 and bool(np.all(places == np.arange(len(places)) // (len(places) // length)))
 
 
@@ -67,7 +67,7 @@ for _n in (1, 2, 3):
 
 
 def _sources(n: int, out: int, scale: float, align_corners: bool) -> Floats:
-    """Where on the input each output pixel lies."""
+    """Input position of each output pixel."""
     if align_corners:
         return np.arange(out) * ((n - 1) / (out - 1) if out > 1 else 0.0)
     return (np.arange(out) + 0.5) * scale - 0.5

@@ -79,7 +79,7 @@ def _diagonal(g: LoweringContext, x: Value, offset: int = 0, dim1: int = 0, dim2
 def _as_strided(
     g: LoweringContext, x: Value, size: Sequence[int], stride: Sequence[int], start: int | None = None
 ) -> Value:
-    """Of a contiguous tensor, which is what functional graphs have."""
+    """as_strided of a contiguous tensor; functional graphs have no others."""
     places = _strided_places(size, stride, start)
     return _elements(g, x, lambda _: places)
 

@@ -90,7 +90,7 @@ def _searchsorted(
     side: str | None = None,
     sorter: Value | None = None,
 ) -> Value:
-    """How many of ``boundaries [..., N]`` come before each of ``x [..., M]``, found by comparing with all of them."""
+    """Number of ``boundaries [..., N]`` before each of ``x [..., M]``, by comparison with all of them."""
     if sorter is not None:
         boundaries = along(g, boundaries, boundaries.rank - 1, sorter)
     lead = boundaries.shape[:-1] if boundaries.rank > 1 else (1,) * (x.rank - 1)

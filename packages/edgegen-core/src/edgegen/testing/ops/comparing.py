@@ -37,7 +37,7 @@ TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float32: (2e-5, 2e-5),
     torch.float16: (4e-3, 4e-3),
 }
-"""What is no float has to be equal."""
+"""Floating-point dtype -> tolerance; integers and booleans have to be equal."""
 
 Use = tuple[str, str]
 """A rule, and the dtype of its first tensor."""

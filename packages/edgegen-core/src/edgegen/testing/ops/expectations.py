@@ -1,4 +1,4 @@
-"""What is not expected to agree, each with its reason. A case that agrees all the same is a failure."""
+"""Samples that are not expected to agree, each with its reason. One that agrees all the same is a failure."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def expected(name: str, dtype: str) -> str | None:
 
 
 def _looked_up(position: int) -> Callable[..., Any]:
-    """Of equal elements PyTorch may name any: compare what is found at the indices instead of the indices."""
+    """Compare elements at the indices instead of indices: of equal elements PyTorch may name any."""
 
     def wrap(operator: Callable[..., Any]) -> Callable[..., Any]:
         def function(x: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,7 +22,7 @@ OPERATORS = {info.full_name: info for info in op_db}
 
 
 def dtypes_of(info: Any) -> list[str]:
-    """Those that PyTorch defines the operator for, of those that LiteRT has."""
+    """Dtypes of LiteRT for which PyTorch defines the operator."""
     supported = info.supported_dtypes("cpu")
     return [name for name, dtype in DTYPES.items() if dtype in supported]
 

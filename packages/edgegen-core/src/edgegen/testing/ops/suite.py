@@ -72,7 +72,7 @@ def run(operators: Sequence[str]) -> Results:
 
 
 def problems(results: Results) -> list[str]:
-    """What differs from the expectations: failures, and successes that were not expected."""
+    """Differences from the expectations: failures, and successes that were not expected."""
     found = []
     for (name, dtype), outcomes in sorted(results.items()):
         bad = [outcome for outcome in outcomes if outcome.status != "passed"]

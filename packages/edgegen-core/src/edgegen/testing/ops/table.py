@@ -87,7 +87,7 @@ def excluded(operator: str) -> str | None:
 
 
 def cells(results: Results) -> Cells:
-    """What the rules did, by the dtype of their first tensor."""
+    """Outcomes of each rule, by the dtype of its first tensor."""
     found: Cells = defaultdict(lambda: defaultdict(set))
     for outcomes in results.values():
         for outcome in outcomes:

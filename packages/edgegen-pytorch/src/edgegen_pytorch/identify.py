@@ -1,4 +1,4 @@
-"""Which of this package's formats a path is: told by names, first bytes and the names of tensors."""
+"""Identification of PyTorch checkpoints: by file names, magic bytes and the names of tensors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ FILE_NAMES = FileNames(
 
 HUGGINGFACE, GEMMA = "huggingface", "gemma-pytorch"
 
-_GEMMA_MARKS = (b"embedder.weight", b"self_attn.qkv_proj")
+_GEMMA_NAMES = (b"embedder.weight", b"self_attn.qkv_proj")
 """Together only in Gemma's own naming; fused queries, keys and values alone are Phi's too."""
 
 _LEGACY_HEAD = 4 * 2**20
-"""A legacy file's names come first; real ones end far before this."""
+"""Bytes of a legacy file that are searched: its names come first and end far before this."""
 
 
-def recognise(path: Path) -> str | None:
-    """How the tensors of a PyTorch checkpoint are named, or None where the path is none. Never raises."""
+def identify(path: Path) -> str | None:
+    """Naming convention of a PyTorch checkpoint's tensors, or None if the path is none. Never raises."""
     try:
         if not _is_checkpoint(path):
             return None
@@ -66,13 +66,13 @@ def _has_pickle(file: Path) -> bool:
 
 
 def _has_gemma_names(path: Path) -> bool:
-    """Looked for in the bytes; a damaged file has none, and opening it tells why."""
+    """True if the file has Gemma's own tensor names; searched in its bytes, so that damage raises nothing here."""
     try:
         weights, index = locate(path, FILE_NAMES)
         names = _bytes_with_names(index or weights[0])
     except (DamagedError, EdgegenError, OSError):
         return False
-    return all(mark in names for mark in _GEMMA_MARKS)
+    return all(name in names for name in _GEMMA_NAMES)
 
 
 def _bytes_with_names(path: Path) -> bytes:
