@@ -13,7 +13,7 @@ import edgegen
 from edgegen.compile import build_program
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen.lowering.aten import RULES
-from edgegen.tracing import Composites, Repeated, Signature, Tracer, composite
+from edgegen.tracing import Composites, RepeatedBlock, Signature, Tracer, composite
 
 
 @composite("test.scale", attributes=("factor",))
@@ -26,7 +26,7 @@ def scale_twice(x):
     return scale(scale(x, factor=2.0), factor=3.0)
 
 
-class Block(Repeated):
+class Block(RepeatedBlock):
     runs = 0
 
     def __init__(self, dim):
@@ -35,7 +35,7 @@ class Block(Repeated):
         self.linear = nn.Linear(dim, dim)
 
     @property
-    def structure(self):
+    def trace_key(self):
         return self.dim
 
     def forward(self, x, pair):
@@ -125,7 +125,7 @@ def test_repeated_modules_with_other_structures_are_traced_apart():
 
 
 def test_a_repeated_module_without_structure_is_an_error():
-    class Nameless(Repeated):
+    class Nameless(RepeatedBlock):
         def forward(self, x):
             return x
 

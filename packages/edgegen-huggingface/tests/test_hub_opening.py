@@ -20,7 +20,8 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from edgegen.errors import CheckpointError, EdgegenError, ResourceError, UsageError
-from edgegen.weights import Checkpoint, progress
+from edgegen.progress import reporting_to
+from edgegen.weights import Checkpoint
 from edgegen.weights import open_checkpoint as open_any
 from edgegen_huggingface.hub import cache as cache_module
 from edgegen_huggingface.hub.download import fetch
@@ -335,14 +336,14 @@ def test_whoever_listens_hears_how_far_it_has_come(hub: HubServer, capfd: pytest
     publish(hub, SHARDED)
     heard: list[str] = []
     received: list[int] = []
-    with progress.heard_by(SimpleNamespace(detail=heard.append, advance=received.append)):
+    with reporting_to(SimpleNamespace(detail=heard.append, advance=received.append)):
         open_any("org/name")
     size = sum(map(len, SHARDED.values()))
     assert heard[0] == f"downloading org/name: {size / 1000:.1f} kB"
     assert heard[-1] == f"downloading org/name: {size / 1000:.1f} kB of {size / 1000:.1f} kB"
     assert sum(received) == size
     heard.clear()
-    with progress.heard_by(SimpleNamespace(detail=heard.append, advance=received.append)):
+    with reporting_to(SimpleNamespace(detail=heard.append, advance=received.append)):
         open_any("org/name")
     assert heard == []
     assert capfd.readouterr() == ("", "")

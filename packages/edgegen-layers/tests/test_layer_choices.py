@@ -111,7 +111,7 @@ def test_a_model_with_it_computes_and_exports_the_same(block: str):
 
 
 def test_blocks_with_other_implementations_are_traced_apart():
-    keys = {build(layers).blocks[0].structure for layers in ({}, {"mlp": "own"}, {"norm": "own"})}
+    keys = {build(layers).blocks[0].trace_key for layers in ({}, {"mlp": "own"}, {"norm": "own"})}
     assert len(keys) == 3
 
 

@@ -79,7 +79,7 @@ def test_the_exported_file_gives_them_too(kind: str, scheme: str, tolerance: flo
     theirs, session = exported(kind, scheme, tmp_path)
     expected = expected_logits(theirs).numpy()
     for length in (12, 24):
-        held = session.hold("decode", session.run(f"encode_{length}", padded(TEXT, length)))
+        held = session.set_static_inputs("decode", session.run(f"encode_{length}", padded(TEXT, length)))
         state = session.new_state(["prefill_4", "decode"], held)
 
         def run(signature: str, start: int, stop: int, state: Any = state) -> dict[str, np.ndarray]:
@@ -103,7 +103,7 @@ def test_greedy_answers_are_those_of_transformers_to_the_last_slot(kind: str, tm
         eos_token_id=None,
         use_cache=False,
     )
-    held = session.hold("decode", session.run("encode_24", padded(TEXT, 24)))
+    held = session.set_static_inputs("decode", session.run("encode_24", padded(TEXT, 24)))
     state, tokens = session.new_state(["decode"], held), [0]
     for position in range(LENGTH):
         inputs = {"tokens": np.array([tokens[-1:]], np.int32), "input_pos": np.array([position], np.int32)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen.graph import FixedSizeError, Graph, Program, generalize, optimize
+from edgegen.graph import FixedSizeError, Graph, Program, optimize, with_dynamic_shapes
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
 from edgegen.tracing import Composites, Signature, Tracer
@@ -57,7 +57,7 @@ def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:
         return of(signature)
     twice = {name: 2 * n for name, n in signature.sizes.items()}
     try:
-        return generalize(of(signature), of(signature.resized(twice)))
+        return with_dynamic_shapes(of(signature), of(signature.resized(twice)))
     except FixedSizeError as error:
         raise UnsupportedError(
             f"signature {signature.name!r} cannot leave {', '.join(twice)} open: {error}",

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgegen.genai.signature_names import decode_name, prefill_name, verify_name
 from edgegen.quantization.channel_scaling import ScalingGroup
-from edgegen.tracing import Repeated, Signature
+from edgegen.tracing import RepeatedBlock, Signature
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.cache import KVCache
 from edgegen_layers.channel_scaling import EMBEDDING_SCALES, block_scaling_groups, head_scaling_group
@@ -51,7 +51,7 @@ class DecoderConfig(Protocol):
         ...
 
 
-class DecoderBlock(Repeated):
+class DecoderBlock(RepeatedBlock):
     """Base of a decoder's blocks; a subclass makes the parts below and has a ``forward`` of these arguments::
 
         def forward(self, x, inputs, keys, values, lora=None): ...  # to x, keys, values

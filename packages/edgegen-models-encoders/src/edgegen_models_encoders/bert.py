@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from edgegen.errors import CheckpointError
-from edgegen.tracing import Repeated
+from edgegen.tracing import RepeatedBlock
 from edgegen.weights import Checkpoint, WeightMap
-from edgegen.weights.hyperparameters import MAY_BE_UNSTATED, Settings
+from edgegen.weights.hyperparameters import MAY_BE_UNSTATED, ConfigReader
 from edgegen.weights.weight_map import Source, concat, first_of
 from edgegen_layers import LayerChoices, SelfAttention, TextEncoderBase
 from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
@@ -76,7 +76,7 @@ class BertConfig:
         return FeedForwardConfig(intermediate_size=size, activation=self.hidden_act, gated=False, use_bias=True)
 
 
-class BertBlock(Repeated):
+class BertBlock(RepeatedBlock):
     """One layer: attention, then feed-forward, each added to the residual stream and then normalized."""
 
     def __init__(self, config: BertConfig, layers: LayerChoices) -> None:
@@ -185,7 +185,7 @@ def read_config(checkpoint: Checkpoint) -> BertConfig | None:
     """
     if not checkpoint.config:
         return None
-    settings = Settings(
+    reader = ConfigReader(
         checkpoint,
         ignore=(
             "attention_probs_dropout_prob",
@@ -196,27 +196,27 @@ def read_config(checkpoint: Checkpoint) -> BertConfig | None:
             "pooler_*",
         ),
     )
-    settings.expect("model_type", "bert")
-    settings.expect("position_embedding_type", "absolute")
-    settings.expect("hidden_act", *ACTIVATIONS)
-    settings.expect("tie_word_embeddings", True, False)  # of a head that is left out
+    reader.require("model_type", "bert")
+    reader.require("position_embedding_type", "absolute")
+    reader.require("hidden_act", *ACTIVATIONS)
+    reader.require("tie_word_embeddings", True, False)  # of a head that is left out
     for absent in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
-        settings.expect(absent, False)
+        reader.require(absent, False)
     pooling, normalize = _read_pooling(checkpoint)
     config = BertConfig(
-        vocab_size=settings.take("vocab_size", int),
-        hidden_size=settings.take("hidden_size", int),
-        intermediate_size=settings.take("intermediate_size", int),
-        num_hidden_layers=settings.take("num_hidden_layers", int),
-        num_attention_heads=settings.take("num_attention_heads", int),
-        max_position_embeddings=settings.take("max_position_embeddings", int),
-        type_vocab_size=settings.take("type_vocab_size", int, 2),
-        layer_norm_eps=settings.take("layer_norm_eps", float, 1e-12),
-        hidden_act=ACTIVATIONS[settings.take("hidden_act", str, "gelu")],
+        vocab_size=reader.read("vocab_size", int),
+        hidden_size=reader.read("hidden_size", int),
+        intermediate_size=reader.read("intermediate_size", int),
+        num_hidden_layers=reader.read("num_hidden_layers", int),
+        num_attention_heads=reader.read("num_attention_heads", int),
+        max_position_embeddings=reader.read("max_position_embeddings", int),
+        type_vocab_size=reader.read("type_vocab_size", int, 2),
+        layer_norm_eps=reader.read("layer_norm_eps", float, 1e-12),
+        hidden_act=ACTIVATIONS[reader.read("hidden_act", str, "gelu")],
         pooling=pooling,
         normalize=normalize,
     )
-    settings.finish()
+    reader.finish()
     return config
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edgegen.tracing import Repeated
+from edgegen.tracing import RepeatedBlock
 from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import Source, concat, first_of
 from edgegen_layers import AttentionInputs, CrossAttention, KVCache, RelativePositionBias, SelfAttention
@@ -81,7 +81,7 @@ class T5Config:
         return RelativePositionBias(buckets, distance, self.num_attention_heads, bidirectional=bidirectional)
 
 
-class T5EncoderBlock(Repeated):
+class T5EncoderBlock(RepeatedBlock):
     """One encoder layer: attention to all tokens, then feed-forward, each normalized first and added."""
 
     def __init__(self, config: T5Config, layers: LayerChoices) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import Checkpoint
-from edgegen.weights.hyperparameters import Settings
+from edgegen.weights.hyperparameters import ConfigReader
 from edgegen_models_phi.phi import Phi2Config, Phi3Config, PhiConfig
 from edgegen_models_phi.variants import longrope
 
@@ -57,51 +57,51 @@ def read_config(checkpoint: Checkpoint) -> PhiConfig | None:
 
 
 def _read_json(checkpoint: Checkpoint) -> PhiConfig:
-    settings = Settings(checkpoint, ignore=("full_attn_mod", "interpolate_factor"))
-    settings.expect("model_type", "phi", "phi3")
-    parallel = settings.take("model_type", str) == "phi"
-    settings.expect("hidden_act", *(("gelu_new", "gelu_pytorch_tanh") if parallel else ("silu",)))
+    reader = ConfigReader(checkpoint, ignore=("full_attn_mod", "interpolate_factor"))
+    reader.require("model_type", "phi", "phi3")
+    parallel = reader.read("model_type", str) == "phi"
+    reader.require("hidden_act", *(("gelu_new", "gelu_pytorch_tanh") if parallel else ("silu",)))
     for absent in ("attention_bias", "mlp_bias", "lm_head_bias"):
-        settings.expect(absent, False)
-    rope = settings.take("rope_scaling", dict, {}) | settings.take("rope_parameters", dict, {})
-    base = settings.take("rope_theta", float, 10_000.0)
-    rotary = settings.take("partial_rotary_factor", float, 0.5 if parallel else 1.0)
-    original = settings.take("original_max_position_embeddings", int, 0)
-    context = settings.take("max_position_embeddings", int)
+        reader.require(absent, False)
+    rope = reader.read("rope_scaling", dict, {}) | reader.read("rope_parameters", dict, {})
+    base = reader.read("rope_theta", float, 10_000.0)
+    rotary = reader.read("partial_rotary_factor", float, 0.5 if parallel else 1.0)
+    original = reader.read("original_max_position_embeddings", int, 0)
+    context = reader.read("max_position_embeddings", int)
     # Early Phi-3 repositories say "su" for what was later named longrope.
     known = ("default",) if parallel else ("default", "su", "longrope")
     long_rope = _long_rope(rope, known, original, context, checkpoint)
-    heads, hidden_size = settings.take("num_attention_heads", int), settings.take("hidden_size", int)
+    heads, hidden_size = reader.read("num_attention_heads", int), reader.read("hidden_size", int)
     common: dict[str, Any] = {
-        "vocab_size": settings.take("vocab_size", int),
+        "vocab_size": reader.read("vocab_size", int),
         "hidden_size": hidden_size,
-        "intermediate_size": settings.take("intermediate_size", int),
-        "num_hidden_layers": settings.take("num_hidden_layers", int),
+        "intermediate_size": reader.read("intermediate_size", int),
+        "num_hidden_layers": reader.read("num_hidden_layers", int),
         "num_attention_heads": heads,
-        "num_key_value_heads": settings.take("num_key_value_heads", int, heads),
+        "num_key_value_heads": reader.read("num_key_value_heads", int, heads),
         "max_position_embeddings": long_rope.original if long_rope else context,
         "partial_rotary_factor": float(rope.get("partial_rotary_factor", rotary)),
         "rope_theta": float(rope.get("rope_theta", base)),
-        "tie_word_embeddings": settings.take("tie_word_embeddings", bool, False),
+        "tie_word_embeddings": reader.read("tie_word_embeddings", bool, False),
     }
     config: PhiConfig
     if parallel:
-        settings.expect("sliding_window")
+        reader.require("sliding_window")
         config = Phi2Config(
-            layer_norm_eps=settings.take("layer_norm_eps", float),
-            qk_layernorm=settings.take("qk_layernorm", bool, False),
+            layer_norm_eps=reader.read("layer_norm_eps", float),
+            qk_layernorm=reader.read("qk_layernorm", bool, False),
             **common,
         )
     else:
-        settings.expect("qk_layernorm", False)
+        reader.require("qk_layernorm", False)
         config = Phi3Config(
             head_dim=hidden_size // heads,
-            rms_norm_eps=settings.take("rms_norm_eps", float),
-            sliding_window=_window(settings.take("sliding_window", int, 0), context),
+            rms_norm_eps=reader.read("rms_norm_eps", float),
+            sliding_window=_window(reader.read("sliding_window", int, 0), context),
             **common,
             **(long_rope.fields if long_rope else {}),
         )
-    settings.finish()
+    reader.finish()
     return config
 
 
@@ -132,49 +132,49 @@ def _window(stated: int, context: int) -> int | None:
 
 
 def _read_gguf(checkpoint: Checkpoint) -> PhiConfig:
-    general = Settings(checkpoint)
-    general.expect("general.architecture", "phi2", "phi3")
-    name = general.take("general.architecture", str)
+    general = ConfigReader(checkpoint)
+    general.require("general.architecture", "phi2", "phi3")
+    name = general.read("general.architecture", str)
     parallel = name == "phi2"
-    settings = Settings(checkpoint, prefix=f"{name}.")
-    settings.expect("rope.scaling.type", *(("none",) if parallel else ("none", "longrope")))
-    hidden_size, heads = settings.take("embedding_length", int), settings.take("attention.head_count", int)
+    reader = ConfigReader(checkpoint, prefix=f"{name}.")
+    reader.require("rope.scaling.type", *(("none",) if parallel else ("none", "longrope")))
+    hidden_size, heads = reader.read("embedding_length", int), reader.read("attention.head_count", int)
     head_dim = hidden_size // heads
     for key in ("attention.key_length", "attention.value_length"):
-        settings.expect(key, head_dim)
-    context = settings.take("context_length", int)
-    long_rope = _gguf_long_rope(checkpoint, settings, context)
+        reader.require(key, head_dim)
+    context = reader.read("context_length", int)
+    long_rope = _gguf_long_rope(checkpoint, reader, context)
     table = checkpoint.tensors.get("token_embd.weight")
     common: dict[str, Any] = {
-        "vocab_size": table.rows if table else settings.take("vocab_size", int),
+        "vocab_size": table.rows if table else reader.read("vocab_size", int),
         "hidden_size": hidden_size,
-        "intermediate_size": settings.take("feed_forward_length", int),
-        "num_hidden_layers": settings.take("block_count", int),
+        "intermediate_size": reader.read("feed_forward_length", int),
+        "num_hidden_layers": reader.read("block_count", int),
         "num_attention_heads": heads,
-        "num_key_value_heads": settings.take("attention.head_count_kv", int, heads),
+        "num_key_value_heads": reader.read("attention.head_count_kv", int, heads),
         "max_position_embeddings": long_rope.original if long_rope else context,
-        "partial_rotary_factor": settings.take("rope.dimension_count", int, head_dim) / head_dim,
-        "rope_theta": settings.take("rope.freq_base", float, 10_000.0),
+        "partial_rotary_factor": reader.read("rope.dimension_count", int, head_dim) / head_dim,
+        "rope_theta": reader.read("rope.freq_base", float, 10_000.0),
         "tie_word_embeddings": "output.weight" not in checkpoint.tensors,
     }
     config: PhiConfig
     if parallel:
-        config = Phi2Config(layer_norm_eps=settings.take("attention.layer_norm_epsilon", float), **common)
+        config = Phi2Config(layer_norm_eps=reader.read("attention.layer_norm_epsilon", float), **common)
     else:
         config = Phi3Config(
             head_dim=head_dim,
-            rms_norm_eps=settings.take("attention.layer_norm_rms_epsilon", float),
-            sliding_window=_window(settings.take("attention.sliding_window", int, 0), context),
+            rms_norm_eps=reader.read("attention.layer_norm_rms_epsilon", float),
+            sliding_window=_window(reader.read("attention.sliding_window", int, 0), context),
             **common,
             **(long_rope.fields if long_rope else {}),
         )
-    settings.finish()
+    reader.finish()
     return config
 
 
-def _gguf_long_rope(checkpoint: Checkpoint, settings: Settings, context: int) -> LongRope | None:
-    original = settings.take("rope.scaling.original_context_length", int, context)
-    amplitude = settings.take("rope.scaling.attn_factor", float, 1.0)
+def _gguf_long_rope(checkpoint: Checkpoint, reader: ConfigReader, context: int) -> LongRope | None:
+    original = reader.read("rope.scaling.original_context_length", int, context)
+    amplitude = reader.read("rope.scaling.attn_factor", float, 1.0)
     long_rope = None
     if "rope_factors_short.weight" in checkpoint.tensors:
         short, long = (

@@ -18,8 +18,8 @@ from edgegen.export.reference import Reference
 from edgegen.export.tasks import Task
 from edgegen.export.verify import Array
 from edgegen.litert.session import Session
-from edgegen.tflite.debug_outputs import write_probe
-from edgegen.tracing import Repeated
+from edgegen.tflite.debug_outputs import write_debug_outputs
+from edgegen.tracing import RepeatedBlock
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def compare_blocks(task: Task, reference: Reference, path: Path) -> list[BlockEr
     with tempfile.TemporaryDirectory(prefix="edgegen-blocks-") as folder:
         debug_file = Path(folder) / path.name
         signatures = task.debug_signatures(Session(path).signatures)
-        found = write_probe(path, signatures, debug_file)
+        found = write_debug_outputs(path, signatures, debug_file)
         blocks = [block for names in found.values() for block in names]
         ours, run_eager = task.debug_run(Session(debug_file), reference)
         with reference.loaded(), watched(reference.module) as theirs:
@@ -81,7 +81,7 @@ def watched(model: nn.Module) -> Iterator[dict[str, Array]]:
 
         return hook
 
-    blocks = [(name, module) for name, module in model.named_modules() if isinstance(module, Repeated)]
+    blocks = [(name, module) for name, module in model.named_modules() if isinstance(module, RepeatedBlock)]
     hooks = [module.register_forward_hook(note(name)) for name, module in blocks]
     try:
         yield seen

@@ -71,7 +71,7 @@ def summaries(rows: Iterable[ConversionRow]) -> list[str]:
 
 def _conversion(parameter: Parameter) -> str:
     source, storage = parameter.source.dtype, parameter.storage.dtype
-    if parameter.kept:
+    if parameter.passthrough:
         return "kept"
     if storage.startswith("float"):
         parts = source.split("+")

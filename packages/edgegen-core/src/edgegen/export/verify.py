@@ -20,7 +20,7 @@ import torch
 from edgegen.export.reference import Reference
 from edgegen.export.results import LogitsVerification
 from edgegen.genai.signature_names import SignatureGroup, signature_groups
-from edgegen.litert.session import Held, Session, State
+from edgegen.litert.session import Session, State, StaticInputs
 from edgegen.modeling import CausalLM
 
 Array = npt.NDArray[Any]
@@ -56,7 +56,7 @@ def compare_logits(
     session: Session,
     reference: Reference,
     start: int,
-    static_inputs: Held,
+    static_inputs: StaticInputs,
     eager: Callable[[list[int]], Logits],
 ) -> LogitsVerification:
     """Compare the file's logits for a text that it writes itself with the eager model's for the same text.
@@ -86,14 +86,16 @@ def compare_logits(
     )
 
 
-def first_logits_error(session: Session, group: SignatureGroup, token: int, expected: Held, got: Held) -> float:
+def first_logits_error(
+    session: Session, group: SignatureGroup, token: int, expected: StaticInputs, got: StaticInputs
+) -> float:
     """Error of the logits after one token between two sets of static inputs that should make no difference."""
     after = (_decode(session, group, session.new_state(group.names, inputs), [token], 0) for inputs in (got, expected))
     return _error(*after)
 
 
 def write_text(
-    session: Session, group: SignatureGroup, start: int, length: int, static_inputs: Held
+    session: Session, group: SignatureGroup, start: int, length: int, static_inputs: StaticInputs
 ) -> tuple[list[int], list[dict[str, Array]]]:
     """Sample ``length`` tokens from a file with a fixed seed; returns them, and the outputs after each."""
     generator = np.random.default_rng(_SEED)
@@ -138,7 +140,7 @@ def _prefill_error(
     length: int,
     tokens: list[int],
     decoded: Logits,
-    static_inputs: Held,
+    static_inputs: StaticInputs,
 ) -> float:
     """Read the first half of the text with one signature, the next token with the group's ``decode``."""
     read = min(len(tokens) // 2, length)

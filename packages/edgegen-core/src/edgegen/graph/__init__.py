@@ -9,9 +9,6 @@ from edgegen.graph.ir import DTYPES, FoldedParameter, Graph, Op, Program, Value,
 from edgegen.graph.rewrites import REWRITES, Rewrite, optimize
 from edgegen.graph.validate import validate
 
-generalize = with_dynamic_shapes
-"""The older name."""
-
 __all__ = [
     "DTYPES",
     "REWRITES",
@@ -24,7 +21,6 @@ __all__ = [
     "Rewrite",
     "Value",
     "dtype_of",
-    "generalize",
     "numpy_dtype",
     "optimize",
     "validate",

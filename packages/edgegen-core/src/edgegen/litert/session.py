@@ -64,9 +64,6 @@ StaticInputs = Mapping[str, Any]
 """Inputs that are written once and stay for many runs: LiteRT's tensor buffers by name; see
 :meth:`Session.set_static_inputs`."""
 
-Held = StaticInputs
-"""Older name."""
-
 
 class State:
     """State tensors, such as a KV cache, that live from one run to the next. Made by :meth:`Session.new_state`.
@@ -194,8 +191,6 @@ class Session:
         info = self._signature(signature)
         for name, array in inputs.items():
             static[name].write(np.ascontiguousarray(array, info.inputs[name].dtype))
-
-    hold, refill = set_static_inputs, update_static_inputs  # older names
 
     def new_state(
         self, signatures: Collection[str] | None = None, static_inputs: StaticInputs = MappingProxyType({})

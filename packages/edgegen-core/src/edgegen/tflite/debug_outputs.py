@@ -44,10 +44,6 @@ def write_debug_outputs(path: Path, signatures: Sequence[str], target: Path) -> 
     return {name: list(found) for name, found in places.items()}
 
 
-write_probe = write_debug_outputs
-"""Older name."""
-
-
 def _block_tensors(model: Any, path: Path, signature: str) -> dict[str, int]:
     """Path of a block -> index of its output tensor."""
     subgraph = model.Subgraphs(_definition(model, signature).SubgraphIndex())

@@ -76,11 +76,6 @@ class Parameter:
         """True if the checkpoint's own quantized numbers go into the file as they are (passthrough)."""
         return self.source.packed is not None and self.source.packed.storage == self.storage
 
-    @property
-    def kept(self) -> bool:
-        """Older name of :attr:`passthrough`."""
-        return self.passthrough
-
     def encode(self, scheme: Scheme, start: int, stop: int) -> Encoded:
         """Encoded rows, by ``scheme`` unless they pass through."""
         packed = self.source.packed

@@ -251,17 +251,8 @@ class RepeatedBlock(nn.Module):
     @property
     def trace_key(self) -> Hashable:
         """Key of the block's trace: blocks of one class with equal keys share one, whatever their parameters."""
-        return self.structure
-
-    @property
-    def structure(self) -> Hashable:
-        """Older name of :attr:`trace_key`."""
         raise NotImplementedError(f"{type(self).__name__} must have a trace_key")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         region = Region(super().__call__, (type(self), self.trace_key), module=self)
         return enter(region, args, kwargs)
-
-
-Repeated = RepeatedBlock
-"""Older name."""

@@ -104,8 +104,6 @@ class ConfigReader:
                 hint=f"it knows {', '.join(map(repr, allowed)) or 'models without it'}",
             )
 
-    take, expect = read, require  # older names
-
     def finish(self) -> None:
         """Check that every key was read or is known to be harmless.
 
@@ -124,10 +122,6 @@ class ConfigReader:
                 details=summarize(f"{reprlib.repr(key)[1:-1]} = {reprlib.repr(self._values[key])}" for key in left),
                 hint="they may change what the model computes; the architecture is a newer one",
             )
-
-
-Settings = ConfigReader
-"""Older name."""
 
 
 def differences(expected: Any, found: Any, *, ignore: Collection[str] = (), path: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import Checkpoint
-from edgegen.weights.hyperparameters import Settings
+from edgegen.weights.hyperparameters import ConfigReader
 from edgegen_layers.families.llama import LlamaConfig
 from edgegen_layers.rotary_scaling import (
     FrequencyScaling,
@@ -38,34 +38,34 @@ def read_config(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) ->
 
 
 def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) -> LlamaConfig:
-    settings = Settings(checkpoint, ignore=("max_window_layers", "rope_scaling", "layer_types"))
-    settings.expect("model_type", *architectures)
-    settings.expect("hidden_act", "silu")
+    reader = ConfigReader(checkpoint, ignore=("max_window_layers", "rope_scaling", "layer_types"))
+    reader.require("model_type", *architectures)
+    reader.require("hidden_act", "silu")
     for absent in ("mlp_bias", "rope_interleaved", "attention_bias"):
-        settings.expect(absent, False)
-    heads, hidden_size = settings.take("num_attention_heads", int), settings.take("hidden_size", int)
-    head_dim = settings.take("head_dim", int, hidden_size // heads)
-    rope = {**(checkpoint.config.get("rope_scaling") or {}), **settings.take("rope_parameters", dict, {})}
-    theta = float(rope.get("rope_theta") or settings.take("rope_theta", float, 10_000.0))
-    window = settings.take("sliding_window", int, 0) if settings.take("use_sliding_window", bool, True) else 0
+        reader.require(absent, False)
+    heads, hidden_size = reader.read("num_attention_heads", int), reader.read("hidden_size", int)
+    head_dim = reader.read("head_dim", int, hidden_size // heads)
+    rope = {**(checkpoint.config.get("rope_scaling") or {}), **reader.read("rope_parameters", dict, {})}
+    theta = float(rope.get("rope_theta") or reader.read("rope_theta", float, 10_000.0))
+    window = reader.read("sliding_window", int, 0) if reader.read("use_sliding_window", bool, True) else 0
     config = LlamaConfig(
-        vocab_size=settings.take("vocab_size", int),
+        vocab_size=reader.read("vocab_size", int),
         hidden_size=hidden_size,
-        intermediate_size=settings.take("intermediate_size", int),
-        num_hidden_layers=settings.take("num_hidden_layers", int),
+        intermediate_size=reader.read("intermediate_size", int),
+        num_hidden_layers=reader.read("num_hidden_layers", int),
         num_attention_heads=heads,
-        num_key_value_heads=settings.take("num_key_value_heads", int, heads),
+        num_key_value_heads=reader.read("num_key_value_heads", int, heads),
         head_dim=head_dim,
-        max_position_embeddings=settings.take("max_position_embeddings", int),
-        rms_norm_eps=settings.take("rms_norm_eps", float),
+        max_position_embeddings=reader.read("max_position_embeddings", int),
+        rms_norm_eps=reader.read("rms_norm_eps", float),
         rope_theta=theta,
         rope_scaling=_read_scaling(checkpoint, rope, head_dim, theta),
         sliding_window=window or None,
-        tie_word_embeddings=settings.take("tie_word_embeddings", bool, False),
+        tie_word_embeddings=reader.read("tie_word_embeddings", bool, False),
     )
     for read_above in ("rope_theta", "sliding_window"):
-        settings.take(read_above, object, None)
-    settings.finish()
+        reader.read(read_above, object, None)
+    reader.finish()
     return replace(config, **architectures[checkpoint.config.get("model_type") or next(iter(architectures))])
 
 
@@ -101,31 +101,31 @@ def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int
 
 
 def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) -> LlamaConfig:
-    Settings(checkpoint).expect("general.architecture", *architectures)
+    ConfigReader(checkpoint).require("general.architecture", *architectures)
     architecture = str(checkpoint.config["general.architecture"])
-    settings = Settings(checkpoint, prefix=f"{architecture}.", ignore=("*.rope.scaling.*",))
-    settings.expect("rope.scaling.type", "none")
-    heads, hidden_size = settings.take("attention.head_count", int), settings.take("embedding_length", int)
-    rotated = settings.take("rope.dimension_count", int, hidden_size // heads)
-    head_dim = settings.take("attention.key_length", int, rotated)
-    settings.expect("rope.dimension_count", head_dim)
-    settings.expect("attention.value_length", head_dim)
+    reader = ConfigReader(checkpoint, prefix=f"{architecture}.", ignore=("*.rope.scaling.*",))
+    reader.require("rope.scaling.type", "none")
+    heads, hidden_size = reader.read("attention.head_count", int), reader.read("embedding_length", int)
+    rotated = reader.read("rope.dimension_count", int, hidden_size // heads)
+    head_dim = reader.read("attention.key_length", int, rotated)
+    reader.require("rope.dimension_count", head_dim)
+    reader.require("attention.value_length", head_dim)
     factors = checkpoint.tensors.get("rope_freqs.weight")
     table = checkpoint.tensors.get("token_embd.weight")
     config = LlamaConfig(
-        vocab_size=table.rows if table else settings.take("vocab_size", int),
+        vocab_size=table.rows if table else reader.read("vocab_size", int),
         hidden_size=hidden_size,
-        intermediate_size=settings.take("feed_forward_length", int),
-        num_hidden_layers=settings.take("block_count", int),
+        intermediate_size=reader.read("feed_forward_length", int),
+        num_hidden_layers=reader.read("block_count", int),
         num_attention_heads=heads,
-        num_key_value_heads=settings.take("attention.head_count_kv", int, heads),
+        num_key_value_heads=reader.read("attention.head_count_kv", int, heads),
         head_dim=head_dim,
-        max_position_embeddings=settings.take("context_length", int),
-        rms_norm_eps=settings.take("attention.layer_norm_rms_epsilon", float),
-        rope_theta=settings.take("rope.freq_base", float, 10_000.0),
+        max_position_embeddings=reader.read("context_length", int),
+        rms_norm_eps=reader.read("attention.layer_norm_rms_epsilon", float),
+        rope_theta=reader.read("rope.freq_base", float, 10_000.0),
         rope_scaling=None if factors is None else FrequencyScaling(factors=tuple(factors.read().tolist())),
-        sliding_window=settings.take("attention.sliding_window", int, 0) or None,
+        sliding_window=reader.read("attention.sliding_window", int, 0) or None,
         tie_word_embeddings="output.weight" not in checkpoint.tensors,
     )
-    settings.finish()
+    reader.finish()
     return replace(config, **architectures[architecture])

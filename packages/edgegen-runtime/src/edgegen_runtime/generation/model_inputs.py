@@ -32,9 +32,9 @@ def lora_inputs(
     """The LoRA factors of an adapter as static inputs; zeros where the file takes an adapter and none is given."""
     decode = signatures.whole_cache.decode
     if adapter is not None:
-        return session.hold(decode, LoraLayout.open(exported.folder).factors(SavedAdapter.open(adapter)))
+        return session.set_static_inputs(decode, LoraLayout.open(exported.folder).factors(SavedAdapter.open(adapter)))
     inputs = session.signatures[decode].inputs.items()
-    return session.hold(
+    return session.set_static_inputs(
         decode, {name: np.zeros(info.shape, info.dtype) for name, info in inputs if is_lora_input(name)}
     )
 

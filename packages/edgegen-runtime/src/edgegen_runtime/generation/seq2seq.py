@@ -90,10 +90,10 @@ class TextToTextModel(LanguageModel):
         """The encoder states of a text as static inputs of the decoder, and an empty KV cache that goes with them."""
         encoder_states, decode = self._encoder.run(text_ids), self._signatures.whole_cache.decode
         if not self._idle:
-            static_inputs = self._session.hold(decode, encoder_states)
+            static_inputs = self._session.set_static_inputs(decode, encoder_states)
             return static_inputs, KVCache(self._session, self._signatures, self.exported.cache_length, static_inputs)
         static_inputs, cache = self._idle.pop()
-        self._session.refill(decode, static_inputs, encoder_states)
+        self._session.update_static_inputs(decode, static_inputs, encoder_states)
         cache.rollback(0)
         return static_inputs, cache
 

@@ -37,7 +37,7 @@ def _verify(session: Session, reference: Reference) -> LogitsVerification:
     whole = signature_groups(session.signatures)[-1]
 
     def read(length: int) -> Any:
-        return session.hold(whole.decode, session.run(encoders[length], padded(text, length)))
+        return session.set_static_inputs(whole.decode, session.run(encoders[length], padded(text, length)))
 
     first, *others = encoders
     start, encoded = reference.config.decoder_start_token_id, read(first)
@@ -59,7 +59,9 @@ def _debug_run(session: Session, reference: Reference) -> tuple[dict[str, Array]
     text = reference.random_tokens(length)
     encoded = session.run(signature, padded(text, length))
     whole = signature_groups(session.signatures)[-1]
-    states = session.hold(whole.decode, {name: array for name, array in encoded.items() if is_encoder_state(name)})
+    states = session.set_static_inputs(
+        whole.decode, {name: array for name, array in encoded.items() if is_encoder_state(name)}
+    )
     start = reference.config.decoder_start_token_id
     answer, outputs = write_text(session, whole, start, min(LENGTH, reference.cache_length), states)
     return {**encoded, **joined(outputs)}, lambda: _eager_logits(reference.module, text, answer)

@@ -45,7 +45,9 @@ def _need(module: nn.Module, protocol: type[Any], option: str) -> None:
 
 
 def _verify(session: Session, reference: Reference) -> LogitsVerification:
-    static_inputs = session.hold(signature_groups(session.signatures)[-1].decode, reference.random_adapter())
+    static_inputs = session.set_static_inputs(
+        signature_groups(session.signatures)[-1].decode, reference.random_adapter()
+    )
     return compare_logits(session, reference, reference.start_token_id, static_inputs, _eager(reference))
 
 
@@ -63,7 +65,7 @@ def _debug_signatures(names: Iterable[str]) -> list[str]:
 def _debug_run(session: Session, reference: Reference) -> tuple[dict[str, Array], Callable[[], object]]:
     """A text that the file writes itself."""
     whole = signature_groups(session.signatures)[-1]
-    static_inputs = session.hold(whole.decode, reference.random_adapter())
+    static_inputs = session.set_static_inputs(whole.decode, reference.random_adapter())
     length = min(LENGTH, reference.cache_length)
     tokens, outputs = write_text(session, whole, reference.start_token_id, length, static_inputs)
     return joined(outputs), lambda: _eager(reference)(tokens)

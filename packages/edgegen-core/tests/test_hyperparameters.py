@@ -9,7 +9,7 @@ import pytest
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import Checkpoint
-from edgegen.weights.hyperparameters import Settings, differences
+from edgegen.weights.hyperparameters import ConfigReader, differences
 
 
 def settings(config, **options):
@@ -17,38 +17,38 @@ def settings(config, **options):
     checkpoint = Checkpoint(
         path=Path("model"), format="f", naming="n", tensors={}, config=config, harmless_keys=harmless
     )
-    return Settings(checkpoint, **options)
+    return ConfigReader(checkpoint, **options)
 
 
 def test_values_are_taken_with_their_type():
     s = settings({"x.layers": 3, "x.base": 10000}, prefix="x.")
-    assert s.take("layers", int) == 3
-    assert s.take("base", float) == 10000.0
-    assert s.take("bias", bool, False) is False
+    assert s.read("layers", int) == 3
+    assert s.read("base", float) == 10000.0
+    assert s.read("bias", bool, False) is False
     s.finish()
 
 
 def test_a_missing_value_names_its_key():
     with pytest.raises(CheckpointError, match=r"does not state x\.layers"):
-        settings({}, prefix="x.").take("layers", int)
+        settings({}, prefix="x.").read("layers", int)
 
 
 def test_a_value_of_another_type_is_refused():
     with pytest.raises(CheckpointError, match="'many', expected int"):
-        settings({"layers": "many"}).take("layers", int)
+        settings({"layers": "many"}).read("layers", int)
 
 
 def test_a_value_that_the_family_cannot_build_is_refused():
     s = settings({"act": "swish", "bias": None})
-    s.expect("bias", False)
+    s.require("bias", False)
     with pytest.raises(CheckpointError, match="'swish'") as caught:
-        s.expect("act", "silu", "gelu")
+        s.require("act", "silu", "gelu")
     assert "'silu', 'gelu'" in str(caught.value)
 
 
 def test_keys_that_nobody_reads_stop_the_export():
     s = settings({"layers": 3, "new_trick": 5, "torch_dtype": "float32", "general.name": "x", "none": None})
-    s.take("layers", int)
+    s.read("layers", int)
     with pytest.raises(CheckpointError) as caught:
         s.finish()
     assert caught.value.details == ("new_trick = 5",)
