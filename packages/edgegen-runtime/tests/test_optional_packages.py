@@ -34,8 +34,8 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         ("llguidance", run, ("--prompt", "Hi", "--regex", "a"), "EG771", 'pip install "edgegen-runtime[constrained]"'),
         ("llguidance", run, ("--prompt", "Hi", "--grammar", 'start: "a"'), "EG771",
          'pip install "edgegen-runtime[constrained]"'),
-        ("matplotlib", evaluate, ("--plot", "plot.png"), "EG747", 'pip install "edgegen-runtime[plot]"'),
-        ("torch", evaluate, ("--reference", "checkpoint"), "EG748", 'pip install "edgegen-core[convert]"'),
+        ("matplotlib", evaluate, ("--plot", "plot.png"), "EG127", 'pip install "edgegen-runtime[plot]"'),
+        ("torch", evaluate, ("--reference", "checkpoint"), "EG127", 'pip install "edgegen-core[convert]"'),
     ],
 )  # fmt: skip
 def test_a_missing_package_is_named_with_its_remedy(

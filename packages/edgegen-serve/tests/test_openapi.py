@@ -97,5 +97,5 @@ def test_a_package_that_is_missing_is_named_with_its_remedy(missing, monkeypatch
     monkeypatch.setitem(sys.modules, missing, None)
     error = CliRunner().invoke(serve, [str(tmp_path)]).exception
     assert isinstance(error, UsageError)
-    assert (error.code, error.hint) == ("EG816", "pip install edgegen-serve")
+    assert (error.code, error.hint) == ("EG127", "pip install edgegen-serve")
     assert missing in error.message

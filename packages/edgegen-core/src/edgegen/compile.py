@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.graph import FixedSizeError, Graph, Program, optimize, with_dynamic_shapes
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
@@ -34,7 +34,7 @@ def build_program(
     """
     names = [signature.name for signature in signatures]
     if len(set(names)) != len(names):
-        raise UsageError(f"signature names must differ; got {', '.join(names)}")
+        raise UsageError(f"signature names must differ; got {', '.join(names)}", code=ErrorCode.INVALID_ARGUMENT)
     rules = lowering_rules() if rules is None else rules
     if any(signature.dynamic for signature in signatures):
         composites = Composites.parse("none")  # their bodies have sizes of their own
@@ -61,6 +61,6 @@ def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:
     except FixedSizeError as error:
         raise UnsupportedError(
             f"signature {signature.name!r} cannot leave {', '.join(twice)} open: {error}",
-            code="EG303",
+            code=ErrorCode.DIMENSION_NOT_DYNAMIC,
             hint="make one signature for each of some sizes: Converter.buckets, with the same arguments",
         ) from error

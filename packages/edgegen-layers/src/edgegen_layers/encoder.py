@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.genai.signature_names import encode_name
 from edgegen.tracing import Signature
 from edgegen_layers.kernels import MASKED
@@ -111,6 +111,7 @@ class TextEncoderBase(nn.Module):
         if max(encode_lengths) > longest:
             raise UsageError(
                 f"a text of {max(encode_lengths)} tokens is longer than the model's {longest} positions",
+                code=ErrorCode.INVALID_LENGTHS,
                 hint=f"--encode-lengths {longest}, or shorter ones",
             )
         texts = {length: torch.zeros(1, length, dtype=torch.int32, device=device) for length in encode_lengths}

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import nn
 
-from edgegen.errors import PluginError, UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, PluginError, UnsupportedError, UsageError
 from edgegen.plugins import load, registry
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.config import FEATURES, AttentionConfig, FeedForwardConfig, NormalizationConfig
@@ -158,6 +158,7 @@ class LayerChoices:
             raise UsageError(
                 f"--layer {unused[0]} has no effect: this model has no block {unused[0].partition('=')[0]!r} "
                 "that an implementation is chosen for",
+                code=ErrorCode.UNKNOWN_LAYER_BLOCK,
                 details=[
                     f"{block:<10}  {', '.join(sorted(names))}; installed: {', '.join(_installed(block))}"
                     for block, names in sorted(self.used.items())
@@ -180,12 +181,14 @@ class LayerChoices:
         if unknown:
             raise PluginError(
                 f"layer {block}={name} of {package} does without {', '.join(unknown)}, which is no feature of {block}",
+                code=ErrorCode.INVALID_DESCRIPTOR,
                 hint=f"unsupported takes {', '.join(sorted(known))}",
             )
         lacking = sorted(features.intersection(unsupported))
         if lacking:
             raise UnsupportedError(
                 f"{block}={name} of {package} does not support {', '.join(lacking)}, which this model needs",
+                code=ErrorCode.LAYER_FEATURES_MISSING,
                 hint=f"leave out --layer {block}={name}, or name another: {', '.join(_installed(block))}",
             )
 

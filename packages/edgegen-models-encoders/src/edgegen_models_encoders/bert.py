@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.tracing import RepeatedBlock
 from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.hyperparameters import MAY_BE_UNSTATED, ConfigReader
@@ -232,7 +232,7 @@ def _read_pooling(checkpoint: Checkpoint) -> tuple[str | None, bool | None]:
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]) or pooling is None:
         raise CheckpointError(
             f"{checkpoint.path} makes its embeddings in a way that this family does not know",
-            code="EG207",
+            code=ErrorCode.UNKNOWN_CONFIG,
             details=[f"modules  {', '.join(kinds)}", f"pooling  {mode}"],
             hint="it knows Transformer, Pooling by mean or by the first token, and Normalize",
         )

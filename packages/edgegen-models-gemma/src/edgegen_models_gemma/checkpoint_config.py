@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
 from edgegen_layers import LinearScaling
@@ -91,7 +91,9 @@ def _read_json(checkpoint: Checkpoint) -> GemmaConfig:
 def _scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], known: tuple[str, ...]) -> LinearScaling | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in known or set(rope) - {"rope_type", "type", "rope_theta", "factor"}:
-        raise CheckpointError(f"rotary positions {dict(rope)} of {checkpoint.path} are not known", code="EG207")
+        raise CheckpointError(
+            f"rotary positions {dict(rope)} of {checkpoint.path} are not known", code=ErrorCode.UNKNOWN_CONFIG
+        )
     return LinearScaling(factor=float(rope["factor"])) if kind == "linear" else None
 
 
@@ -100,7 +102,7 @@ def _layer_types(reader: ConfigReader, layers: int, period: int) -> tuple[str, .
         period = reader.read(key, int, period)
     types = tuple(reader.read("layer_types", list, None) or layer_types(layers, period))
     if set(types) - {"sliding_attention", "full_attention"}:
-        raise CheckpointError(f"layer_types {sorted(set(types))} are not known", code="EG207")
+        raise CheckpointError(f"layer_types {sorted(set(types))} are not known", code=ErrorCode.UNKNOWN_CONFIG)
     return types
 
 

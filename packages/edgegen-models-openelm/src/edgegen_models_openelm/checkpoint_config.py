@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
 from edgegen_models_openelm.openelm import OpenELMConfig
@@ -75,7 +75,9 @@ def _read_gguf(checkpoint: Checkpoint) -> OpenELMConfig:
 def _by_block(checkpoint: Checkpoint, heads: list[int], kv_heads: list[int], widths: list[int]) -> dict[str, Any]:
     """Hyper-parameters that have a value for each block."""
     if not len(heads) == len(kv_heads) == len(widths):
-        raise CheckpointError(f"{checkpoint.path} does not state as many heads as widths of blocks", code="EG206")
+        raise CheckpointError(
+            f"{checkpoint.path} does not state as many heads as widths of blocks", code=ErrorCode.INVALID_CONFIG
+        )
     return {
         "num_attention_heads": tuple(heads),
         "num_key_value_heads": tuple(kv_heads),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
 from edgegen_models_phi.phi import Phi2Config, Phi3Config, PhiConfig
@@ -112,12 +112,14 @@ def _long_rope(
     unknown = sorted(set(rope) - _ROPE_KEYS)
     if kind not in known or unknown:
         what = f"with {', '.join(unknown)}" if unknown else repr(kind)
-        raise CheckpointError(f"rotary scaling {what} of {checkpoint.path} is not known", code="EG207")
+        raise CheckpointError(f"rotary scaling {what} of {checkpoint.path} is not known", code=ErrorCode.UNKNOWN_CONFIG)
     if kind == "default":
         return None
     missing = [key for key in ("short_factor", "long_factor") if key not in rope]
     if missing:
-        raise CheckpointError(f"{checkpoint.path} does not state {missing[0]} of its rotary scaling", code="EG206")
+        raise CheckpointError(
+            f"{checkpoint.path} does not state {missing[0]} of its rotary scaling", code=ErrorCode.INVALID_CONFIG
+        )
     return LongRope(
         short=tuple(map(float, rope["short_factor"])),
         long=tuple(map(float, rope["long_factor"])),
@@ -184,6 +186,7 @@ def _gguf_long_rope(checkpoint: Checkpoint, reader: ConfigReader, context: int) 
     expected = long_rope.fields["rope_scaling"].attention_factor if long_rope else 1.0
     if not math.isclose(amplitude, expected, rel_tol=1e-5):
         raise CheckpointError(
-            f"rope.scaling.attn_factor of {checkpoint.path} is {amplitude}, expected {expected}", code="EG207"
+            f"rope.scaling.attn_factor of {checkpoint.path} is {amplitude}, expected {expected}",
+            code=ErrorCode.UNKNOWN_CONFIG,
         )
     return long_rope

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.quantization.float_schemes import FloatScheme, finite
 from edgegen.weights.storage import (
     BITS,
@@ -85,7 +85,11 @@ class IntegerScheme:
         if storage.block is None:
             return Encoded(pack(integers, bits), scales[:, 0])
         if (np.abs(rows) > _FLOAT16_MAX).any():
-            raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme int8-channel")
+            raise CheckpointError(
+                "a weight exceeds float16's range (65504)",
+                code=ErrorCode.WEIGHTS_NOT_FINITE,
+                hint="use --scheme int8-channel",
+            )
         return Encoded(pack(integers, bits), scales.astype(np.float16))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.genai.manifest import EXPORT_AGAIN, MANIFEST_FILE, EmbeddingFacts, Manifest
 
 
@@ -100,7 +100,7 @@ class ExportedModel:
         if self.task != task:
             raise UsageError(
                 f"{self.name} is a model for {self.task}; this takes one for {task}",
-                code="EG708",
+                code=ErrorCode.WRONG_TASK,
                 hint=_COMMANDS[self.task].format(self.folder),
             )
 
@@ -123,7 +123,7 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     if not path.exists():
         raise UsageError(
             f"no such file or folder: {path}",
-            code="EG701",
+            code=ErrorCode.NOT_AN_EXPORT,
             hint="name a folder that edgegen export wrote (its -o DIR)",
         )
     _refuse_bundle(path)
@@ -136,13 +136,13 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     else:
         raise UsageError(
             f"{path} is not an exported model",
-            code="EG701",
+            code=ErrorCode.NOT_AN_EXPORT,
             hint="name the export folder or its .tflite file",
         )
     if not (folder / MANIFEST_FILE).is_file():
         raise UsageError(
             f"no {MANIFEST_FILE} in {folder.resolve()}",
-            code="EG701",
+            code=ErrorCode.NOT_AN_EXPORT,
             hint="name the folder that edgegen export wrote (-o DIR), or " + EXPORT_AGAIN,
         )
     return folder, model
@@ -154,7 +154,7 @@ def _refuse_bundle(path: Path) -> None:
     if bundles and not (path / MANIFEST_FILE).is_file():
         raise UnsupportedError(
             f"{bundles[0]} is for LiteRT-LM; this runtime reads folders that --target tflite makes",
-            code="EG707",
+            code=ErrorCode.UNSUPPORTED_BUNDLE,
             hint=f'pip install litert-lm, then: litert-lm run {bundles[0]} --prompt "Hello"',
         )
 
@@ -164,6 +164,8 @@ def _there(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise UsageError(
-            f"{path} is missing, though {MANIFEST_FILE} names it", code="EG703", hint="copy the whole export folder"
+            f"{path} is missing, though {MANIFEST_FILE} names it",
+            code=ErrorCode.EXPORT_INCOMPLETE,
+            hint="copy the whole export folder",
         )
     return path

@@ -11,7 +11,7 @@ import click
 
 from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 _REQUIRED = ("pydantic", "starlette", "uvicorn")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -39,7 +39,9 @@ def required_packages() -> Iterator[None]:
         if name not in _REQUIRED:
             raise
         raise UsageError(
-            f"edgegen serve needs the package {name}", code="EG816", hint="pip install edgegen-serve"
+            f"edgegen serve needs the package {name}",
+            code=ErrorCode.DEPENDENCY_MISSING,
+            hint="pip install edgegen-serve",
         ) from error
 
 
@@ -108,7 +110,7 @@ def serve(
     ):
         raise UsageError(
             "the API key is empty, or cannot stand in a header",
-            code="EG815",
+            code=ErrorCode.INVALID_API_KEY,
             hint="use ASCII letters and digits, e.g. what `openssl rand -hex 24` prints",
         )
     with bind(host, port, has_key=api_key is not None) as listener:

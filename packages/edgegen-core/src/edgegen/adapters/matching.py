@@ -13,7 +13,7 @@ from torch import nn
 from edgegen.adapters.layout import LoraLayout, Projection
 from edgegen.adapters.peft import NAMING
 from edgegen.descriptors import ModelFamily
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.modeling import SupportsLora, supports
 from edgegen.plugins import load
 from edgegen.weights import Checkpoint, WeightMap
@@ -32,7 +32,7 @@ def lora_layout(checkpoint: Checkpoint, family: ModelFamily, config: Any, module
     if NAMING not in family.weight_maps or adaptable is None:
         raise UnsupportedError(
             f"models of family {family.name} take no adapters at run time",
-            code="EG305",
+            code=ErrorCode.ADAPTERS_UNSUPPORTED,
             hint="merge one with --lora DIR",
         )
     weight_map: WeightMap = load(family.weight_maps[NAMING])(config)
@@ -70,7 +70,9 @@ def _origins(weight_map: WeightMap, checkpoint: Checkpoint, parameter: str, part
         return names, *weight_map.row_origins(parameter, dict(zip(names, counts, strict=True)))
     except ShapeError as error:
         raise UnsupportedError(
-            f"adapters cannot stay apart from this model: {error}", code="EG305", hint="merge one with --lora DIR"
+            f"adapters cannot stay apart from this model: {error}",
+            code=ErrorCode.ADAPTERS_UNSUPPORTED,
+            hint="merge one with --lora DIR",
         ) from error
 
 
@@ -79,7 +81,7 @@ def _projection(origins: _Origins, part: slice, inputs: int, parameter: str) -> 
     if len(set(tensors.tolist())) != 1:
         raise UnsupportedError(
             f"adapters cannot stay apart from this model: {parameter} mixes rows of several weights",
-            code="EG305",
+            code=ErrorCode.ADAPTERS_UNSUPPORTED,
             hint="merge one with --lora DIR",
         )
     starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.export.reference import Reference
 from edgegen.export.tasks import Task
 from edgegen.export.verify import Array
@@ -59,6 +59,7 @@ def compare_blocks(task: Task, reference: Reference, path: Path) -> list[BlockEr
     if missing:
         raise UnsupportedError(
             f"the file has blocks {', '.join(missing)}, which the model has not",
+            code=ErrorCode.BLOCKS_MISMATCH,
             hint="export it again with this version of the model",
         )
     return [BlockError(name, _error(ours[name], theirs[name])) for name in blocks]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from edgegen.errors import ResourceError, UsageError
+from edgegen.errors import ErrorCode, ResourceError, UsageError
 from edgegen.genai.provenance import is_export
 
 _MARKER = "edgegen-work-folder"
@@ -32,10 +32,15 @@ def check_output(output: Path) -> None:
     if output.is_dir() and any(output.iterdir()) and not is_export(output):
         raise UsageError(
             f"output folder {output} exists and holds something else than an export",
+            code=ErrorCode.OUTPUT_EXISTS,
             hint="name a folder that does not exist yet",
         )
     if output.exists() and not output.is_dir():
-        raise UsageError(f"output {output} is a file, not a folder", hint="name a folder that does not exist yet")
+        raise UsageError(
+            f"output {output} is a file, not a folder",
+            code=ErrorCode.OUTPUT_EXISTS,
+            hint="name a folder that does not exist yet",
+        )
 
 
 @contextmanager
@@ -54,6 +59,7 @@ def work_folder(output: Path) -> Iterator[Path]:
         except OSError as error:
             raise ResourceError(
                 f"cannot write to {output.parent}: {error.strerror}",
+                code=ErrorCode.FILE_SYSTEM,
                 hint="name a folder that you may write to with -o",
             ) from error
         try:
@@ -84,7 +90,9 @@ def _locked(output: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise ResourceError(
-            f"another export is writing to {output}", code="EG603", hint="wait for it, or name another folder with -o"
+            f"another export is writing to {output}",
+            code=ErrorCode.OUTPUT_LOCKED,
+            hint="wait for it, or name another folder with -o",
         ) from None
 
 

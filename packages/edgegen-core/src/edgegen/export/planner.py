@@ -15,7 +15,7 @@ from edgegen.adapters.matching import lora_layout
 from edgegen.adapters.peft import with_adapter
 from edgegen.compile import build_program
 from edgegen.descriptors import ExportTarget, ModelFamily, Variant
-from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError, UsageError
 from edgegen.export import weight_passes
 from edgegen.export.conversion_report import conversion_report
 from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, stated_config
@@ -132,7 +132,7 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
         if stated is None:
             raise CheckpointError(
                 f"{checkpoint.path} does not state its configuration",
-                code="EG206",
+                code=ErrorCode.CONFIG_MISSING,
                 hint=f"name one of {family.name}'s variants: {', '.join(row.name for row in family.variants)}",
             )
         return stated
@@ -141,7 +141,7 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
     if details:
         raise CheckpointError(
             f"{checkpoint.path} is no {variant.name}: its configuration differs",
-            code="EG205",
+            code=ErrorCode.CONFIG_MISMATCH,
             details=details,
             hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
         )
@@ -171,7 +171,7 @@ def _match(
     if checkpoint.naming not in family.weight_maps:
         raise CheckpointError(
             f"family {family.name} has no weight names for {checkpoint.format} checkpoints",
-            code="EG203",
+            code=ErrorCode.NO_WEIGHT_MAP,
             hint=f"it knows {', '.join(family.weight_maps)} naming",
         )
     weight_map = load(family.weight_maps[checkpoint.naming])(config)
@@ -185,11 +185,13 @@ def _check_lengths(options: ExportOptions) -> None:
     if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
         raise UsageError(
             f"prefill lengths must be positive and distinct, not {list(lengths)}",
+            code=ErrorCode.INVALID_LENGTHS,
             hint="--prefill-lengths 8,64,128",
         )
     if options.cache_length < max(lengths):
         raise UsageError(
             f"a cache of {options.cache_length} tokens cannot take a prefill of {max(lengths)}",
+            code=ErrorCode.INVALID_LENGTHS,
             hint=f"raise --cache-length to {max(lengths)} or more, or drop the longest of --prefill-lengths",
         )
     guesses = options.verify_lengths
@@ -197,6 +199,7 @@ def _check_lengths(options: ExportOptions) -> None:
         raise UsageError(
             f"--verify-lengths takes distinct lengths from 2 to the cache's {options.cache_length}, "
             f"not {list(guesses)}",
+            code=ErrorCode.INVALID_LENGTHS,
             hint="--verify-lengths 4,8",
         )
 
@@ -207,6 +210,7 @@ def _check_target(target: ExportTarget, task: Task, name: str) -> None:
         able = [descriptor.name for descriptor in known if task.name in descriptor.tasks]
         raise UnsupportedError(
             f"--target {target.name} cannot package {name}, which is {task.title}",
+            code=ErrorCode.TARGET_UNSUPPORTED,
             hint=f"--target {able[0]}" if able else None,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from edgegen.errors import ResourceError, VerificationError
+from edgegen.errors import ErrorCode, ResourceError, VerificationError
 from edgegen.weights.storage import Tolerance
 
 
@@ -113,6 +113,7 @@ def check_figures(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -
     if failed:
         raise VerificationError(
             f"the exported file disagrees with the model beyond the tolerance of {scheme}",
+            code=ErrorCode.VERIFICATION_FAILED,
             details=failed,
             hint="--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
         )
@@ -144,14 +145,14 @@ class ResourceEstimate:
         if self.disk_free is not None and self.disk_free < self.disk:
             raise ResourceError(
                 f"the export needs {_megabytes(self.disk)} of disk and {folder} has {_megabytes(self.disk_free)} free",
-                code="EG601",
+                code=ErrorCode.DISK_TOO_SMALL,
                 hint="make room, or name a folder on another disk with -o",
             )
         if self.memory_free < self.memory:
             raise ResourceError(
                 f"the export needs {_megabytes(self.memory)} of memory and there are "
                 f"{_megabytes(self.memory_free)} free",
-                code="EG602",
+                code=ErrorCode.OUT_OF_MEMORY,
                 hint="close other programs; --no-verify needs less",
             )
 

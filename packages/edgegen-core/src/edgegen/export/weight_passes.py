@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.plugins import load, registry
 from edgegen.quantization.passes import PassContext, PlannedPass, WeightPass, Weights
 from edgegen.weights.storage import Scheme
@@ -61,7 +61,7 @@ def planned(
     if context.calibration is not None and not any(each.uses_calibration for each in running):
         raise UsageError(
             f"{context.scheme_name} has no use for a calibration text",
-            code="EG108",
+            code=ErrorCode.CALIBRATION_UNUSED,
             hint="leave --calibration out, or choose a scheme of integers, such as int4-block32",
         )
     return running

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from edgegen.descriptors import TASKS
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 2
@@ -122,9 +122,11 @@ class Manifest:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise UsageError(f"cannot read {path}: {error}", code="EG702", hint=EXPORT_AGAIN) from error
+            raise UsageError(
+                f"cannot read {path}: {error}", code=ErrorCode.INVALID_MANIFEST, hint=EXPORT_AGAIN
+            ) from error
         if not isinstance(document, dict):
-            raise UsageError(f"{path} does not hold a JSON object", code="EG702", hint=EXPORT_AGAIN)
+            raise UsageError(f"{path} does not hold a JSON object", code=ErrorCode.INVALID_MANIFEST, hint=EXPORT_AGAIN)
         return cls.from_json(document, str(path))
 
     @classmethod
@@ -144,7 +146,7 @@ class Manifest:
         if not 1 <= version <= SCHEMA_VERSION:
             raise UnsupportedError(
                 f"{where} has schema version {version}; this version reads up to {SCHEMA_VERSION}",
-                code="EG704",
+                code=ErrorCode.UNSUPPORTED_MANIFEST_VERSION,
                 hint="update edgegen-runtime, or " + EXPORT_AGAIN,
             )
         task = reader.task(version)
@@ -203,7 +205,7 @@ class _Reader:
         self._prefix = prefix
 
     def damaged(self, problem: str) -> UsageError:
-        return UsageError(f"{self._where}: {problem}", code="EG702", hint=EXPORT_AGAIN)
+        return UsageError(f"{self._where}: {problem}", code=ErrorCode.INVALID_MANIFEST, hint=EXPORT_AGAIN)
 
     def section(self, key: str) -> _Reader:
         return _Reader(self.field(key, dict), self._where, f"{key}.")

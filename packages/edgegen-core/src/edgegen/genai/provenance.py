@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 EXPORT_FILE = "export.json"
 EXPORT_FILES = (EXPORT_FILE, "recipe.json")
@@ -53,7 +53,7 @@ def unreadable(folder: Path, error: Exception) -> UsageError:
     """The error for a folder whose provenance is missing or damaged."""
     return UsageError(
         f"{folder} does not say how it was made: {error!r}",
-        code="EG107",
+        code=ErrorCode.EXPORT_RECORD_UNREADABLE,
         hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
     )
 

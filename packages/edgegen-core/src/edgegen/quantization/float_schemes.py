@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.storage import FLOAT32, MATRIX_ROLES, Encoded, ParameterInfo, Rows, Storage, Tolerance
 
 
@@ -31,7 +31,9 @@ class FloatScheme:
         with np.errstate(over="ignore"):  # an overflow is an error below
             data = np.ascontiguousarray(rows, storage.dtype)
         if storage.dtype == "float16" and (np.isinf(data) & np.isfinite(rows)).any():
-            raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme fp32")
+            raise CheckpointError(
+                "a weight exceeds float16's range (65504)", code=ErrorCode.WEIGHTS_NOT_FINITE, hint="use --scheme fp32"
+            )
         return Encoded(finite(data))
 
 
@@ -42,7 +44,9 @@ def finite(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
         CheckpointError: there is a NaN or an infinity among them.
     """
     if not np.isfinite(numbers).all():
-        raise CheckpointError("weights contain NaN or infinity", hint="the checkpoint is damaged")
+        raise CheckpointError(
+            "weights contain NaN or infinity", code=ErrorCode.WEIGHTS_NOT_FINITE, hint="the checkpoint is damaged"
+        )
     return numbers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.weights.tensors import LazyTensor
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def module_weights(module: nn.Module) -> dict[str, LazyTensor]:
     if any(tensor.is_meta for tensor in tensors.values()):
         raise UsageError(
             "the module is on the meta device and has no weights",
+            code=ErrorCode.WEIGHTS_NOT_LOADED,
             hint="pass parameters=..., a mapping from parameter names to lazy tensors",
         )
     return {name: _lazy(name, tensor) for name, tensor in tensors.items()}

@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.offloaded import Observer, streamed_weights
 from edgegen.quantization.passes import PassContext, Weights
 from edgegen.weights.tensors import TokenizerAssets
 from edgegen_quant.ptq.calibration_text import mixed_text
-
-CODE = "EG108"
 
 _FEWEST = 64
 """Tokens of a text that a user gives."""
@@ -72,14 +70,17 @@ def users_tokens(context: PassContext) -> list[int]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the calibration text {path}: {error}", code=CODE) from error
+        raise UsageError(f"cannot read the calibration text {path}: {error}", code=ErrorCode.FILE_UNREADABLE) from error
     if context.tokenizer is None:
-        raise UsageError("a calibration text needs a tokenizer, and the checkpoint has none", code=CODE)
+        raise UsageError(
+            "a calibration text needs a tokenizer, and the checkpoint has none",
+            code=ErrorCode.CALIBRATION_NEEDS_TOKENIZER,
+        )
     tokens = encode(context.tokenizer, text[:_CHARACTERS])
     if len(tokens) < _FEWEST:
         raise UsageError(
             f"the calibration text {path} has {len(tokens)} tokens, too few to go by",
-            code=CODE,
+            code=ErrorCode.INVALID_CALIBRATION_DATA,
             hint=f"give a page or two of what the model will read; {_FEWEST} tokens are the least",
         )
     return tokens
@@ -147,6 +148,6 @@ def encode(tokenizer: TokenizerAssets, text: str) -> list[int]:
     except ImportError as error:
         raise UsageError(
             f"a calibration text needs the library {error.name}",
-            code=CODE,
+            code=ErrorCode.DEPENDENCY_MISSING,
             hint="pip install --upgrade edgegen-quant",
         ) from error

@@ -14,12 +14,11 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.modeling import CausalLM, supports
 from edgegen.quantization.passes import Encode, PassContext, PassCost, PassReport, PlannedPass, Weights
 from edgegen.weights.storage import BITS, Hessian, Scheme, SupportsCalibration
 from edgegen_quant.ptq.calibration_data import (
-    CODE,
     MEMORY,
     CalibrationData,
     calibration_data,
@@ -88,7 +87,7 @@ class GptqPass:
             if context.enabled:
                 raise UsageError(
                     "calibrating needs the model's tokenizer, and the checkpoint has none that can be run",
-                    code=CODE,
+                    code=ErrorCode.CALIBRATION_NEEDS_TOKENIZER,
                     hint=f"leave --weight-pass {NAME} out, or put tokenizer.json beside the weights",
                 )
             return None
@@ -103,7 +102,7 @@ class GptqPass:
 def _no_use(context: PassContext) -> UsageError:
     return UsageError(
         f"{context.scheme_name} has no use for {NAME}: no matrix of {context.subject} is rounded to integers with it",
-        code=CODE,
+        code=ErrorCode.CALIBRATION_UNUSED,
         hint=f"leave --weight-pass {NAME} out, or choose a scheme of integers, such as int4-block32",
     )
 

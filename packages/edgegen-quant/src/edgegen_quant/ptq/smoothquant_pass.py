@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.reference import random_tokens
 from edgegen.modeling import SupportsChannelScaling, supports
 from edgegen.quantization.channel_scaling import Rows, ScalingGroup
@@ -114,7 +114,7 @@ class SmoothQuantPass:
                 )
                 raise UsageError(
                     f"nothing of {context.subject} can be scaled: {reason}",
-                    code="EG109",
+                    code=ErrorCode.CHANNEL_SCALING_UNAVAILABLE,
                     hint=f"leave --weight-pass {NAME} out",
                 )
             return None

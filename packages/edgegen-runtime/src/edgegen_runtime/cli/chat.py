@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edgegen.cli.output import Output
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.conversation import Conversation
@@ -37,7 +37,7 @@ def chat_loop(
         try:
             answer = conversation.ask(line, options, **config)
         except UsageError as error:
-            if error.code != "EG741":
+            if error.code != ErrorCode.CONTEXT_EXCEEDED:
                 raise
             output.warn(f"{error.message}; the conversation starts anew (--context-shift would drop its oldest part)")
             conversation.clear()

@@ -12,7 +12,7 @@ import click
 
 from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.cli.shared_options import THREADS
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _reference(reference: str, model: Path, scratch: Path, output: Output) -> Pa
     except ModuleNotFoundError as error:
         raise UsageError(
             f"a reference made of a checkpoint needs the package {error.name}",
-            code="EG748",
+            code=ErrorCode.DEPENDENCY_MISSING,
             hint='pip install "edgegen-core[convert]", or name a float32 export as --reference',
         ) from error
 
@@ -170,7 +170,9 @@ def _text(path: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}", code="EG744", hint="name a file of UTF-8 text") from error
+        raise UsageError(
+            f"cannot read {path}: {error}", code=ErrorCode.FILE_UNREADABLE, hint="name a file of UTF-8 text"
+        ) from error
 
 
 def _file(model: LanguageModel) -> Path:
@@ -218,7 +220,9 @@ def _matplotlib() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise UsageError("--plot needs matplotlib", code="EG747", hint='pip install "edgegen-runtime[plot]"') from error
+        raise UsageError(
+            "--plot needs matplotlib", code=ErrorCode.DEPENDENCY_MISSING, hint='pip install "edgegen-runtime[plot]"'
+        ) from error
     matplotlib.use("Agg")
     return matplotlib
 

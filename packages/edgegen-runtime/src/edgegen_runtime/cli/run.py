@@ -11,7 +11,7 @@ import click
 
 from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.cli.chat import chat_loop
 from edgegen_runtime.cli.shared_options import (
     MODEL,
@@ -159,7 +159,7 @@ def run(
     if interactive and (output.json or chat is False):
         raise UsageError(
             f"{'--json' if output.json else '--raw'} needs a prompt",
-            code="EG744",
+            code=ErrorCode.NO_PROMPT,
             hint="give --prompt or pipe text in",
         )
     if prompt is None and not interactive:
@@ -173,7 +173,7 @@ def run(
     if system is not None and not use_chat:
         raise UsageError(
             "--system needs a chat template",
-            code="EG723",
+            code=ErrorCode.NO_CHAT_TEMPLATE,
             hint="leave out --system, or put its text into the prompt",
         )
     config: GenerationConfig = {
@@ -190,7 +190,9 @@ def run(
         cache.load(prefix_cache)
     if prompt is None and loaded.template is None:
         raise UsageError(
-            f"{loaded.exported.name} has no chat template, so there is no chat", code="EG723", hint="give --prompt"
+            f"{loaded.exported.name} has no chat template, so there is no chat",
+            code=ErrorCode.NO_CHAT_TEMPLATE,
+            hint="give --prompt",
         )
     if use_chat or prompt is None:
         conversation = Conversation(loaded, system=system, context_shift=context_shift, cache=cache)
@@ -220,7 +222,11 @@ def _response_format(json_schema: str | None, regex: str | None, grammar: str | 
     options = {"--json-schema": json_schema, "--regex": regex, "--grammar": grammar}
     given = [name for name, value in options.items() if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} exclude each other", code="EG732", hint="give one of them")
+        raise UsageError(
+            f"{' and '.join(given)} exclude each other",
+            code=ErrorCode.INVALID_GENERATION_OPTION,
+            hint="give one of them",
+        )
     if json_schema is not None:
         return ResponseFormat.json_schema(read_file_or_text(json_schema))
     if grammar is not None:

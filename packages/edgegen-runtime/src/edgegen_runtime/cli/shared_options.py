@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgegen.cli.options import option
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.protocols import Drafter
@@ -55,7 +55,9 @@ def read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"stdin is not UTF-8 text: {error}", code="EG744", hint="convert it first") from error
+        raise UsageError(
+            f"stdin is not UTF-8 text: {error}", code=ErrorCode.NOT_UTF8, hint="convert it first"
+        ) from error
 
 
 def read_file_or_text(file_or_text: str) -> str:
@@ -67,8 +69,10 @@ def read_file_or_text(file_or_text: str) -> str:
     try:
         return Path(file_or_text).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file_or_text} is not UTF-8 text: {error}", code="EG744") from error
+        raise UsageError(f"{file_or_text} is not UTF-8 text: {error}", code=ErrorCode.NOT_UTF8) from error
     except (OSError, ValueError) as error:  # no such file, or no possible name
         if Path(file_or_text).suffix in (".json", ".lark") and "\n" not in file_or_text:
-            raise UsageError(f"cannot read {file_or_text}: {error}", code="EG744", hint="name a file") from error
+            raise UsageError(
+                f"cannot read {file_or_text}: {error}", code=ErrorCode.FILE_UNREADABLE, hint="name a file"
+            ) from error
         return file_or_text

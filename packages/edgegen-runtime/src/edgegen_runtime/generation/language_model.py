@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ClassVar, Self, Unpack
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.litert.session import Session
 from edgegen_runtime.bundle import ExportedModel
 from edgegen_runtime.cache.cache_pool import BorrowedCache, CachePool
@@ -144,7 +144,9 @@ class LanguageModel:
             UsageError: the model has no chat template or no tokenizer, or the template refuses the messages.
         """
         if self.template is None:
-            raise UsageError(f"{self.exported.name} has no chat template", code="EG723", hint="use --raw")
+            raise UsageError(
+                f"{self.exported.name} has no chat template", code=ErrorCode.NO_CHAT_TEMPLATE, hint="use --raw"
+            )
         self._tokenizer()
         return self.template.render(messages)
 
@@ -211,7 +213,9 @@ class LanguageModel:
     ) -> Generation:
         self._check_prompt(prompt_ids, context_shift)
         if max_new_tokens is not None and max_new_tokens < 1:
-            raise UsageError(f"{max_new_tokens} new tokens asked for; at least 1 is needed", code="EG732")
+            raise UsageError(
+                f"{max_new_tokens} new tokens asked for; at least 1 is needed", code=ErrorCode.INVALID_GENERATION_OPTION
+            )
         if stop:
             self._tokenizer()
         limit = max_new_tokens
@@ -264,7 +268,7 @@ class LanguageModel:
         if not self._signatures.whole_cache.verify:
             raise UsageError(
                 f"{self.exported.name} has no verify signatures, which speculative decoding needs",
-                code="EG761",
+                code=ErrorCode.NO_VERIFY_SIGNATURES,
                 hint="export again with --verify-lengths 8",
             )
         drafter.check(self)
@@ -281,11 +285,13 @@ class LanguageModel:
     def _check_prompt(self, prompt_ids: Sequence[int], context_shift: bool) -> None:
         count, cache_length = len(prompt_ids), self.exported.cache_length
         if not count:
-            raise UsageError("the prompt is empty", code="EG742", hint="give a prompt of at least one token")
+            raise UsageError(
+                "the prompt is empty", code=ErrorCode.INPUT_TOO_SHORT, hint="give a prompt of at least one token"
+            )
         if count > cache_length and not context_shift:
             raise UsageError(
                 f"the prompt has {count} tokens, but the cache holds {cache_length}",
-                code="EG741",
+                code=ErrorCode.CONTEXT_EXCEEDED,
                 hint=f"shorten the prompt, export with --cache-length {_round_up(count + 256, 256)}, "
                 "or let --context-shift drop its middle",
             )
@@ -296,7 +302,7 @@ class LanguageModel:
         if outside:
             raise UsageError(
                 f"token {outside[0]} is outside the model's vocabulary of {self.vocab_size}",
-                code="EG743",
+                code=ErrorCode.TOKEN_OUT_OF_RANGE,
                 hint="the tokenizer belongs to another model; export again",
             )
 

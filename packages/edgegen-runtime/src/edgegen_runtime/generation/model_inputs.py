@@ -8,7 +8,7 @@ import numpy as np
 
 from edgegen.adapters.layout import LoraLayout, is_lora_input
 from edgegen.adapters.peft import SavedAdapter
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.litert.session import Session
 from edgegen_runtime.bundle import ExportedModel
 from edgegen_runtime.cache.kv_cache import LanguageSignatures, StaticInputs
@@ -23,7 +23,7 @@ def check_threads(threads: int | None) -> None:
         UsageError: it is.
     """
     if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads asked for; at least 1 is needed", code="EG732")
+        raise UsageError(f"{threads} threads asked for; at least 1 is needed", code=ErrorCode.INVALID_GENERATION_OPTION)
 
 
 def lora_inputs(
@@ -50,7 +50,9 @@ def open_chat_template(exported: ExportedModel, tokenizer: Tokenizer | None) -> 
     try:
         source = exported.chat_template.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {exported.chat_template}: {error}", code="EG721") from error
+        raise UsageError(
+            f"cannot read {exported.chat_template}: {error}", code=ErrorCode.INVALID_CHAT_TEMPLATE
+        ) from error
 
     def name(token_id: int | None) -> str:
         return (tokenizer and token_id is not None and tokenizer.id_to_token(token_id)) or ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.litert.session import Session
 from edgegen_runtime.bundle import ExportedModel
 from edgegen_runtime.cache.kv_cache import KVCache, StaticInputs
@@ -82,7 +82,7 @@ class TextToTextModel(LanguageModel):
     def _unsupported(self, feature: str) -> UnsupportedError:
         return UnsupportedError(
             f"{self.exported.name} is an encoder-decoder, to which {feature} does not apply",
-            code="EG709",
+            code=ErrorCode.NOT_FOR_ENCODER_DECODER,
             hint="leave it out; each text is answered by itself",
         )
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.cache.kv_cache import KVCache, common_prefix
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class DraftModel:
             raise UsageError(
                 f"{self.model.exported.name} has another tokenizer than {model.exported.name}, "
                 "so it cannot draft for it",
-                code="EG760",
+                code=ErrorCode.DRAFT_MODEL_MISMATCH,
                 hint="choose a smaller model of the same family, or --speculate prompt-lookup",
             )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.generation.sampling import Logits
@@ -51,7 +51,9 @@ class ResponseFormat:
                 schema = json.loads(schema)
             except ValueError as error:
                 raise UsageError(
-                    f"the JSON Schema is not JSON: {error}", code="EG770", hint='such as {"type": "object"}'
+                    f"the JSON Schema is not JSON: {error}",
+                    code=ErrorCode.INVALID_GRAMMAR,
+                    hint='such as {"type": "object"}',
                 ) from error
         return cls("json-schema", json.dumps(schema))
 
@@ -84,7 +86,7 @@ class GrammarVocabulary:
         except ImportError as error:
             raise UsageError(
                 "constrained output needs the package llguidance",
-                code="EG771",
+                code=ErrorCode.STRUCTURED_OUTPUT_UNAVAILABLE,
                 hint='pip install "edgegen-runtime[constrained]"',
             ) from error
         self.size = size
@@ -196,7 +198,7 @@ def _invalid(response_format: ResponseFormat, reason: str) -> UsageError:
         first = "the tokenizer has no token that spells what has to come next"
     return UsageError(
         f"cannot follow the {response_format.kind}: {first}",
-        code="EG770",
+        code=ErrorCode.INVALID_GRAMMAR,
         details=others,
         hint=f"see --{response_format.kind} in --help",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.options import ExportOptions
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
@@ -65,7 +65,9 @@ class Task:
         if given:
             option = "--layer" if given[0] == "layers" else "--" + given[0].replace("_", "-")
             raise UsageError(
-                f"{option} means nothing to {options.variant}, which is {self.title}", hint=f"leave out {option}"
+                f"{option} means nothing to {options.variant}, which is {self.title}",
+                code=ErrorCode.OPTION_NOT_APPLICABLE,
+                hint=f"leave out {option}",
             )
 
     def with_encode_lengths(self, options: ExportOptions, context_length: int) -> ExportOptions:
@@ -81,6 +83,7 @@ class Task:
         if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
             raise UsageError(
                 f"encode lengths must be positive and distinct, not {list(lengths)}",
+                code=ErrorCode.INVALID_LENGTHS,
                 hint=f"--encode-lengths {','.join(map(str, self.encode_lengths))}",
             )
         return options

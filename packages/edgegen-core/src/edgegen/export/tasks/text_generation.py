@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.options import ExportOptions
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
@@ -40,6 +40,7 @@ def _need(module: nn.Module, protocol: type[Any], option: str) -> None:
     if lacking:
         raise UsageError(
             f"{option} has no effect on a {type(module).__name__}: it lacks {', '.join(lacking)}",
+            code=ErrorCode.PROTOCOL_MISMATCH,
             hint=f"leave out {option}; a module that takes it fulfils edgegen.modeling.{protocol.__name__}",
         )
 
