@@ -12,6 +12,7 @@ SLOW = ()
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests."""
     for item in items:
         if item.get_closest_marker("real_weights") or any(fnmatchcase(item.nodeid, pattern) for pattern in SLOW):
             item.add_marker(pytest.mark.slow)
