@@ -124,12 +124,12 @@ def test_repeated_modules_with_other_structures_are_traced_apart():
     torch.testing.assert_close(edgegen.convert(model, (x,), composites="all")(x)["output"], model(x))
 
 
-def test_a_repeated_module_without_structure_is_an_error():
+def test_a_repeated_block_without_a_trace_key_is_an_error():
     class Nameless(RepeatedBlock):
         def forward(self, x):
             return x
 
-    with pytest.raises(NotImplementedError, match="Nameless must say"):
+    with pytest.raises(NotImplementedError, match="Nameless must have a trace_key"):
         Nameless()(torch.ones(1))
 
 

@@ -79,7 +79,7 @@ def internal() -> ApiError:
     return ApiError(500, "the server failed; its log says why", code="internal_error")
 
 
-_PARAMS = {
+_PARAMS: dict[str, str] = {
     ErrorCode.LOGIT_BIAS_OUT_OF_RANGE: "logit_bias",
     ErrorCode.INVALID_GRAMMAR: "response_format",
     ErrorCode.STRUCTURED_OUTPUT_UNAVAILABLE: "response_format",
