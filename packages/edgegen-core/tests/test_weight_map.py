@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
 from edgegen.weights import Checkpoint, LazyTensor, WeightMap
@@ -18,7 +16,6 @@ from edgegen.weights.weight_map import (
     Source,
     concat,
     first_of,
-    interleaved_to_half_rotary,
     offset,
     permute_rows,
     reshape,
@@ -111,20 +108,6 @@ def test_resolving_reads_no_weights() -> None:
     reads: Reads = []
     resolve(concat(transpose("a"), reshape("c", (2, 12))), (8, 12), reads, a=A, c=np.zeros((4, 6), np.float32))
     assert reads == []
-
-
-@given(st.integers(1, 5), st.integers(1, 8))
-@settings(deadline=None, max_examples=30)
-def test_rotary_order_undoes_the_converters_permutation(heads: int, half: int) -> None:
-    published = np.arange(heads * 2 * half)
-    # The converter's reordering, as llama.cpp documents it.
-    stored = published.reshape(heads, 2, half).swapaxes(1, 2).reshape(-1)
-    np.testing.assert_array_equal(stored[interleaved_to_half_rotary(heads, 2 * half)], published)
-
-
-def test_rotary_order_needs_an_even_head() -> None:
-    with pytest.raises(ValueError, match="even"):
-        interleaved_to_half_rotary(2, 5)
 
 
 def test_placeholders_stand_for_the_same_number_on_both_sides() -> None:

@@ -278,7 +278,8 @@ def test_a_weight_map_gives_the_weights_that_transformers_builds() -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     from edgegen.weights import WeightMap
-    from edgegen.weights.weight_map import interleaved_to_half_rotary, permute_rows
+    from edgegen.weights.weight_map import permute_rows
+    from edgegen_layers.row_orders import interleaved_to_half_rotary
 
     file = smollm2()
     layer = "model.layers.{i}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgegen.errors import UnsupportedError, UsageError
-from edgegen_runtime.bundle import ExportedModel, export_record
+from edgegen_runtime.bundle import ExportedModel
 
 Export = Callable[..., Path]
 
@@ -125,13 +125,3 @@ def test_a_field_that_is_missing_is_named(export: Export) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match="scheme is missing"):
         ExportedModel.open(folder)
-
-
-def test_names_of_earlier_versions_are_read(export: Callable[..., Path]) -> None:
-    folder = export(rewindable_tokens=7)
-    assert ExportedModel.open(folder).max_rollback_tokens == 7
-    assert export_record(folder) == {}
-    (folder / "recipe.json").write_text('{"variant": "earlier"}')
-    assert export_record(folder) == {"variant": "earlier"}
-    (folder / "export.json").write_text('{"variant": "later"}')
-    assert export_record(folder / "model.tflite") == {"variant": "later"}

@@ -1,4 +1,4 @@
-"""What this package offers to edgegen: the built-in implementation of every block that has a seam."""
+"""The plugin of this package: the built-in implementation of every block that has a seam."""
 
 from collections.abc import Iterable
 

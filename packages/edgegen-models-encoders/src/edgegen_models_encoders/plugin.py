@@ -1,4 +1,4 @@
-"""What this package offers to edgegen."""
+"""The plugin of this package."""
 
 from collections.abc import Iterable
 

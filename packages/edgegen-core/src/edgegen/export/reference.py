@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgegen.adapters.layout import LoraLayout, input_name
 from edgegen.export.offloaded import Observer, streamed_weights
+from edgegen.modeling import require
 from edgegen.weights.tensors import LazyTensor
 
 if TYPE_CHECKING:
     from torch import nn
 
 _SEED = 0
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,10 @@ class Reference:
     def config(self) -> Any:
         """The module's, see :class:`edgegen.modeling.ModelConfig`."""
         return self.module.config
+
+    def as_protocol(self, protocol: type[P]) -> P:
+        """The module as a protocol of :mod:`edgegen.modeling`; raises PluginError where it lacks a member."""
+        return require(self.module, protocol, "the model")
 
     def loaded(self, observe: Observer | None = None) -> AbstractContextManager[None]:
         """A context in which the module runs on CPU tensors, see :func:`~edgegen.export.offloaded.streamed_weights`."""

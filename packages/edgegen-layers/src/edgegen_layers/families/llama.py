@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import Source, concat, interleaved_to_half_rotary, permute_rows
+from edgegen.weights.weight_map import Source, concat, permute_rows
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
@@ -26,6 +26,7 @@ from edgegen_layers.kernels import AttentionKernel
 from edgegen_layers.layer_choices import LayerChoices, Norm
 from edgegen_layers.lora import AttentionLora, LoraWeights
 from edgegen_layers.rotary_scaling import RotaryScaling
+from edgegen_layers.row_orders import interleaved_to_half_rotary
 
 
 @dataclass(frozen=True, kw_only=True)

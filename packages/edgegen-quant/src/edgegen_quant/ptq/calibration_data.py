@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.offloaded import Observer, streamed_weights
+from edgegen.modeling import CausalLM, require
 from edgegen.quantization.passes import PassContext, Weights
 from edgegen.weights.tensors import TokenizerAssets
 from edgegen_quant.ptq.calibration_text import mixed_text
@@ -53,8 +53,7 @@ def calibration_data(context: PassContext, count: int) -> CalibrationData | None
     if context.calibration is not None:
         return CalibrationData("calibration", [start, *users_tokens(context)[: count - 1]])
     tokens = _built_in_tokens(context.tokenizer)[: count - 1]
-    module: Any = context.module
-    if not tokens or max(tokens) >= module.config.vocab_size:
+    if not tokens or max(tokens) >= require(context.module, CausalLM, context.subject).config.vocab_size:
         return None
     return CalibrationData("built-in", [start, *tokens])
 
@@ -105,7 +104,7 @@ def collect_activations(module: nn.Module, weights: Weights, tokens: Sequence[in
         if not left:
             raise _AllSeenError
 
-    decoder: Any = module
+    decoder = require(module, CausalLM, type(module).__name__)
     with streamed_weights(module, weights, observe_all), torch.no_grad(), torch.device("cpu"):
         ids = torch.tensor([list(tokens)], dtype=torch.int32)
         positions = torch.arange(len(tokens), dtype=torch.int32)

@@ -26,7 +26,7 @@ from torch import nn
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.reference import random_tokens
-from edgegen.modeling import SupportsChannelScaling, supports
+from edgegen.modeling import CausalLM, SupportsChannelScaling, require, supports
 from edgegen.quantization.channel_scaling import Rows, ScalingGroup
 from edgegen.quantization.passes import PassContext, PassCost, PassReport, PlannedPass, Weights
 from edgegen.weights.mismatch import pattern_of
@@ -238,9 +238,9 @@ def _token_count(weights: Weights) -> int:
 
 
 def _data(context: PassContext) -> CalibrationData:
-    module: Any = context.module
+    config = require(context.module, CausalLM, context.subject).config
     count = _token_count(context.weights)
-    return calibration_data(context, count) or CalibrationData("random", random_tokens(module.config.vocab_size, count))
+    return calibration_data(context, count) or CalibrationData("random", random_tokens(config.vocab_size, count))
 
 
 def _square_lengths(tensor: LazyTensor) -> npt.NDArray[np.float64]:

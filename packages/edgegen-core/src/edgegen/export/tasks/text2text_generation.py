@@ -42,7 +42,7 @@ def _verify(session: Session, reference: Reference) -> LogitsVerification:
     first, *others = encoders
     start, encoded = reference.config.decoder_start_token_id, read(first)
     result = compare_logits(
-        session, reference, start, encoded, lambda tokens: _eager_logits(reference.module, text, tokens)
+        session, reference, start, encoded, lambda tokens: _eager_logits(reference.as_protocol(Seq2SeqLM), text, tokens)
     )
     errors = [first_logits_error(session, whole, start, encoded, read(length)) for length in others]
     return result.with_errors(errors)
@@ -64,10 +64,10 @@ def _debug_run(session: Session, reference: Reference) -> tuple[dict[str, Array]
     )
     start = reference.config.decoder_start_token_id
     answer, outputs = write_text(session, whole, start, min(LENGTH, reference.cache_length), states)
-    return {**encoded, **joined(outputs)}, lambda: _eager_logits(reference.module, text, answer)
+    return {**encoded, **joined(outputs)}, lambda: _eager_logits(reference.as_protocol(Seq2SeqLM), text, answer)
 
 
-def _eager_logits(module: Any, text: list[int], answer: list[int]) -> Logits:
+def _eager_logits(module: Seq2SeqLM, text: list[int], answer: list[int]) -> Logits:
     positions = torch.arange(len(answer), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):
         tokens = torch.tensor([text], dtype=torch.int32)

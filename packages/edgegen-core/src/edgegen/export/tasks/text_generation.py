@@ -54,9 +54,11 @@ def _verify(session: Session, reference: Reference) -> LogitsVerification:
 
 def _eager(reference: Reference) -> Callable[[list[int]], Any]:
     """``(tokens) -> [T, V]`` logits of the float model, with the adapter that a file that takes one is given."""
-    module: Any = reference.module
-    adapter = None if reference.lora is None else module.adapter(reference.random_adapter())
-    return lambda tokens: eager_logits(module, tokens, adapter)
+    decoder = reference.as_protocol(CausalLM)
+    adapter = None
+    if reference.lora is not None:
+        adapter = reference.as_protocol(SupportsLora).adapter(reference.random_adapter())
+    return lambda tokens: eager_logits(decoder, tokens, adapter)
 
 
 def _debug_signatures(names: Iterable[str]) -> list[str]:

@@ -73,7 +73,7 @@ def _standardized(g: LoweringContext, x: Value, axes: Sequence[int], eps: float)
 
 
 def _scaled(g: LoweringContext, x: Value, weight: Value | None, bias: Value | None) -> Value:
-    """In float32 up to here, rounded to the result's dtype once."""
+    """The result in float32, rounded to the result's dtype once."""
     weight, bias = _wide(g, weight), _wide(g, bias)
     if weight is not None:
         x = g.binary("MUL", x, weight)

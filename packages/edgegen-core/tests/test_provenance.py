@@ -1,0 +1,62 @@
+"""``export.json`` is read back, and so is what the first schema version wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgegen.errors import ErrorCode, UsageError
+from edgegen.export.reproduce import reproduce
+from edgegen.genai.provenance import is_export, read_provenance
+
+FIRST = {
+    "schema_version": 1,
+    "checkpoint": {"path": "weights.gguf"},
+    "equalization": {"text": "built-in", "tokens": 255, "scaled": {"norm.weight": 2}},
+    "calibration": None,
+    "text": None,
+    "options": {
+        "variant": "tiny",
+        "scheme": "keep",
+        "encode_lengths": None,
+        "prefill_lengths": [8, 64],
+        "cache_length": 48,
+        "short_caches": [16],
+        "speculate": [4],
+        "target": "tflite",
+        "composites": "none",
+        "lora": None,
+        "lora_rank": None,
+        "layers": {},
+        "calibration": None,
+        "calibrate": False,
+        "equalize": True,
+    },
+}
+
+
+def test_options_of_the_first_schema_version_have_todays_names(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(FIRST))
+    assert is_export(tmp_path)
+    options = reproduce(tmp_path)
+    assert (options.cache_buckets, options.verify_lengths, options.prefill_lengths) == ((16,), (4,), (8, 64))
+    assert options.weight_passes == {"smoothquant": True, "gptq": False}
+    assert (options.scheme, options.checkpoint) == ("passthrough", Path("weights.gguf"))
+    passes = read_provenance(tmp_path)["passes"]
+    assert passes == {"smoothquant": {"transforms_weights": True, "report": FIRST["equalization"]}}
+
+
+def test_the_newer_file_wins(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(FIRST))
+    (tmp_path / "export.json").write_text(json.dumps({"schema_version": 2, "passes": {}}))
+    assert read_provenance(tmp_path / "model.tflite")["schema_version"] == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 1}', "[" * 100_000])
+def test_a_damaged_file_is_a_clear_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "export.json").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        reproduce(tmp_path)
+    assert caught.value.code == ErrorCode.EXPORT_RECORD_UNREADABLE
