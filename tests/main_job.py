@@ -1,6 +1,6 @@
-"""The main job, run from installed packages alone: export real weights, ask, expect the answer.
+"""The main jobs, run from installed packages alone: export real weights, ask, expect the answer; convert a module.
 
-``python tests/main_job.py smollm2|gemma3``
+``python tests/main_job.py smollm2|gemma3|core``
 """
 
 from __future__ import annotations
@@ -21,6 +21,20 @@ def edgegen(*arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def convert() -> None:
+    """Convert a module with core alone."""
+    import torch
+    from torch import nn
+
+    from edgegen import convert
+    from edgegen.plugins import registry
+
+    assert [plugin.name for plugin in registry().plugins] == ["core"]
+    model, x = nn.Linear(4, 4), torch.rand(2, 4)
+    torch.testing.assert_close(convert(model, (x,))(x)["output"], model(x), rtol=1e-5, atol=1e-5)
+    print("core converts alone")
+
+
 def main(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if name == "smollm2":
@@ -36,4 +50,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    convert() if sys.argv[1] == "core" else main(sys.argv[1])
