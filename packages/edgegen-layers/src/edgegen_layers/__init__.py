@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from edgegen_layers.lora import LoraWeights
     from edgegen_layers.moe import MixtureOfExperts
     from edgegen_layers.norm import GroupNorm, LayerNorm, RMSNorm, build_norm
-    from edgegen_layers.patches import PatchEmbedding
     from edgegen_layers.positions import RelativePositionBias, TimestepEmbedding, alibi_bias, sinusoidal_embedding
     from edgegen_layers.ring import RingAttention
     from edgegen_layers.rotary import apply_rotary, rotary_table
     from edgegen_layers.rotary_scaling import FrequencyScaling, LinearScaling, llama3_scaling, ntk_scaling, yarn_scaling
     from edgegen_layers.transformer import TransformerBlock, TransformerLM
-    from edgegen_layers.unet import AttentionBlock2D, Downsample2D, ResidualBlock2D, Upsample2D
+    from edgegen_layers.vision.patches import PatchEmbedding
+    from edgegen_layers.vision.unet import AttentionBlock2D, Downsample2D, ResidualBlock2D, Upsample2D
 
 __all__ = [
     "Activation",
@@ -137,7 +137,7 @@ _MODULES = {
         "RMSNorm",
         "build_norm",
     ),
-    "patches": ("PatchEmbedding",),
+    "vision.patches": ("PatchEmbedding",),
     "positions": (
         "RelativePositionBias",
         "TimestepEmbedding",
@@ -160,7 +160,7 @@ _MODULES = {
         "TransformerBlock",
         "TransformerLM",
     ),
-    "unet": (
+    "vision.unet": (
         "AttentionBlock2D",
         "Downsample2D",
         "ResidualBlock2D",

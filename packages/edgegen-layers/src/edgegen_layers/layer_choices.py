@@ -163,7 +163,7 @@ class LayerChoices:
                     f"{block:<10}  {', '.join(sorted(names))}; installed: {', '.join(_installed(block))}"
                     for block, names in sorted(self.used.items())
                 ],
-                hint="the blocks above are those that it looks up, with what it is built from now",
+                hint=f"choose for one that it has: {', '.join(sorted(self.used)) or 'none'}",
             )
 
     def _implementation(self, block: str, default: str, features: frozenset[str]) -> Any:
