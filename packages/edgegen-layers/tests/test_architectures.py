@@ -12,7 +12,7 @@ from lowering import randomize
 
 from edgegen.weights import WeightMap, open_checkpoint
 from edgegen.weights.module import parameter_shapes
-from edgegen.weights.weight_map import concat, permute_rows
+from edgegen.weights.weight_map import concat, permute_rows, transpose
 from edgegen_layers import (
     AttentionConfig,
     FeedForwardConfig,
@@ -21,7 +21,7 @@ from edgegen_layers import (
     TransformerConfig,
     TransformerLM,
 )
-from edgegen_layers.row_orders import interleaved_qkv, transpose
+from edgegen_layers.row_orders import interleaved_qkv
 from edgegen_layers.testing import check_parity
 
 VOCAB, DIM, HEADS, LAYERS, LENGTH = 48, 32, 4, 2, 16
