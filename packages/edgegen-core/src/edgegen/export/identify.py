@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgegen.descriptors import ModelFamily
-from edgegen.errors import CheckpointError, EdgegenError, ErrorCode
+from edgegen.errors import CheckpointError, EdgegenError, ErrorCode, UsageError
 from edgegen.plugins import load, registry
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import differences
@@ -112,17 +112,49 @@ def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> 
 
     Raises:
         CheckpointError: its sizes overflow.
+        UsageError: the builder does not look at a choice in ``layers``, which then has no effect.
     """
+    choices = _Choices(layers)
     try:
         with torch.device("meta"):
-            module: nn.Module = load(family.builder)(config, layers=layers)
-            return module
+            module: nn.Module = load(family.builder)(config, layers=choices)
     except RuntimeError as error:  # torch's word for sizes whose product no computer can count
         raise CheckpointError(
             f"a {family.name} of the stated sizes cannot be built: {str(error).splitlines()[0]}",
             code=ErrorCode.INVALID_CONFIG,
             hint="download the checkpoint again; its configuration is damaged",
         ) from error
+    unused = [block for block in layers if block not in choices.looked_up]
+    if unused:
+        raise UsageError(
+            f"--layer {unused[0]}={layers[unused[0]]} has no effect: models of family {family.name} have no block "
+            f"{unused[0]!r} that an implementation is chosen for",
+            code=ErrorCode.UNKNOWN_LAYER_BLOCK,
+            hint=f"leave out --layer {unused[0]}",
+        )
+    return module
+
+
+class _Choices(Mapping[str, str]):
+    """Implementations of blocks that remember which were looked up.
+
+    Attributes:
+        looked_up: blocks.
+    """
+
+    def __init__(self, layers: Mapping[str, str]) -> None:
+        self._layers = layers
+        self.looked_up: set[str] = set()
+
+    def __getitem__(self, block: str) -> str:
+        self.looked_up.add(block)
+        return self._layers[block]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
 
 
 def _of_family(checkpoint: Checkpoint, family: ModelFamily) -> Iterator[Candidate]:
