@@ -17,6 +17,7 @@ FIRST = {
     "equalization": {"text": "built-in", "tokens": 255, "scaled": {"norm.weight": 2}},
     "calibration": None,
     "text": None,
+    "weights": [{"kind": "norm.weight", "count": 1, "how": "exact", "why": ""}],
     "options": {
         "variant": "tiny",
         "scheme": "keep",
@@ -44,6 +45,9 @@ def test_options_of_the_first_schema_version_have_todays_names(tmp_path: Path) -
     assert (options.cache_buckets, options.verify_lengths, options.prefill_lengths) == ((16,), (4,), (8, 64))
     assert options.weight_passes == {"smoothquant": True, "gptq": False}
     assert (options.scheme, options.checkpoint) == ("passthrough", Path("weights.gguf"))
+    assert read_provenance(tmp_path)["weights"] == [
+        {"pattern": "norm.weight", "count": 1, "conversion": "exact", "reason": ""}
+    ]
     passes = read_provenance(tmp_path)["passes"]
     assert passes == {"smoothquant": {"transforms_weights": True, "report": FIRST["equalization"]}}
 

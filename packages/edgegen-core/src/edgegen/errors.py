@@ -50,7 +50,7 @@ class ErrorCode(StrEnum):
     INVALID_CALIBRATION_DATA = "EG108"
     """Calibration data is too short, empty or does not fit the model's inputs. Use a longer text or other samples."""
     CHANNEL_SCALING_UNAVAILABLE = "EG109"
-    """No channels of this model can be scaled (``--equalize``). Leave the option out."""
+    """No channels of this model can be scaled (``--weight-pass smoothquant``). Leave the option out."""
     PLUGIN = "EG110"
     """A plugin is broken in a way that has no code of its own. Report it to the plugin's author."""
     PLUGIN_IMPORT_FAILED = "EG111"

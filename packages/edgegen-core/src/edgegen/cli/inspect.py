@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,8 @@ import click
 
 from edgegen.cli.options import GroupedCommand
 from edgegen.cli.output import Output, draw_table, format_bytes, output_options
+from edgegen.errors import UsageError
+from edgegen.genai.provenance import read_provenance
 from edgegen.plugins import load, registry
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from edgegen.genai.file_contents import Contents
     from edgegen.tflite.reader import ModelSummary, TensorSummary
 
-_COLUMNS = ("kind", "count", "source", "storage", "how")
+_COLUMNS = ("pattern", "count", "source", "storage", "conversion")
 
 _SHOWN = 4
 """Tensors of a signature that are listed; the rest are counted."""
@@ -39,7 +40,7 @@ def inspect(path: Path, output: Output) -> None:
     """Show the signatures, operators, composites and weights of an exported model.
 
     FILE_OR_DIR is a .tflite file, a bundle (.litertlm, .task), or a folder that `edgegen export` wrote: then also the
-    source and storage of each kind of weight. Sizes are in powers of 1000 bytes. The model is not run.
+    conversion report: source and storage of each group of weights. Sizes are in powers of 1000 bytes. The model is not run.
     """
     from edgegen.tflite.reader import read_model
 
@@ -48,11 +49,11 @@ def inspect(path: Path, output: Output) -> None:
     weights = _weights(path)
     if file.suffix in readers:
         contents: Contents = load(readers[file.suffix])(file)
-        document = {"path": file, **asdict(contents), "weight_kinds": weights}
+        document = {"path": file, **asdict(contents), "conversion": weights}
         output.result(document, lambda console: _draw_contents(console, file, contents, weights))
         return
     summary = read_model(file)
-    output.result({**asdict(summary), "weight_kinds": weights}, lambda console: _draw(console, summary, weights))
+    output.result({**asdict(summary), "conversion": weights}, lambda console: _draw(console, summary, weights))
 
 
 def _readers() -> dict[str, str]:
@@ -71,11 +72,10 @@ def _model(path: Path, readers: Iterable[str]) -> Path:
 
 
 def _weights(path: Path) -> list[dict[str, Any]]:
-    """Conversion report of each kind of weight from export.json beside the model; empty where there is none."""
+    """The conversion report in an export's provenance; empty where there is none."""
     try:
-        record = json.loads((path / "export.json").read_text(encoding="utf-8"))
-        return [dict(row) for row in record["weights"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [dict(row) for row in read_provenance(path)["weights"]]
+    except (UsageError, KeyError, TypeError):
         return []
 
 
@@ -107,7 +107,7 @@ def _draw_contents(console: Console, file: Path, contents: Contents, weights: li
 
 def _draw_weights(console: Console, weights: list[dict[str, Any]]) -> None:
     rows = [[str(row[column]) for column in _COLUMNS] for row in weights]
-    draw_table(console, ("weight", "tensors", "checkpoint", "file", "how"), rows)
+    draw_table(console, ("weight", "tensors", "checkpoint", "file", "conversion"), rows)
 
 
 def _tensors(tensors: tuple[TensorSummary, ...]) -> str:

@@ -22,6 +22,9 @@ _OPTIONS = {"short_caches": "cache_buckets", "speculate": "verify_lengths"}
 _SCHEMES = {"keep": "passthrough"}
 """Schemes of schema version 1 -> their names today."""
 
+_ROW = {"kind": "pattern", "how": "conversion", "why": "reason"}
+"""Fields of the conversion report of schema version 1 -> their names today."""
+
 _PASSES = {"smoothquant": ("equalize", "equalization"), "gptq": ("calibrate", "calibration")}
 """Weight passes -> the option and the field of schema version 1."""
 
@@ -77,5 +80,8 @@ def _migrated(document: dict[str, Any]) -> dict[str, Any]:
         **document,
         "options": options,
         "passes": passes,
+        "weights": [
+            {_ROW.get(name, name): value for name, value in row.items()} for row in document.get("weights", ())
+        ],
         "calibration": document.get("text"),
     }

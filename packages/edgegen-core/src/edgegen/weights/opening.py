@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_checkpoint(path: str | Path, format: str | None = None) -> Checkpoint:
-    """Open a checkpoint with the format that recognises it, or with the one named.
+    """Open a checkpoint with the format that identifies it, or with the one named.
 
     Args:
         path: a file, a folder, or what a format takes for one: the name of an installed package, a repository.
@@ -26,7 +26,7 @@ def open_checkpoint(path: str | Path, format: str | None = None) -> Checkpoint:
 
     Raises:
         UsageError: the path names nothing, the format is unknown, or several formats recognise the path.
-        CheckpointError: no format recognises it, or the checkpoint is damaged.
+        CheckpointError: no format identifies it, or the checkpoint is damaged.
     """
     path = Path(path).expanduser()
     named = _registry().checkpoint_format(format) if format else None
@@ -40,7 +40,7 @@ def open_checkpoint(path: str | Path, format: str | None = None) -> Checkpoint:
 
 def _detect(path: Path) -> CheckpointFormat:
     formats = _formats()
-    found = [format for format in formats if _recognises(format, path)]
+    found = [format for format in formats if _identifies(format, path)]
     if not found:
         raise CheckpointError(
             f"{path} is not a checkpoint of any installed format",
@@ -53,14 +53,14 @@ def _detect(path: Path) -> CheckpointFormat:
 
 def _refer(path: Path, named: CheckpointFormat | None) -> CheckpointFormat:
     """The format that knows what a path means which names nothing on disk."""
-    found = [format for format in _formats() if _recognises(format, path)]
+    found = [format for format in _formats() if _identifies(format, path)]
     if named in found:
         return named
     if found and named:
         raise UsageError(
             f"{path} is a reference for {found[0].name}, not for {named.name}",
             code=ErrorCode.INVALID_REFERENCE,
-            hint="leave out --checkpoint-format: the files that it leads to are recognised",
+            hint="leave out --checkpoint-format: the files that it leads to are identified",
         )
     if not found:
         raise UsageError(f"no such checkpoint: {path}", code=ErrorCode.CHECKPOINT_NOT_FOUND, hint=_what_can_be_named())
@@ -87,7 +87,7 @@ def _formats() -> list[CheckpointFormat]:
     return [provided.descriptor for provided in _registry().checkpoint_formats.values()]
 
 
-def _recognises(format: CheckpointFormat, path: Path) -> bool:
+def _identifies(format: CheckpointFormat, path: Path) -> bool:
     try:
         return bool(_load(format.detect)(path))
     except Exception as error:  # one broken format must not hide the others
