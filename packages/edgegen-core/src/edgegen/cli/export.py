@@ -210,7 +210,7 @@ def export(
 def _weight_passes(wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> dict[str, bool]:
     both = set(wanted) & set(unwanted)
     if both:
-        raise click.UsageError(f"--weight-pass and --no-weight-pass both name {', '.join(sorted(both))}")
+        raise click.BadParameter(f"--weight-pass and --no-weight-pass both name {', '.join(sorted(both))}")
     return {**dict.fromkeys(wanted, True), **dict.fromkeys(unwanted, False)}
 
 

@@ -40,7 +40,8 @@ def inspect(path: Path, output: Output) -> None:
     """Show the signatures, operators, composites and weights of an exported model.
 
     FILE_OR_DIR is a .tflite file, a bundle (.litertlm, .task), or a folder that `edgegen export` wrote: then also the
-    conversion report: source and storage of each group of weights. Sizes are in powers of 1000 bytes. The model is not run.
+    conversion report: source and storage of each group of weights. Sizes are in powers of 1000 bytes. The model is not
+    run.
     """
     from edgegen.tflite.reader import read_model
 
