@@ -31,12 +31,8 @@ class Block(RepeatedBlock):
 
     def __init__(self, dim):
         super().__init__()
-        self.dim = dim
+        self.trace_key = dim
         self.linear = nn.Linear(dim, dim)
-
-    @property
-    def trace_key(self):
-        return self.dim
 
     def forward(self, x, pair):
         type(self).runs += 1
@@ -109,7 +105,7 @@ def test_repeated_modules_keep_their_own_weights():
     torch.testing.assert_close(result, model(x))
 
 
-def test_repeated_modules_with_other_structures_are_traced_apart():
+def test_repeated_blocks_with_other_trace_keys_are_traced_apart():
     class Mixed(Stack):
         def __init__(self):
             super().__init__(1)

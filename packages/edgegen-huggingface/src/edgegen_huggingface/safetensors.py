@@ -30,7 +30,7 @@ _HEADER_LIMIT = 16 * 2**20
 
 
 def detect(path: Path) -> bool:
-    """True if the path is a safetensors file, an index of shards, or a folder with either. Never raises."""
+    """True for a safetensors file, an index of shards, or a folder with either. Never raises."""
     try:
         if path.is_dir():
             return (path / FILE_NAMES.index).is_file() or bool(FILE_NAMES.in_folder(path))

@@ -6,7 +6,7 @@ exporting needs (:mod:`edgegen.modeling`): the cache, the signatures, adapters, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy.typing as npt
@@ -75,11 +75,7 @@ class DecoderBlock(RepeatedBlock):
     def __init__(self, attention_config: AttentionConfig, *trace_key: object) -> None:
         super().__init__()
         self.attention_config = attention_config
-        self._trace_key = (attention_config, *trace_key)
-
-    @property
-    def trace_key(self) -> Hashable:
-        return self._trace_key
+        self.trace_key = (attention_config, *trace_key)
 
 
 class DecoderLM(nn.Module):

@@ -81,15 +81,11 @@ class BertBlock(RepeatedBlock):
 
     def __init__(self, config: BertConfig, layers: LayerChoices) -> None:
         super().__init__()
-        self._trace_key = (config, layers.key)
+        self.trace_key = (config, layers.key)
         self.attention_norm = layers.norm(config.hidden_size, config.norm)
         self.attention = SelfAttention(config.hidden_size, config.attention)
         self.feed_forward_norm = layers.norm(config.hidden_size, config.norm)
         self.feed_forward = layers.mlp(config.hidden_size, config.mlp)
-
-    @property
-    def trace_key(self) -> object:
-        return self._trace_key
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # [B, T, D], [B, 1, 1, T]
         x = self.attention_norm(x + self.attention(x, mask))

@@ -16,11 +16,8 @@ from edgegen.tracing import RepeatedBlock
 class Block(RepeatedBlock):
     def __init__(self) -> None:
         super().__init__()
+        self.trace_key = 32
         self.linear = nn.Linear(32, 32)
-
-    @property
-    def trace_key(self):
-        return 32
 
     def forward(self, x):
         return x + self.linear(x).relu(), x
