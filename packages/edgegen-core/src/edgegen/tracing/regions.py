@@ -252,5 +252,7 @@ class RepeatedBlock(nn.Module):
     trace_key: Hashable = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        region = Region(super().__call__, (type(self), self.structure), module=self)
+        if self.trace_key is None:
+            raise NotImplementedError(f"{type(self).__name__} must set its trace_key")
+        region = Region(super().__call__, (type(self), self.trace_key), module=self)
         return enter(region, args, kwargs)
