@@ -234,7 +234,7 @@ def _composite_call(cls: type[nn.Module], name: str, attributes: Attributes) -> 
             stated = dict(attributes(self, *args, **kwargs))
         else:
             stated = {key: getattr(self, key) for key in attributes if getattr(self, key) is not None}
-        trace_key = self.structure if isinstance(self, RepeatedBlock) else id(self)
+        trace_key = self.trace_key if isinstance(self, RepeatedBlock) else id(self)
         body = functools.partial(call, self)
         return enter(Region(body, (cls, trace_key), module=self, composite=name, attributes=stated), args, kwargs)
 
@@ -253,6 +253,6 @@ class RepeatedBlock(nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.trace_key is None:
-            raise NotImplementedError(f"{type(self).__name__} must set its trace_key")
+            raise NotImplementedError(f"{type(self).__name__} must have a trace_key")
         region = Region(super().__call__, (type(self), self.trace_key), module=self)
         return enter(region, args, kwargs)
