@@ -128,7 +128,7 @@ def test_buckets_are_a_signature_each():
     [
         ({"y": {1: "length"}}, "no input 'y'; there are x"),
         ({"x": {5: "length"}}, "no axis 5"),
-        ({"x": {0: "batch"}}, "sample of 2 or more"),
+        ({"x": {0: "batch"}}, "example of 2 or more"),
         ({"x": {1: "size", 2: "size"}}, "size 'size' is 4 of one input and 3"),
     ],
 )

@@ -13,7 +13,7 @@ import edgegen
 from edgegen.conversion import build_program
 from edgegen.errors import UnsupportedError, UsageError
 from edgegen.lowering.aten import RULES
-from edgegen.tracing import Composites, Repeated, Signature, Tracer, composite
+from edgegen.tracing import Composites, RepeatedBlock, Signature, Tracer, composite
 
 
 @composite("test.scale", attributes=("factor",))
@@ -26,17 +26,13 @@ def scale_twice(x):
     return scale(scale(x, factor=2.0), factor=3.0)
 
 
-class Block(Repeated):
+class Block(RepeatedBlock):
     runs = 0
 
     def __init__(self, dim):
         super().__init__()
-        self.dim = dim
+        self.trace_key = dim
         self.linear = nn.Linear(dim, dim)
-
-    @property
-    def structure(self):
-        return self.dim
 
     def forward(self, x, pair):
         type(self).runs += 1
@@ -109,7 +105,7 @@ def test_repeated_modules_keep_their_own_weights():
     torch.testing.assert_close(result, model(x))
 
 
-def test_repeated_modules_with_other_structures_are_traced_apart():
+def test_repeated_blocks_with_other_trace_keys_are_traced_apart():
     class Mixed(Stack):
         def __init__(self):
             super().__init__(1)
@@ -124,12 +120,12 @@ def test_repeated_modules_with_other_structures_are_traced_apart():
     torch.testing.assert_close(edgegen.convert(model, (x,))(x)["output"], model(x))
 
 
-def test_a_repeated_module_without_structure_is_an_error():
-    class Nameless(Repeated):
+def test_a_repeated_block_without_a_trace_key_is_an_error():
+    class Nameless(RepeatedBlock):
         def forward(self, x):
             return x
 
-    with pytest.raises(NotImplementedError, match="Nameless must say"):
+    with pytest.raises(NotImplementedError, match="Nameless must have a trace_key"):
         Nameless()(torch.ones(1))
 
 

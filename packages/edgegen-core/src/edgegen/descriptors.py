@@ -24,7 +24,7 @@ class LayerImpl:
     """
 
     block: str
-    """Name of the building block, e.g. ``attention``."""
+    """The kind of building block that this implements, e.g. ``attention``."""
     name: str
     """Name of the implementation, unique within its block."""
     impl: str

@@ -331,7 +331,7 @@ class ErrorCode(StrEnum):
     INVALID_SPECIAL_TOKENS = "EG832"
     """Start or stop tokens are missing, or are no pieces of the tokenizer. Name such pieces."""
     NOT_SENTENCEPIECE = "EG833"
-    """A file is no SentencePiece model. Convert it: ``edgegen sentencepiece``."""
+    """A file is no SentencePiece model. Convert a tokenizer: ``edgegen tokenizer``."""
     BUNDLE_TAKES_NO_ADAPTERS = "EG834"
     """The bundle takes no adapters at run time. Merge the adapter: ``--lora``."""
     BUNDLE_NEEDS_STOP_TOKEN = "EG835"

@@ -30,7 +30,7 @@ _HEADER_LIMIT = 16 * 2**20
 
 
 def detect(path: Path) -> bool:
-    """Whether the path is a safetensors file, an index of shards, or a folder with either. Never raises."""
+    """True for a safetensors file, an index of shards, or a folder with either. Never raises."""
     try:
         if path.is_dir():
             return (path / FILE_NAMES.index).is_file() or bool(FILE_NAMES.in_folder(path))
@@ -63,7 +63,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def _has_header(path: Path) -> bool:
-    """Whether the file starts like the format: a plausible header length, then a JSON object."""
+    """True if the file starts like the format: a plausible header length, then a JSON object."""
     with path.open("rb") as file:
         head = file.read(9)
     return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _HEADER_LIMIT

@@ -21,7 +21,7 @@ _COLUMNS = ("model", "family", "parameters", "context", "scheme", "licence", "pa
     cls=GroupedCommand,
     examples=[
         ("edgegen list-models", "Names to export, with parameters, context window and licence"),
-        ("edgegen list-models --json | jq -r '.models[].name'", "The names alone"),
+        ("edgegen list-models --json", "The same as JSON, with sources and versions"),
     ],
 )
 @output_options

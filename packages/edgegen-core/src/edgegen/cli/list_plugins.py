@@ -23,7 +23,7 @@ _COLUMNS = ("plugin", "status", "package", "provides")
     cls=GroupedCommand,
     examples=[
         ("edgegen list-plugins", "Families, schemes, formats, targets and commands, by plugin"),
-        ("EDGEGEN_DISABLED_PLUGINS=acme edgegen list-plugins", "The same without one plugin"),
+        ("edgegen list-plugins --json", "The same as JSON, with modules and problems"),
     ],
 )
 @output_options

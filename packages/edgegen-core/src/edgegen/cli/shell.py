@@ -79,7 +79,7 @@ def edgegen(debug: bool) -> None:
 
 @dataclass(frozen=True)
 class _ErrorStyle:
-    """How errors are to be shown; looked up by hand, since it also holds where the arguments do not parse."""
+    """Style of errors: JSON or text, with or without traceback; read from arguments that need not parse."""
 
     json: bool
     debug: bool

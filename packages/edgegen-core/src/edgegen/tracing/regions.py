@@ -234,7 +234,7 @@ def _composite_call(cls: type[nn.Module], name: str, attributes: Attributes) -> 
             stated = dict(attributes(self, *args, **kwargs))
         else:
             stated = {key: getattr(self, key) for key in attributes if getattr(self, key) is not None}
-        trace_key = self.trace_key if isinstance(self, RepeatedBlock) else id(self)
+        trace_key = self.structure if isinstance(self, RepeatedBlock) else id(self)
         body = functools.partial(call, self)
         return enter(Region(body, (cls, trace_key), module=self, composite=name, attributes=stated), args, kwargs)
 
@@ -244,22 +244,22 @@ def _composite_call(cls: type[nn.Module], name: str, attributes: Attributes) -> 
 class RepeatedBlock(nn.Module):
     """Base of repeated blocks, such as a decoder's layers: traced once and expanded for each of them.
 
-    A subclass returns as :attr:`trace_key` all that its code depends on besides the inputs' shapes: usually its
-    configuration. Modules of one class with equal keys must trace to the same operators.
+    Attributes:
+        trace_key: all that the block's code depends on besides the inputs' shapes, usually its configuration. Set in
+            ``__init__``; blocks of one class with equal keys must trace to the same operators, whatever their weights.
     """
 
-    @property
-    def trace_key(self) -> Hashable:
-        """Key of the block's trace: blocks of one class with equal keys share one, whatever their parameters."""
-        return self.structure
+    trace_key: Hashable = None
 
     @property
     def structure(self) -> Hashable:
         """Older name of :attr:`trace_key`."""
-        raise NotImplementedError(f"{type(self).__name__} must have a trace_key")
+        if self.trace_key is None:
+            raise NotImplementedError(f"{type(self).__name__} must have a trace_key")
+        return self.trace_key
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        region = Region(super().__call__, (type(self), self.trace_key), module=self)
+        region = Region(super().__call__, (type(self), self.structure), module=self)
         return enter(region, args, kwargs)
 
 

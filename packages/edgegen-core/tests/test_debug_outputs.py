@@ -9,18 +9,15 @@ from torch import nn
 import edgegen
 from edgegen.errors import UsageError
 from edgegen.litert.session import Session
-from edgegen.tflite.debug_outputs import write_probe
-from edgegen.tracing import Repeated
+from edgegen.tflite.debug_outputs import write_debug_outputs
+from edgegen.tracing import RepeatedBlock
 
 
-class Block(Repeated):
+class Block(RepeatedBlock):
     def __init__(self) -> None:
         super().__init__()
+        self.trace_key = 32
         self.linear = nn.Linear(32, 32)
-
-    @property
-    def structure(self):
-        return 32
 
     def forward(self, x):
         return x + self.linear(x).relu(), x
@@ -53,7 +50,7 @@ def model(request, tmp_path):
 @torch.no_grad()
 def test_the_copy_gives_out_every_block_and_the_same_result(model, tmp_path):
     stack, x, path = model
-    names = write_probe(path, ["one"], tmp_path / "probe.tflite")["one"]
+    names = write_debug_outputs(path, ["one"], tmp_path / "probe.tflite")["one"]
     assert names == [f"layers.{i}" for i in range(4)]
     outputs = Session(tmp_path / "probe.tflite").run("one", {"x": x.numpy()})
     assert set(outputs) == {"output", *names}
@@ -65,7 +62,7 @@ def test_the_copy_gives_out_every_block_and_the_same_result(model, tmp_path):
 
 def test_other_signatures_stay_as_they_are(model, tmp_path):
     _, _, path = model
-    write_probe(path, ["one"], tmp_path / "probe.tflite")
+    write_debug_outputs(path, ["one"], tmp_path / "probe.tflite")
     session = Session(tmp_path / "probe.tflite")
     assert set(session.signatures["two"].outputs) == {"output"}
     x = torch.rand(1, 32).numpy()
@@ -75,7 +72,7 @@ def test_other_signatures_stay_as_they_are(model, tmp_path):
 def test_a_model_without_blocks_is_told(tmp_path):
     path = edgegen.convert(nn.Linear(4, 4), (torch.rand(1, 4),)).export(tmp_path / "model.tflite")
     with pytest.raises(UsageError, match="does not say where its blocks end"):
-        write_probe(path, ["serving_default"], tmp_path / "probe.tflite")
+        write_debug_outputs(path, ["serving_default"], tmp_path / "probe.tflite")
     with pytest.raises(UsageError, match="no signature 'other'; the file has serving_default"):
-        write_probe(path, ["other"], tmp_path / "probe.tflite")
+        write_debug_outputs(path, ["other"], tmp_path / "probe.tflite")
     assert not (tmp_path / "probe.tflite").exists()
