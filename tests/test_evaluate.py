@@ -112,4 +112,4 @@ def test_an_export_that_lost_its_recipe_needs_another_reference(exports, checkpo
             (moved / file.name).symlink_to(file)
     out = edgegen("evaluate", moved, "--reference", checkpoint, "--text", text, "--tokens", 20, "--json")
     assert out.code == 2
-    assert json.loads(out.out)["error"]["code"] == "EG107"
+    assert json.loads(out.out)["error"]["code"] == "EG123"

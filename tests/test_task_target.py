@@ -161,7 +161,7 @@ def test_another_text_can_be_given_and_constructs_are_named_with_an_example(edge
         (("bad.json",), 4, "EG840"),
         (("bad.model",), 2, "EG833"),
         (("{checkpoint}", "--text", "nowhere.txt"), 2, "EG101"),
-        (("{checkpoint}", "--text", "binary"), 2, "EG843"),
+        (("{checkpoint}", "--text", "binary"), 2, "EG744"),
         (("{checkpoint}", "-o", "nowhere/x.model"), 6, "EG601"),
     ],
 )

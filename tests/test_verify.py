@@ -62,7 +62,7 @@ def test_a_folder_without_a_recipe_is_told(made, edgegen, tmp_path):
     (tmp_path / "moved" / "export.json").unlink()
     out = edgegen("verify", tmp_path / "moved")
     assert out.code == 2
-    assert "EG107" in out.err
+    assert "EG123" in out.err
 
 
 def test_weights_that_have_gone_are_told(made, edgegen, tmp_path):

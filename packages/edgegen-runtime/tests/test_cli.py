@@ -182,7 +182,7 @@ def test_the_answer_has_the_form_that_was_asked_for(export: Export, tmp_path: Pa
     assert text("--grammar", 'start: "a" "b"') == "ab"
     error = failure(invoke(run, folder, "--prompt", "Hi", "--regex", "a", "--grammar", "b"))
     assert "--regex and --grammar exclude each other" in error.message
-    assert failure(invoke(run, folder, "--prompt", "Hi", "--json-schema", "missing.json")).code == "EG744"
+    assert failure(invoke(run, folder, "--prompt", "Hi", "--json-schema", "missing.json")).code == "EG101"
 
 
 def test_options_of_generation_reach_the_model(export: Export) -> None:

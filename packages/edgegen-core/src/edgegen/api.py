@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgegen.conversion import build_program, module_weights, plan_parameters
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.graph import Program
 from edgegen.litert.dynamic_session import ResizingSession
 from edgegen.litert.session import Session
@@ -91,10 +91,11 @@ class Converter:
             UnsupportedError: an operator has no lowering; all of them are listed.
         """
         if not self._signatures:
-            raise UsageError("nothing to convert: add a signature first")
+            raise UsageError("nothing to convert: add a signature first", code=ErrorCode.INVALID_ARGUMENT)
         if len({id(signature.module) for signature in self._signatures}) > 1:
             raise UsageError(
                 "signatures must share one module, whose parameters are the file's",
+                code=ErrorCode.INVALID_ARGUMENT,
                 hint="make one module of them, and pick what a signature does by a keyword argument",
             )
         chosen = choose(scheme).scheme
@@ -143,10 +144,14 @@ class ConvertedModel:
         """
         if signature is None:
             if len(self._signatures) > 1:
-                raise UsageError(f"name one of the signatures: {', '.join(self._signatures)}")
+                raise UsageError(
+                    f"name one of the signatures: {', '.join(self._signatures)}", code=ErrorCode.UNKNOWN_SIGNATURE
+                )
             (signature,) = self._signatures
         if signature not in self._signatures:
-            raise UsageError(f"no signature {signature!r}; there are {', '.join(self._signatures)}")
+            raise UsageError(
+                f"no signature {signature!r}; there are {', '.join(self._signatures)}", code=ErrorCode.UNKNOWN_SIGNATURE
+            )
         declared = self._signatures[signature]
         called = Signature(signature, declared.module, args, {**declared.kwargs, **kwargs})
         arrays = [leaf for leaf in pytree.tree_leaves((args, called.kwargs)) if isinstance(leaf, torch.Tensor)]

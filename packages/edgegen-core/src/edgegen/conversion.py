@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.graph import FixedSizeError, Graph, Program, generalize, optimize
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
@@ -42,7 +42,7 @@ def build_program(
     """
     names = [signature.name for signature in signatures]
     if len(set(names)) != len(names):
-        raise UsageError(f"signature names must differ; got {', '.join(names)}")
+        raise UsageError(f"signature names must differ; got {', '.join(names)}", code=ErrorCode.INVALID_ARGUMENT)
     rules = lowering_rules() if rules is None else rules
     if any(signature.dynamic for signature in signatures):
         composites = Composites.parse("none")  # their bodies have sizes of their own
@@ -69,7 +69,7 @@ def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:
     except FixedSizeError as error:
         raise UnsupportedError(
             f"signature {signature.name!r} cannot leave {', '.join(twice)} open: {error}",
-            code="EG303",
+            code=ErrorCode.DIMENSION_NOT_DYNAMIC,
             hint="make one signature for each of some sizes: Converter.buckets, with the same arguments",
         ) from error
 
@@ -134,6 +134,7 @@ def module_weights(module: nn.Module) -> dict[str, LazyTensor]:
     if any(tensor.is_meta for tensor in tensors.values()):
         raise UsageError(
             "the module is on the meta device and has no weights",
+            code=ErrorCode.WEIGHTS_NOT_LOADED,
             hint="pass parameters=..., a mapping from parameter names to lazy tensors",
         )
     return {name: _lazy(name, tensor) for name, tensor in tensors.items()}

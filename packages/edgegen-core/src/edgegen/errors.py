@@ -361,7 +361,7 @@ class EdgegenError(Exception):
         self,
         message: str,
         *,
-        code: ErrorCode | str | None = None,
+        code: ErrorCode | None = None,
         details: Iterable[str] = (),
         hint: str | None = None,
     ) -> None:

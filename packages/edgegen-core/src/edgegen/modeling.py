@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgegen.errors import PluginError
+from edgegen.errors import ErrorCode, PluginError
 from edgegen.quantization.channel_scaling import ScalingGroup
 from edgegen.tracing import Signature
 
@@ -239,6 +239,7 @@ def require(module: object, protocol: type[P], owner: str) -> P:
     if lacking:
         raise PluginError(
             f"the {type(module).__name__} of {owner} is no {protocol.__name__}: it lacks {', '.join(lacking)}",
+            code=ErrorCode.PROTOCOL_MISMATCH,
             hint=f"see {protocol.__name__} in docs/reference/hooks.md, or edgegen/modeling.py",
         )
     return module  # type: ignore[return-value]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.genai.signature_names import encode_name
 from edgegen.tracing import Signature
 from edgegen_layers.config import EmbedderConfig
@@ -58,6 +58,7 @@ class TextEmbedder(nn.Module):
         if encoder.learned_positions and max(encode_lengths) > encoder.max_seq_len:
             raise UsageError(
                 f"a text of {max(encode_lengths)} tokens is longer than the model's {encoder.max_seq_len} positions",
+                code=ErrorCode.INVALID_LENGTHS,
                 hint=f"--encode-lengths {encoder.max_seq_len}, or shorter ones",
             )
         texts = {length: torch.zeros(1, length, dtype=torch.int32, device=device) for length in encode_lengths}

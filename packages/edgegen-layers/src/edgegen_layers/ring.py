@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.tracing import dynamic_update_slice
 from edgegen_layers.config import AttentionConfig
 from edgegen_layers.kernels import MatmulAttention
@@ -37,6 +37,7 @@ class RingAttention(MatmulAttention):
         if bias is not None and slots == _ring(config):
             raise UsageError(
                 "attention=ring has no biases of scores by position",
+                code=ErrorCode.LAYER_NOT_APPLICABLE,
                 hint="leave out --layer attention=ring for a model with ALiBi or relative positions",
             )
         return super().mask(positions, slots, config, bias)
@@ -67,6 +68,7 @@ class RingAttention(MatmulAttention):
         if length > RESERVE:
             raise UsageError(
                 f"attention=ring takes at most {RESERVE} tokens in a call, not {length}",
+                code=ErrorCode.LAYER_NOT_APPLICABLE,
                 hint=f"--prefill-lengths 8,64,{RESERVE}",
             )
         first = _remainder(start.float(), slots)

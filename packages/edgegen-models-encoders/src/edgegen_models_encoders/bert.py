@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.hyperparameters import Settings
 from edgegen.weights.weight_map import Source, concat, first_of
@@ -189,7 +189,7 @@ def _read_pooling(checkpoint: Checkpoint) -> tuple[str | None, bool | None]:
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]) or pooling is None:
         raise CheckpointError(
             f"{checkpoint.path} makes its embeddings in a way that this family does not know",
-            code="EG207",
+            code=ErrorCode.UNKNOWN_CONFIG,
             details=[f"modules  {', '.join(kinds)}", f"pooling  {mode}"],
             hint="it knows Transformer, Pooling by mean or by the first token, and Normalize",
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import Settings
 from edgegen_layers import LinearScaling, ModelConfig
@@ -89,7 +89,9 @@ def _read_json(checkpoint: Checkpoint) -> Size:
 def _scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], known: tuple[str, ...]) -> LinearScaling | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in known or set(rope) - {"rope_type", "type", "rope_theta", "factor"}:
-        raise CheckpointError(f"rotary positions {dict(rope)} of {checkpoint.path} are not known", code="EG207")
+        raise CheckpointError(
+            f"rotary positions {dict(rope)} of {checkpoint.path} are not known", code=ErrorCode.UNKNOWN_CONFIG
+        )
     return LinearScaling(factor=float(rope["factor"])) if kind == "linear" else None
 
 
@@ -98,7 +100,7 @@ def _local(settings: Settings, period: int) -> tuple[bool, ...]:
         period = settings.take(key, int, period)
     kinds = settings.take("layer_types", list, ["sliding_attention"] * (period - 1) + ["full_attention"])
     if set(kinds) - {"sliding_attention", "full_attention"}:
-        raise CheckpointError(f"layer_types {sorted(set(kinds))} are not known", code="EG207")
+        raise CheckpointError(f"layer_types {sorted(set(kinds))} are not known", code=ErrorCode.UNKNOWN_CONFIG)
     return tuple(kind == "sliding_attention" for kind in kinds)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.hyperparameters import Settings
 from edgegen.weights.weight_map import concat
@@ -124,7 +124,9 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig | None:
         return None
     size = _read_gguf(checkpoint) if checkpoint.naming == "gguf" else _read_json(checkpoint)
     if len({len(size.heads), len(size.groups), len(size.hidden)}) > 1:
-        raise CheckpointError(f"{checkpoint.path} does not state as many heads as widths of blocks", code="EG206")
+        raise CheckpointError(
+            f"{checkpoint.path} does not state as many heads as widths of blocks", code=ErrorCode.INVALID_CONFIG
+        )
     return size.config()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import Settings
 from edgegen_models_phi.model import LongRope, PhiConfig, Size
@@ -77,12 +77,14 @@ def _long_rope(rope: dict[str, Any], original: int, context: int, checkpoint: Ch
     unknown = sorted(set(rope) - _ROPE_KEYS)
     if kind not in ("default", "su", "longrope") or unknown:
         what = f"with {', '.join(unknown)}" if unknown else repr(kind)
-        raise CheckpointError(f"rotary scaling {what} of {checkpoint.path} is not known", code="EG207")
+        raise CheckpointError(f"rotary scaling {what} of {checkpoint.path} is not known", code=ErrorCode.UNKNOWN_CONFIG)
     if kind == "default":
         return None
     missing = [key for key in ("short_factor", "long_factor") if key not in rope]
     if missing:
-        raise CheckpointError(f"{checkpoint.path} does not state {missing[0]} of its rotary scaling", code="EG206")
+        raise CheckpointError(
+            f"{checkpoint.path} does not state {missing[0]} of its rotary scaling", code=ErrorCode.INVALID_CONFIG
+        )
     return LongRope(
         short=tuple(map(float, rope["short_factor"])),
         long=tuple(map(float, rope["long_factor"])),
@@ -118,7 +120,8 @@ def _read_gguf(checkpoint: Checkpoint) -> Size:
     expected = long_rope.scaling.attention_factor if long_rope else 1.0
     if not math.isclose(amplitude, expected, rel_tol=1e-5):
         raise CheckpointError(
-            f"rope.scaling.attn_factor of {checkpoint.path} is {amplitude}, expected {expected}", code="EG207"
+            f"rope.scaling.attn_factor of {checkpoint.path} is {amplitude}, expected {expected}",
+            code=ErrorCode.UNKNOWN_CONFIG,
         )
     epsilon = "attention.layer_norm_epsilon" if parallel else "attention.layer_norm_rms_epsilon"
     table = checkpoint.tensors.get("token_embd.weight")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.quantization.recipe import Recipe, recipe
 
 _BLOCKS = (32, 64, 128)
@@ -36,7 +36,9 @@ def full_int4_dynamic_block_recipe(block_size: int = 32) -> Recipe:
     """
     if block_size not in _BLOCKS:
         raise UsageError(
-            f"there are no blocks of {block_size}", hint=f"block_size is {', '.join(map(str, _BLOCKS[:-1]))} or 128"
+            f"there are no blocks of {block_size}",
+            code=ErrorCode.INVALID_RECIPE,
+            hint=f"block_size is {', '.join(map(str, _BLOCKS[:-1]))} or 128",
         )
     return recipe({"*": f"int4-block{block_size}"})
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.storage import BITS, FLOAT32, Encoded, Gram, ParameterInfo, Rows, Scheme, Storage, Tolerance
 from edgegen_quant.gptq import Columns, columns_of, compensated
 from edgegen_quant.scale_search import pack, to_integers
@@ -46,7 +46,9 @@ class PlainFloat:
         with np.errstate(over="ignore"):  # an overflow is an error below
             data = np.ascontiguousarray(rows, storage.dtype)
         if storage.dtype == "float16" and (np.isinf(data) & np.isfinite(rows)).any():
-            raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme fp32")
+            raise CheckpointError(
+                "a weight exceeds float16's range (65504)", code=ErrorCode.WEIGHTS_NOT_FINITE, hint="use --scheme fp32"
+            )
         return Encoded(_finite(data))
 
 
@@ -94,7 +96,11 @@ class Integers:
         if storage.block is None:
             return Encoded(pack(integers, bits), scales[:, 0])
         if (np.abs(rows) > _FLOAT16_MAX).any():
-            raise CheckpointError("a weight exceeds float16's range (65504)", hint="use --scheme int8-channel")
+            raise CheckpointError(
+                "a weight exceeds float16's range (65504)",
+                code=ErrorCode.WEIGHTS_NOT_FINITE,
+                hint="use --scheme int8-channel",
+            )
         return Encoded(pack(integers, bits), scales.astype(np.float16))
 
 
@@ -142,7 +148,9 @@ def _fits(columns: int, storage: Storage) -> bool:
 
 def _finite(numbers: Numbers) -> Numbers:
     if not np.isfinite(numbers).all():
-        raise CheckpointError("weights contain NaN or infinity", hint="the checkpoint is damaged")
+        raise CheckpointError(
+            "weights contain NaN or infinity", code=ErrorCode.WEIGHTS_NOT_FINITE, hint="the checkpoint is damaged"
+        )
     return numbers
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.tflite.reader import read_model
 
 ACTIVATIONS = {"a8w8": 8, "a16w8": 16, "static_wi8_ai8": 8, "static_wi8_ai16": 16}
@@ -41,18 +41,28 @@ def static_quantize(file: Path | str, output: Path | str, samples: Iterable[Samp
         UnsupportedError: the file has several signatures, or has been quantized.
     """
     if scheme not in ACTIVATIONS:
-        raise UsageError(f"there is no static scheme {scheme!r}", hint=f"there are {', '.join(ACTIVATIONS)}")
+        raise UsageError(
+            f"there is no static scheme {scheme!r}",
+            code=ErrorCode.UNKNOWN_NAME,
+            hint=f"there are {', '.join(ACTIVATIONS)}",
+        )
     file, output = Path(file), Path(output)
     signature = _only_signature(file)
     inputs = [dict(sample) for sample in samples]
     if not inputs:
-        raise UsageError("static quantization needs sample inputs", hint="give a few dozen of what the model will see")
+        raise UsageError(
+            "static quantization needs sample inputs",
+            code=ErrorCode.INVALID_CALIBRATION_DATA,
+            hint="give a few dozen of what the model will see",
+        )
     try:
         from ai_edge_quantizer import qtyping, quantizer
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
     except ImportError as error:
         raise UsageError(
-            "static quantization needs the library ai-edge-quantizer", hint="pip install edgegen-quant[static]"
+            "static quantization needs the library ai-edge-quantizer",
+            code=ErrorCode.DEPENDENCY_MISSING,
+            hint="pip install edgegen-quant[static]",
         ) from error
     work: Any = quantizer.Quantizer(str(file))
     work.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, ACTIVATIONS[scheme], 8)
@@ -61,7 +71,11 @@ def static_quantize(file: Path | str, output: Path | str, samples: Iterable[Samp
     try:
         found = work.calibrate({signature: inputs})
     except (KeyError, ValueError) as error:
-        raise UsageError(f"the samples do not fit {file}: {error}", hint="each maps input names to arrays") from error
+        raise UsageError(
+            f"the samples do not fit {file}: {error}",
+            code=ErrorCode.INVALID_CALIBRATION_DATA,
+            hint="each maps input names to arrays",
+        ) from error
     quantized = work.quantize(found, enable_progress_report=False).quantized_model
     partial = output.with_name(output.name + ".partial")
     try:
@@ -77,10 +91,13 @@ def _only_signature(file: Path) -> str:
     if len(summary.signatures) != 1:
         raise UnsupportedError(
             f"{file} has {len(summary.signatures)} signatures; static quantization is for one",
+            code=ErrorCode.STATIC_QUANTIZATION_UNSUPPORTED,
             hint="language models with a cache: use int8-channel, which quantizes activations as the model runs",
         )
     if set(summary.weights) - {"float32", "int32", "int64", "bool"}:
         raise UnsupportedError(
-            f"the weights of {file} are {', '.join(summary.weights)}, not float32", hint="convert with scheme='fp32'"
+            f"the weights of {file} are {', '.join(summary.weights)}, not float32",
+            code=ErrorCode.STATIC_QUANTIZATION_UNSUPPORTED,
+            hint="convert with scheme='fp32'",
         )
     return summary.signatures[0].name

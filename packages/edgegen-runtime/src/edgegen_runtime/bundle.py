@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -92,7 +92,7 @@ class Bundle:
         if version != SCHEMA_VERSION:
             raise UnsupportedError(
                 f"{folder / MANIFEST} has schema version {version}; this runtime reads {SCHEMA_VERSION}",
-                code="EG704",
+                code=ErrorCode.UNSUPPORTED_MANIFEST_VERSION,
                 hint="update edgegen-runtime, or " + _EXPORT_AGAIN,
             )
         kind = reader.optional("kind", str) or "decoder"
@@ -128,7 +128,7 @@ class Bundle:
         if self.kind != kind:
             raise UsageError(
                 f"{self.name} is of kind {self.kind}; this takes a model of kind {kind}",
-                code="EG708",
+                code=ErrorCode.WRONG_TASK,
                 hint=_COMMANDS[self.kind].format(self.folder),
             )
 
@@ -146,7 +146,7 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     if not path.exists():
         raise UsageError(
             f"no such file or folder: {path}",
-            code="EG701",
+            code=ErrorCode.NOT_AN_EXPORT,
             hint="name a folder that edgegen export wrote (its -o DIR)",
         )
     _refuse_bundle(path)
@@ -159,13 +159,13 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     else:
         raise UsageError(
             f"{path} is not an exported model",
-            code="EG701",
+            code=ErrorCode.NOT_AN_EXPORT,
             hint="name the export folder or its .tflite file",
         )
     if not (folder / MANIFEST).is_file():
         raise UsageError(
             f"no {MANIFEST} in {folder.resolve()}",
-            code="EG701",
+            code=ErrorCode.NOT_AN_EXPORT,
             hint="name the folder that edgegen export wrote (-o DIR), or " + _EXPORT_AGAIN,
         )
     return folder, model
@@ -177,7 +177,7 @@ def _refuse_bundle(path: Path) -> None:
     if bundles and not (path / MANIFEST).is_file():
         raise UnsupportedError(
             f"{bundles[0]} is for LiteRT-LM; this runtime reads folders that --target tflite makes",
-            code="EG707",
+            code=ErrorCode.UNSUPPORTED_BUNDLE,
             hint=f'pip install litert-lm, then: litert-lm run {bundles[0]} --prompt "Hello"',
         )
 
@@ -186,9 +186,9 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}", code="EG702", hint=_EXPORT_AGAIN) from error
+        raise UsageError(f"cannot read {path}: {error}", code=ErrorCode.INVALID_MANIFEST, hint=_EXPORT_AGAIN) from error
     if not isinstance(document, dict):
-        raise UsageError(f"{path} does not hold a JSON object", code="EG702", hint=_EXPORT_AGAIN)
+        raise UsageError(f"{path} does not hold a JSON object", code=ErrorCode.INVALID_MANIFEST, hint=_EXPORT_AGAIN)
     return document
 
 
@@ -225,7 +225,7 @@ class _Reader:
         self._prefix = prefix
 
     def damaged(self, problem: str) -> UsageError:
-        return UsageError(f"{self._folder / MANIFEST}: {problem}", code="EG702", hint=_EXPORT_AGAIN)
+        return UsageError(f"{self._folder / MANIFEST}: {problem}", code=ErrorCode.INVALID_MANIFEST, hint=_EXPORT_AGAIN)
 
     def optional(self, key: str, kind: type[T]) -> T | None:
         return None if self._document.get(key) is None else self.field(key, kind)
@@ -265,7 +265,7 @@ class _Reader:
         if not path.is_file():
             raise UsageError(
                 f"{path} is missing, though {MANIFEST} names it",
-                code="EG703",
+                code=ErrorCode.EXPORT_INCOMPLETE,
                 hint="copy the whole export folder",
             )
         return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgegen.cli.output import Output, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -67,7 +67,7 @@ def serve(
     ):
         raise UsageError(
             "the API key is empty, or cannot stand in a header",
-            code="EG815",
+            code=ErrorCode.INVALID_API_KEY,
             hint="use ASCII letters and digits, e.g. what `openssl rand -hex 24` prints",
         )
     with bind(host, port, guarded=api_key is not None) as listener:

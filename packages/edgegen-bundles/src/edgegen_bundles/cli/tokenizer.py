@@ -67,21 +67,23 @@ def tokenizer(source: Path, output_file: Path | None, text: Path | None, pairs: 
 
 
 def _read(path: Path) -> str:
-    from edgegen.errors import UsageError
+    from edgegen.errors import ErrorCode, UsageError
 
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", code="EG101") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", code=ErrorCode.FILE_UNREADABLE) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8 text: {error}", code="EG843", hint="save it as UTF-8") from error
+        raise UsageError(
+            f"{path} is no UTF-8 text: {error}", code=ErrorCode.NOT_UTF8, hint="save it as UTF-8"
+        ) from error
 
 
 def _write(path: Path | None, model: bytes) -> str:
     """Write beside and rename; what to say of it."""
     import os
 
-    from edgegen.errors import ResourceError
+    from edgegen.errors import ErrorCode, ResourceError
 
     if path is None:
         return ""
@@ -91,7 +93,7 @@ def _write(path: Path | None, model: bytes) -> str:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error.strerror}", code="EG601") from error
+        raise ResourceError(f"cannot write {path}: {error.strerror}", code=ErrorCode.FILE_SYSTEM) from error
     return f"\nwrote {path} ({format_bytes(len(model))})"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgegen.errors import ResourceError, UnsupportedError
+from edgegen.errors import ErrorCode, ResourceError, UnsupportedError
 
 RANKS = (16, 32)
 """What LiteRT-LM 0.18 has been seen to take; it refuses 4."""
@@ -38,7 +38,7 @@ def check_rank(rank: int) -> None:
     if rank not in RANKS:
         raise UnsupportedError(
             f"LiteRT-LM takes adapters of rank {' or '.join(map(str, RANKS))}, not {rank}",
-            code="EG820",
+            code=ErrorCode.ADAPTER_RANK_UNSUPPORTED,
             hint=f"export with --lora-rank {RANKS[0]}: adapters of lower ranks are filled up with zeros",
         )
 
@@ -71,7 +71,9 @@ def write_adapter(path: Path, rank: int, tensors: Tensors) -> None:
             file.truncate(-(-end // _PAGE) * _PAGE)
         beside.replace(path)
     except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error}", hint="name another file with -o") from error
+        raise ResourceError(
+            f"cannot write {path}: {error}", code=ErrorCode.FILE_SYSTEM, hint="name another file with -o"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
 

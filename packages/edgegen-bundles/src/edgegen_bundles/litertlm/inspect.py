@@ -11,7 +11,7 @@ from litert_lm_builder import litertlm_header_schema_py_generated as schema
 from litert_lm_builder import litertlm_peek as peek
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.genai.file_contents import Contents, Part
 
 _NAMES = {value: name for name, value in vars(schema.AnySectionDataType).items() if isinstance(value, int)}
@@ -31,9 +31,9 @@ def contents(file: Path) -> Contents:
             parts=(_system(header), *(_part(file, section) for section in _sections(header))),
         )
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}", code="EG801") from error
+        raise UsageError(f"cannot read {file}: {error.strerror}", code=ErrorCode.FILE_UNREADABLE) from error
     except (ValueError, struct.error, IndexError, TypeError) as error:
-        raise UsageError(f"{file} is no .litertlm file, or damaged", code="EG801") from error
+        raise UsageError(f"{file} is no .litertlm file, or damaged", code=ErrorCode.LITERTLM_DAMAGED) from error
 
 
 def llm_metadata(file: Path) -> llm_metadata_pb2.LlmMetadata:

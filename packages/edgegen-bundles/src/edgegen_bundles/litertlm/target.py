@@ -9,7 +9,7 @@ from pathlib import Path
 from litert_lm_builder.runtime.proto import llm_metadata_pb2, sampler_params_pb2
 
 from edgegen.adapters.layout import LAYOUT_FILE
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.export.folder import write_json
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.model_card import model_card
@@ -51,7 +51,7 @@ def refuse_rings(job: Job) -> None:
     if job.max_rollback is not None:
         raise UnsupportedError(
             "LiteRT-LM keeps the whole text in every block's cache",
-            code="EG803",
+            code=ErrorCode.BUNDLE_NEEDS_FULL_CACHE,
             hint="leave out --layer attention=ring",
         )
 
@@ -130,7 +130,7 @@ def tokenizer_of(job: Job) -> TokenizerAssets:
     if tokenizer is None or not {HF_FILE, SENTENCEPIECE_FILE} & set(tokenizer.files):
         raise UnsupportedError(
             f"a bundle holds a tokenizer, and {job.checkpoint.path} has none that LiteRT-LM reads",
-            code="EG802",
+            code=ErrorCode.BUNDLE_NEEDS_TOKENIZER,
             hint=f"put {HF_FILE} or {SENTENCEPIECE_FILE} beside the weights, or use --target tflite",
         )
     return tokenizer

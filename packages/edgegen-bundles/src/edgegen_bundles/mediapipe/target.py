@@ -7,7 +7,7 @@ from pathlib import Path
 
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.export.folder import write_json
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.model_card import model_card
@@ -32,12 +32,14 @@ def check(job: Job, report: Reporter) -> None:
     litertlm.refuse_rings(job)
     if job.lora is not None:
         raise UnsupportedError(
-            "a .task bundle takes no adapters at run time", code="EG834", hint="use --target litertlm, or merge: --lora"
+            "a .task bundle takes no adapters at run time",
+            code=ErrorCode.BUNDLE_TAKES_NO_ADAPTERS,
+            hint="use --target litertlm, or merge: --lora",
         )
     if not litertlm.stop_tokens(job):
         raise UnsupportedError(
             "a .task bundle needs a token that ends a text, and neither checkpoint nor model names one",
-            code="EG834",
+            code=ErrorCode.BUNDLE_NEEDS_STOP_TOKEN,
             hint="state eos_token_id in generation_config.json beside the weights",
         )
     conversion = _conversion(job)

@@ -18,7 +18,7 @@ from typing import Any
 
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_bundles.mediapipe import aligned_zip
 from edgegen_bundles.mediapipe.aligned_zip import ALIGNMENT, Member
 
@@ -70,7 +70,11 @@ def create_bundle(config: BundleConfig) -> Path:
     tokenizer = _read(config.tokenizer_model)
     pieces = open_sentencepiece(tokenizer, str(config.tokenizer_model))
     if not config.stop_tokens:
-        raise UsageError("a .task file needs stop tokens", code="EG832", hint="name the piece that ends a text")
+        raise UsageError(
+            "a .task file needs stop tokens",
+            code=ErrorCode.INVALID_SPECIAL_TOKENS,
+            hint="name the piece that ends a text",
+        )
     metadata = llm_metadata_pb2.LlmMetadata(max_num_tokens=config.max_num_tokens)
     metadata.llm_model_type.generic_model.SetInParent()
     start = NO_TOKEN if config.start_token is None else _piece_id(pieces, config.start_token)
@@ -81,7 +85,7 @@ def create_bundle(config: BundleConfig) -> Path:
         metadata.prompt_templates.user.prefix = config.prompt_prefix
         metadata.prompt_templates.user.suffix = config.prompt_suffix
     if not config.tflite_model.is_file():
-        raise UsageError(f"no such file: {config.tflite_model}", code="EG101")
+        raise UsageError(f"no such file: {config.tflite_model}", code=ErrorCode.FILE_UNREADABLE)
     output = config.output_filename
     output = output if output.suffix == ".task" else output.with_name(f"{output.name}.task")
     beside = output.with_name(f".{output.name}.{os.getpid()}")
@@ -118,7 +122,7 @@ def _piece_id(pieces: Any, name: str) -> int:
     if pieces.id_to_piece(token) != name:
         raise UsageError(
             f"the tokenizer has no piece {name!r}",
-            code="EG832",
+            code=ErrorCode.INVALID_SPECIAL_TOKENS,
             hint="edgegen tokenizer FILE --json lists special pieces",
         )
     return token
@@ -128,4 +132,4 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", code="EG101") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", code=ErrorCode.FILE_UNREADABLE) from error

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.genai.file_contents import Contents, Part
 from edgegen_bundles.litertlm.inspect import describe_metadata
 from edgegen_bundles.mediapipe import aligned_zip
@@ -73,10 +73,10 @@ def read_task(file: Path, *, name: Path | None = None) -> Task:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
             task = _contents(archive, stream, offsets, sizes, shown)
     except OSError as error:
-        raise UsageError(f"cannot read {shown}: {error.strerror or error}", code="EG830") from error
+        raise UsageError(f"cannot read {shown}: {error.strerror or error}", code=ErrorCode.TASK_FILE_DAMAGED) from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise UsageError(
-            f"{shown} is no .task file, or damaged: {error}", code="EG830", hint="export it again"
+            f"{shown} is no .task file, or damaged: {error}", code=ErrorCode.TASK_FILE_DAMAGED, hint="export it again"
         ) from error
     _fail(shown, [*_metadata_problems(task), *_signature_problems(task.signatures)])
     return task
@@ -109,7 +109,7 @@ def open_sentencepiece(model: bytes, name: str) -> Any:
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"{name} is no SentencePiece model: {error}",
-            code="EG833",
+            code=ErrorCode.NOT_SENTENCEPIECE,
             hint="edgegen tokenizer SOURCE -o tokenizer.model makes one of a tokenizer.json",
         ) from error
 
@@ -118,7 +118,7 @@ def _fail(file: Path, problems: list[str]) -> None:
     if problems:
         raise UsageError(
             f"{file} is not a .task file that its clients can use",
-            code="EG831",
+            code=ErrorCode.TASK_FILE_INVALID,
             details=problems,
             hint="make it with edgegen export --target task, or edgegen_bundles.mediapipe.task_file.create_bundle",
         )

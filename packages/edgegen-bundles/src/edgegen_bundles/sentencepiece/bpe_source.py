@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from edgegen.errors import CheckpointError, UnsupportedError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError
 
 SPACE = "\u2581"
 """What SentencePiece, and vocabularies that come from it, write for a space."""
@@ -119,7 +119,9 @@ def read(contents: bytes) -> Source:
         kind = document["model"]["type"]
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(
-            f"tokenizer.json cannot be read: {error}", code="EG840", hint="download it again"
+            f"tokenizer.json cannot be read: {error}",
+            code=ErrorCode.TOKENIZER_JSON_UNREADABLE,
+            hint="download it again",
         ) from error
     if kind != "BPE":
         raise _refusal(f"its model is {kind}, and only BPE is converted")
@@ -147,7 +149,7 @@ def _check(source: Source) -> None:
 def _refusal(reason: str) -> UnsupportedError:
     return UnsupportedError(
         f"this tokenizer cannot become a SentencePiece model: {reason}",
-        code="EG841",
+        code=ErrorCode.TOKENIZER_NOT_CONVERTIBLE,
         hint="use a checkpoint with a tokenizer.model, or a target that takes tokenizer.json: --target litertlm",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen_bundles.sentencepiece.bpe_source import SPACE, Source
 from edgegen_bundles.sentencepiece.charsmap import composing
 
@@ -62,7 +62,7 @@ def opened(model: bytes) -> Any:
     except (RuntimeError, ValueError) as error:
         raise UnsupportedError(
             f"this tokenizer cannot become a SentencePiece model: {error}",
-            code="EG841",
+            code=ErrorCode.TOKENIZER_NOT_CONVERTIBLE,
             hint="use a target that takes tokenizer.json: --target litertlm",
         ) from error
 

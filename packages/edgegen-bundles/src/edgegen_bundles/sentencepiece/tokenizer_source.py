@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.weights import open_checkpoint
 from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE
 from edgegen_huggingface.repository_files import TOKENIZER_FILES, read_config, read_tokenizer
@@ -29,7 +29,7 @@ def find_tokenizer(source: Path) -> Mapping[str, bytes]:
         try:
             return {_NAMES[source.suffix]: source.read_bytes()}
         except OSError as error:
-            raise UsageError(f"cannot read {source}: {error.strerror}", code="EG101") from error
+            raise UsageError(f"cannot read {source}: {error.strerror}", code=ErrorCode.FILE_UNREADABLE) from error
     if source.is_dir() and any((source / name).is_file() for name in TOKENIZER_FILES):
         found = read_tokenizer(source, read_config(source))
     else:
@@ -37,7 +37,7 @@ def find_tokenizer(source: Path) -> Mapping[str, bytes]:
     if found is None:
         raise UsageError(
             f"{source} has no tokenizer",
-            code="EG842",
+            code=ErrorCode.TOKENIZER_NOT_FOUND,
             hint=f"name a {HF_FILE}, a SentencePiece .model, or a checkpoint that comes with one",
         )
     return found.files

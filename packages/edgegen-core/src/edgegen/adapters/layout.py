@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegen.adapters.peft import SavedAdapter
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.weights.files import summarize
 
 LAYOUT_FILE = "lora.json"
@@ -69,7 +69,7 @@ class LoraLayout:
         if not path.is_file():
             raise UsageError(
                 f"{folder} was not exported for adapters: it has no {LAYOUT_FILE}",
-                code="EG215",
+                code=ErrorCode.NO_ADAPTER_INPUTS,
                 hint="export again with --lora-rank 16, or merge one adapter with --lora DIR",
             )
         try:
@@ -86,7 +86,9 @@ class LoraLayout:
             return cls(int(document["rank"]), projections)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"{path} is damaged: {type(error).__name__} {error}", code="EG216", hint="export the model again"
+                f"{path} is damaged: {type(error).__name__} {error}",
+                code=ErrorCode.ADAPTER_LAYOUT_DAMAGED,
+                hint="export the model again",
             ) from error
 
     def as_json(self) -> dict[str, object]:
@@ -128,7 +130,7 @@ class LoraLayout:
                     raise UsageError(
                         f"the adapter of {row.module} is for {trained.down.shape[1]} inputs and {len(trained.up)} "
                         f"outputs, the model has {row.inputs} inputs",
-                        code="EG217",
+                        code=ErrorCode.ADAPTER_SHAPE_MISMATCH,
                         hint="the adapter was trained on another model or size",
                     )
                 a[:, :rank] = trained.down.T
@@ -143,7 +145,7 @@ class LoraLayout:
         if others:
             raise UnsupportedError(
                 f"{adapter.folder} changes {len(others)} weights in ways that only merging can",
-                code="EG218",
+                code=ErrorCode.ADAPTER_NEEDS_MERGING,
                 details=summarize(others),
                 hint="adapters that stay apart change attention's projections, without magnitudes; "
                 "export with --lora DIR to merge this one",
@@ -152,7 +154,7 @@ class LoraLayout:
         if rank > self.rank:
             raise UsageError(
                 f"{adapter.folder} has rank {rank}, but the model was exported for rank {self.rank}",
-                code="EG219",
+                code=ErrorCode.ADAPTER_RANK_MISMATCH,
                 hint=f"export again with --lora-rank {rank}",
             )
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgegen.adapters.layout import LoraLayout, Projection
 from edgegen.conversion import parameter_shapes
 from edgegen.descriptors import ModelFamily
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.plugins import load
 from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.row_operations import ShapeError
@@ -31,7 +31,7 @@ def lora_layout(checkpoint: Checkpoint, family: ModelFamily, config: Any, model:
     if _PUBLISHED not in family.weight_maps or not hasattr(model, "lora_projections"):
         raise UnsupportedError(
             f"models of family {family.name} take no adapters at run time",
-            code="EG305",
+            code=ErrorCode.ADAPTERS_UNSUPPORTED,
             hint="merge one with --lora DIR",
         )
     weight_map: WeightMap = load(family.weight_maps[_PUBLISHED])(config)
@@ -69,7 +69,9 @@ def _origins(weight_map: WeightMap, checkpoint: Checkpoint, parameter: str, part
         return names, *weight_map.row_origins(parameter, dict(zip(names, counts, strict=True)))
     except ShapeError as error:
         raise UnsupportedError(
-            f"adapters cannot stay apart from this model: {error}", code="EG305", hint="merge one with --lora DIR"
+            f"adapters cannot stay apart from this model: {error}",
+            code=ErrorCode.ADAPTERS_UNSUPPORTED,
+            hint="merge one with --lora DIR",
         ) from error
 
 
@@ -78,7 +80,7 @@ def _projection(origins: _Origins, part: slice, inputs: int, parameter: str) -> 
     if len(set(tensors.tolist())) != 1:
         raise UnsupportedError(
             f"adapters cannot stay apart from this model: {parameter} mixes rows of several weights",
-            code="EG305",
+            code=ErrorCode.ADAPTERS_UNSUPPORTED,
             hint="merge one with --lora DIR",
         )
     starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError, UsageError
 from edgegen.weights import open_checkpoint
 from edgegen.weights.files import read_json_object, summarize
 from edgegen.weights.tensors import Checkpoint, LazyTensor
@@ -65,7 +65,7 @@ class Adapter:
         if tensor.shape != expected:
             raise CheckpointError(
                 f"the adapter changes {tensor.name} as {list(expected)}, but that is {list(tensor.shape)}",
-                code="EG208",
+                code=ErrorCode.ADAPTER_MISMATCH,
                 hint="the adapter was trained on another model or size",
             )
 
@@ -107,6 +107,7 @@ class SavedAdapter:
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
             raise UsageError(
                 f"{folder} is no adapter: it lacks {CONFIG} or {WEIGHTS}",
+                code=ErrorCode.NOT_AN_ADAPTER,
                 hint="name the folder that peft's save_pretrained made",
             )
         settings = read_json_object(folder / CONFIG)
@@ -131,13 +132,14 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     if checkpoint.naming != _NAMING:
         raise UsageError(
             f"the adapter names weights as Hugging Face does, and {checkpoint.path.name} as {checkpoint.naming} does",
+            code=ErrorCode.ADAPTER_NAMING,
             hint="use the model's safetensors",
         )
     lost = [name for name in (*adapters, *replaced) if name not in checkpoint.tensors]
     if lost:
         raise CheckpointError(
             f"the adapter changes {len(lost)} weights that {checkpoint.path.name} does not have",
-            code="EG208",
+            code=ErrorCode.ADAPTER_MISMATCH,
             details=summarize(lost),
             hint="the adapter was trained on another model; adapter_config.json says which",
         )
@@ -154,6 +156,7 @@ def _check_kind(settings: Mapping[str, Any]) -> None:
         if settings.get(key) not in allowed:
             raise UnsupportedError(
                 f"{key} of {CONFIG} is {settings.get(key)!r}, which cannot be merged here",
+                code=ErrorCode.ADAPTER_NOT_MERGEABLE,
                 hint="merge it with peft's merge_and_unload() and export the result",
             )
 
@@ -164,6 +167,7 @@ def _check_tied(checkpoint: Checkpoint, changed: set[str], settings: Mapping[str
     if tables and "lm_head.weight" not in checkpoint.tensors and not settings.get("ensure_weight_tying"):
         raise UnsupportedError(
             f"the adapter changes {tables[0]}, which is the model's head as well, in one of its two places",
+            code=ErrorCode.ADAPTER_NOT_MERGEABLE,
             hint="train it with ensure_weight_tying=True, or on other modules",
         )
 
@@ -190,7 +194,7 @@ def _adapter(module: str, parts: Mapping[str, Float32], settings: Mapping[str, A
     if down is None or up is None or down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
         raise CheckpointError(
             f"the adapter of {module} lacks a part, or its parts do not fit together",
-            code="EG208",
+            code=ErrorCode.ADAPTER_DAMAGED,
             hint="the file is incomplete; save the adapter again",
         )
     rank = _of(module, settings, "rank_pattern", "r")
@@ -198,7 +202,7 @@ def _adapter(module: str, parts: Mapping[str, Float32], settings: Mapping[str, A
     if rank != down.shape[0]:
         raise CheckpointError(
             f"the adapter of {module} has rank {down.shape[0]}, but {CONFIG} says {rank}",
-            code="EG208",
+            code=ErrorCode.ADAPTER_DAMAGED,
             hint="the two files belong to different adapters",
         )
     scale = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
@@ -213,5 +217,7 @@ def _of(module: str, settings: Mapping[str, Any], patterns: str, usual: str) -> 
     own = next((value for pattern, value in (settings.get(patterns) or {}).items() if matches(pattern)), None)
     number = settings.get(usual) if own is None else own
     if not isinstance(number, int | float) or isinstance(number, bool) or number <= 0:
-        raise CheckpointError(f"{usual} of {CONFIG} is {number!r}, expected a number above 0", code="EG208")
+        raise CheckpointError(
+            f"{usual} of {CONFIG} is {number!r}, expected a number above 0", code=ErrorCode.ADAPTER_DAMAGED
+        )
     return number

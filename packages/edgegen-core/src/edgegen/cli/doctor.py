@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Finding:
     """A problem of the installation, and its remedy."""
 
-    code: ErrorCode | str
+    code: ErrorCode
     subject: str
     message: str
     remedy: str

@@ -27,7 +27,7 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
     """
     import tempfile
 
-    from edgegen.errors import UsageError, VerificationError
+    from edgegen.errors import ErrorCode, UsageError, VerificationError
     from edgegen.export import plan
     from edgegen.export.compare_layers import compare_blocks, first_beyond
     from edgegen.export.job import MODEL_FILE
@@ -37,7 +37,9 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
     options = replace(options_of(path, checkpoint), calibration=None, calibrate=None)
     file = options.output / MODEL_FILE
     if not file.is_file():
-        raise UsageError(f"no such file: {file}", code="EG101", hint="bundles are not verified; export to tflite")
+        raise UsageError(
+            f"no such file: {file}", code=ErrorCode.FILE_UNREADABLE, hint="bundles are not verified; export to tflite"
+        )
     job = plan(options, output)
     limit = job.scheme.tolerance.logits
     blocks: list[BlockError] = []

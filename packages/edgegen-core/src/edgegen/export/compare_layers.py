@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.export.offloaded import streamed_weights
 from edgegen.export.verify import Array, open_session
 from edgegen.tflite.debug_outputs import write_probe
@@ -53,6 +53,7 @@ def compare_blocks(job: Job, path: Path) -> list[BlockError]:
     if missing:
         raise UnsupportedError(
             f"the file has blocks {', '.join(missing)}, which the model has not",
+            code=ErrorCode.BLOCKS_MISMATCH,
             hint="export it again with this version of the model",
         )
     return [BlockError(name, _error(ours[name], theirs[name])) for name in blocks]

@@ -10,7 +10,7 @@ import torch
 
 from edgegen.conversion import parameter_shapes
 from edgegen.descriptors import ModelFamily
-from edgegen.errors import CheckpointError, EdgegenError
+from edgegen.errors import CheckpointError, EdgegenError, ErrorCode
 from edgegen.plugins import load, registry
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import differences
@@ -80,7 +80,7 @@ def compare(checkpoint: Checkpoint, name: str) -> Candidate:
     if checkpoint.naming not in family.weight_maps:
         raise CheckpointError(
             f"family {family.name} has no weight names for {checkpoint.format} checkpoints",
-            code="EG203",
+            code=ErrorCode.NO_WEIGHT_MAP,
             hint=f"it knows {', '.join(family.weight_maps)} naming",
         )
     return _candidate(checkpoint, family, variant.name, stated_config(checkpoint, family))
@@ -101,7 +101,7 @@ def stated_config(checkpoint: Checkpoint, family: ModelFamily) -> Any:
         # no heads at all, a list for the settings of a rotation.
         raise CheckpointError(
             f"the configuration of {checkpoint.path} makes no sense to {family.name}: {error}",
-            code="EG206",
+            code=ErrorCode.INVALID_CONFIG,
             hint="download its files again; one is damaged, or not what its publisher wrote",
         ) from error
 
@@ -118,7 +118,7 @@ def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> 
     except RuntimeError as error:  # torch's word for sizes whose product no computer can count
         raise CheckpointError(
             f"a {family.name} of the stated sizes cannot be built: {str(error).splitlines()[0]}",
-            code="EG206",
+            code=ErrorCode.INVALID_CONFIG,
             hint="download the checkpoint again; its configuration is damaged",
         ) from error
 

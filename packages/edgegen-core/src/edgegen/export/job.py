@@ -14,8 +14,8 @@ from edgegen.adapters.layout import LoraLayout
 from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.weight_report import Transfer
 from edgegen.graph import Program
-from edgegen.progress import Reporter as Reporter
-from edgegen.progress import Stage as Stage
+from edgegen.progress import Reporter as Reporter  # noqa: PLC0414
+from edgegen.progress import Stage as Stage  # noqa: PLC0414
 from edgegen.quantization.channel_scaling import Equalization, ScalingGroup
 from edgegen.quantization.recipe import Recipe
 from edgegen.tflite.writer import Parameter

@@ -14,7 +14,7 @@ from edgegen.adapters.matching import lora_layout
 from edgegen.adapters.peft import with_adapter
 from edgegen.conversion import build_program, parameter_shapes, plan_parameters
 from edgegen.descriptors import ExportTarget, ModelFamily, Variant
-from edgegen.errors import CheckpointError, UnsupportedError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError, UsageError
 from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, stated_config
 from edgegen.export.job import ExportOptions, Job, Reporter
 from edgegen.export.preflight import forecast
@@ -120,7 +120,7 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
         if stated is None:
             raise CheckpointError(
                 f"{checkpoint.path} does not state its configuration",
-                code="EG206",
+                code=ErrorCode.CONFIG_MISSING,
                 hint=f"name one of {family.name}'s variants: {', '.join(row.name for row in family.variants)}",
             )
         return stated
@@ -129,7 +129,7 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
     if details:
         raise CheckpointError(
             f"{checkpoint.path} is no {variant.name}: its configuration differs",
-            code="EG205",
+            code=ErrorCode.CONFIG_MISMATCH,
             details=details,
             hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
         )
@@ -156,7 +156,7 @@ def _match(
     if checkpoint.naming not in family.weight_maps:
         raise CheckpointError(
             f"family {family.name} has no weight names for {checkpoint.format} checkpoints",
-            code="EG203",
+            code=ErrorCode.NO_WEIGHT_MAP,
             hint=f"it knows {', '.join(family.weight_maps)} naming",
         )
     weight_map = load(family.weight_maps[checkpoint.naming])(config)
@@ -170,17 +170,20 @@ def _check_lengths(options: ExportOptions) -> None:
     if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
         raise UsageError(
             f"prefill lengths must be positive and distinct, not {list(lengths)}",
+            code=ErrorCode.INVALID_LENGTHS,
             hint="--prefill-lengths 8,64,128",
         )
     if options.cache_length < max(lengths):
         raise UsageError(
             f"a cache of {options.cache_length} tokens cannot take a prefill of {max(lengths)}",
+            code=ErrorCode.INVALID_LENGTHS,
             hint=f"raise --cache-length to {max(lengths)} or more, or drop the longest of --prefill-lengths",
         )
     guesses = options.verify_lengths
     if guesses and (min(guesses) < 2 or max(guesses) > options.cache_length or len(set(guesses)) != len(guesses)):
         raise UsageError(
             f"--verify-lengths takes distinct lengths from 2 to the cache's {options.cache_length}, not {list(guesses)}",
+            code=ErrorCode.INVALID_LENGTHS,
             hint="--verify-lengths 4,8",
         )
 
@@ -192,6 +195,7 @@ def _check_target(target: ExportTarget, kind: Kind, name: str) -> None:
         ]
         raise UnsupportedError(
             f"--target {target.name} cannot package {name}, which is {kind.title}",
+            code=ErrorCode.TARGET_UNSUPPORTED,
             hint=f"--target {able[0]}" if able else None,
         )
 
@@ -212,7 +216,12 @@ def _check_output(output: Path) -> None:
     if output.is_dir() and any(output.iterdir()) and not (output / "export.json").is_file():
         raise UsageError(
             f"output folder {output} exists and holds something else than an export",
+            code=ErrorCode.OUTPUT_EXISTS,
             hint="name a folder that does not exist yet",
         )
     if output.exists() and not output.is_dir():
-        raise UsageError(f"output {output} is a file, not a folder", hint="name a folder that does not exist yet")
+        raise UsageError(
+            f"output {output} is a file, not a folder",
+            code=ErrorCode.OUTPUT_EXISTS,
+            hint="name a folder that does not exist yet",
+        )

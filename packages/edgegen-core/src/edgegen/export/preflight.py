@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from edgegen.errors import ResourceError
+from edgegen.errors import ErrorCode, ResourceError
 from edgegen.export.job import MODEL_FILE, Job
 from edgegen.export.verify import keeps_packed_weights_on_disk
 from edgegen.plugins import load, registry
@@ -69,14 +69,14 @@ class Forecast:
         if self.disk_free is not None and self.disk_free < self.disk:
             raise ResourceError(
                 f"the export needs {_megabytes(self.disk)} of disk and {folder} has {_megabytes(self.disk_free)} free",
-                code="EG601",
+                code=ErrorCode.DISK_TOO_SMALL,
                 hint="make room, or name a folder on another disk with -o",
             )
         if self.memory_free < self.memory:
             raise ResourceError(
                 f"the export needs {_megabytes(self.memory)} of memory and there are "
                 f"{_megabytes(self.memory_free)} free",
-                code="EG602",
+                code=ErrorCode.OUT_OF_MEMORY,
                 hint="close other programs; --no-verify needs less",
             )
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.job import ExportOptions
 
 EXPORT_FILE = "export.json"
@@ -31,7 +31,7 @@ def options_of(path: Path, checkpoint: Path | None = None) -> ExportOptions:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{folder} does not say how it was made: {error!r}",
-            code="EG107",
+            code=ErrorCode.EXPORT_RECORD_UNREADABLE,
             hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
         ) from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from edgegen.conversion import plan_parameters
-from edgegen.errors import ResourceError
+from edgegen.errors import ErrorCode, ResourceError
 from edgegen.export.job import MODEL_FILE, Job, Reporter
 from edgegen.export.provenance import sha256
 from edgegen.export.quality_warning import warn_of_loss
@@ -91,7 +91,9 @@ def _work_folder(output: Path) -> Iterator[Path]:
     folder = output.with_name(f".{output.name}.partial")
     if _is_in_use(folder):
         raise ResourceError(
-            f"another export is writing to {output}", code="EG603", hint="wait for it, or name another folder with -o"
+            f"another export is writing to {output}",
+            code=ErrorCode.OUTPUT_LOCKED,
+            hint="wait for it, or name another folder with -o",
         )
     try:
         _begin(folder, output)
@@ -109,6 +111,7 @@ def _begin(folder: Path, output: Path) -> None:
     except OSError as error:
         raise ResourceError(
             f"cannot write to {output.parent}: {error.strerror}",
+            code=ErrorCode.FILE_SYSTEM,
             hint="name a folder that you may write to with -o",
         ) from error
 

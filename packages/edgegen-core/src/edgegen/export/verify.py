@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from edgegen.adapters.layout import LoraLayout, input_name
-from edgegen.errors import VerificationError
+from edgegen.errors import ErrorCode, VerificationError
 from edgegen.export.offloaded import streamed_weights
 from edgegen.genai.signature_names import SignatureGroup, signature_groups
 from edgegen.litert.session import Held, Session, State
@@ -111,6 +111,7 @@ def judge(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -> None:
     if failed:
         raise VerificationError(
             f"the exported file disagrees with the model beyond the tolerance of {scheme}",
+            code=ErrorCode.VERIFICATION_FAILED,
             details=failed,
             hint="--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
         )

@@ -22,13 +22,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgegen.descriptors import QuantScheme
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.plugins import load, registry
 from edgegen.suggest import closest
 from edgegen.weights.mismatch import pattern_of
 from edgegen.weights.storage import Encoded, ParameterInfo, Rows, Scheme, Storage, Tolerance, scheme_for
-
-CODE = "EG107"
 
 _EXAMPLE = "embedding=int8-channel,*=int4-block32"
 
@@ -84,7 +82,7 @@ class Recipe:
             near = {pattern: closest(pattern, paths) for pattern in unused}
             raise UsageError(
                 f"no parameter matches {', '.join(unused)}",
-                code=CODE,
+                code=ErrorCode.RECIPE_MISMATCH,
                 details=[f"{pattern}   close to: {path}" for pattern, path in near.items() if path],
                 hint=f"the parameters are {', '.join(dict.fromkeys(pattern_of(each.name) for each in parameters))}",
             )
@@ -96,7 +94,7 @@ class Recipe:
         if left:
             raise UsageError(
                 f"the recipe says nothing of {', '.join(dict.fromkeys(left))}",
-                code=CODE,
+                code=ErrorCode.RECIPE_MISMATCH,
                 hint=f"end it with a rule for everything else, as in {_EXAMPLE}",
             )
 
@@ -145,7 +143,7 @@ def recipe(rules: str | Path | Mapping[str, str]) -> Recipe:
     else:
         pairs = [_pair(part) for part in rules.split(",")]
     if not pairs:
-        raise UsageError("the recipe has no rules", code=CODE, hint=f"e.g. {_EXAMPLE}")
+        raise UsageError("the recipe has no rules", code=ErrorCode.INVALID_RECIPE, hint=f"e.g. {_EXAMPLE}")
     # By its own name, so that what is written down does not depend on aliases.
     return Recipe(tuple((pattern, registry().scheme(name).name) for pattern, name in pairs))
 
@@ -153,7 +151,9 @@ def recipe(rules: str | Path | Mapping[str, str]) -> Recipe:
 def _pair(text: str) -> tuple[str, str]:
     pattern, _, name = (part.strip() for part in text.partition("="))
     if not pattern or not name:
-        raise UsageError(f"{text!r} is no rule of the form PATTERN=SCHEME", code=CODE, hint=f"e.g. {_EXAMPLE}")
+        raise UsageError(
+            f"{text!r} is no rule of the form PATTERN=SCHEME", code=ErrorCode.INVALID_RECIPE, hint=f"e.g. {_EXAMPLE}"
+        )
     return pattern, name
 
 
@@ -161,9 +161,9 @@ def _read(path: Path) -> list[tuple[str, str]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read the recipe {path}: {error.strerror}", code="EG101") from error
+        raise UsageError(f"cannot read the recipe {path}: {error.strerror}", code=ErrorCode.FILE_UNREADABLE) from error
     except ValueError as error:
-        raise UsageError(f"the recipe {path} is not TOML: {error}", code=CODE) from error
+        raise UsageError(f"the recipe {path} is not TOML: {error}", code=ErrorCode.INVALID_RECIPE) from error
     rules = document.pop("rules", [])
     sound = isinstance(rules, list) and all(
         isinstance(rule, dict)
@@ -174,7 +174,7 @@ def _read(path: Path) -> list[tuple[str, str]]:
     if document or not sound:
         raise UsageError(
             f"the recipe {path} does not consist of rules",
-            code=CODE,
+            code=ErrorCode.INVALID_RECIPE,
             details=[f"unknown   {name}" for name in document],
             hint='each is [[rules]] with parameters = "PATTERN" and scheme = "NAME", and nothing else',
         )

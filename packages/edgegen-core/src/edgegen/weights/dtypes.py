@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.weights.tensors import RowReader
 
 Float32 = npt.NDArray[np.float32]
@@ -59,6 +59,7 @@ def refuser(tensor: str, file: str, dtype: str, readable: Iterable[str]) -> RowR
     def read_rows(start: int, stop: int) -> Float32:
         raise UnsupportedError(
             f"{tensor} in {file} is stored as {dtype}, which edgegen cannot read",
+            code=ErrorCode.UNSUPPORTED_STORAGE,
             details=(f"readable: {', '.join(readable)}",),
             hint="convert the checkpoint to one of these, BF16 for example",
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 
 DOWNLOAD_AGAIN = "download the file again; it is incomplete or damaged"
 
@@ -60,11 +60,13 @@ class SlicedFile:
         except OSError as error:
             raise CheckpointError(
                 f"{self.path.name} cannot be read: {error.strerror or error}",
+                code=ErrorCode.CHECKPOINT_UNREADABLE,
                 hint="check that the file is still there, readable and on a healthy disk",
             ) from error
         if filled < nbytes:
             raise CheckpointError(
                 f"{self.path.name} ends before byte {offset + nbytes:,}; it changed after it was opened",
+                code=ErrorCode.CHECKPOINT_DAMAGED,
                 hint="leave the checkpoint alone while it is being converted",
             )
         return out
@@ -88,12 +90,17 @@ def regular_file_size(path: Path) -> int:
     except OSError as error:
         raise CheckpointError(
             f"{path.name} cannot be opened: {error.strerror or error}",
+            code=ErrorCode.CHECKPOINT_UNREADABLE,
             hint="check the path and its permissions",
         ) from error
     if not regular:
-        raise CheckpointError(f"{path.name} is not a regular file", hint="name a checkpoint file or its folder")
+        raise CheckpointError(
+            f"{path.name} is not a regular file",
+            code=ErrorCode.CHECKPOINT_UNREADABLE,
+            hint="name a checkpoint file or its folder",
+        )
     if size == 0:
-        raise CheckpointError(f"{path.name} is empty", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(f"{path.name} is empty", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN)
     return size
 
 
@@ -105,7 +112,9 @@ def read_json_object(path: Path, largest: int = _LARGEST_JSON) -> dict[str, Any]
     """
     content = _read_json(path, largest)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path.name} does not hold a JSON object", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            f"{path.name} does not hold a JSON object", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     return content
 
 
@@ -117,20 +126,26 @@ def read_json_list(path: Path) -> list[Any]:
     """
     content = _read_json(path, _LARGEST_JSON)
     if not isinstance(content, list):
-        raise CheckpointError(f"{path.name} does not hold a JSON list", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            f"{path.name} does not hold a JSON list", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     return content
 
 
 def _read_json(path: Path, largest: int) -> Any:
     if regular_file_size(path) > largest:
-        raise CheckpointError(f"{path.name} is too large to be what its name says", hint=DOWNLOAD_AGAIN)
+        raise CheckpointError(
+            f"{path.name} is too large to be what its name says", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        )
     try:
         raw = path.read_bytes()
         content = json.loads(raw)
         if b"\\ud" in raw.lower():  # half of a character, which JSON can spell and no file or terminal takes
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} is not valid JSON: {error}", hint=DOWNLOAD_AGAIN) from error
+        raise CheckpointError(
+            f"{path.name} is not valid JSON: {error}", code=ErrorCode.CHECKPOINT_DAMAGED, hint=DOWNLOAD_AGAIN
+        ) from error
     return content
 
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.files import summarize
 from edgegen.weights.tensors import Checkpoint
 
@@ -104,7 +104,7 @@ class ConfigReader:
         if value is None:
             if default is _REQUIRED:
                 raise CheckpointError(
-                    f"{self._path} does not state {full}", code="EG206", hint="name a variant instead"
+                    f"{self._path} does not state {full}", code=ErrorCode.INVALID_CONFIG, hint="name a variant instead"
                 )
             absent: T = default
             return absent
@@ -116,7 +116,7 @@ class ConfigReader:
             raise CheckpointError(
                 f"{full} of {self._path} is {reprlib.repr(value)}, "
                 + ("more than a model can have" if beyond else f"expected {kind.__name__}"),
-                code="EG206",
+                code=ErrorCode.INVALID_CONFIG,
                 hint="download the file again; it is damaged, or not what its publisher wrote",
             )
         return value
@@ -133,7 +133,7 @@ class ConfigReader:
         if value is not None and value not in allowed:
             raise CheckpointError(
                 f"{full} of {self._path} is {reprlib.repr(value)}, which this family does not know",
-                code="EG207",
+                code=ErrorCode.UNKNOWN_CONFIG,
                 hint=f"it knows {', '.join(map(repr, allowed)) or 'models without it'}",
             )
 
@@ -153,7 +153,7 @@ class ConfigReader:
         if left:
             raise CheckpointError(
                 f"the configuration of {self._path} has keys that this family does not know",
-                code="EG207",
+                code=ErrorCode.UNKNOWN_CONFIG,
                 details=summarize(f"{reprlib.repr(key)[1:-1]} = {reprlib.repr(self._values[key])}" for key in left),
                 hint="they may change what the model computes; the architecture is a newer one",
             )

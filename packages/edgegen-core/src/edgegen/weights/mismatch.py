@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.tensors import Checkpoint
-
-CODE = "EG204"
 
 _LINES = 12
 """Lines of one kind; a wholly different checkpoint would fill screens."""
@@ -86,7 +84,7 @@ class WeightDiff:
         if details:
             raise CheckpointError(
                 f"checkpoint does not match {self.subject} (format {self.checkpoint.format})",
-                code=CODE,
+                code=ErrorCode.WEIGHTS_MISMATCH,
                 details=details,
                 hint=self.hint(),
             )

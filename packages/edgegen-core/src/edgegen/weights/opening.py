@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgegen.descriptors import CheckpointFormat
-from edgegen.errors import CheckpointError, UsageError
+from edgegen.errors import CheckpointError, ErrorCode, UsageError
 from edgegen.weights.tensors import Checkpoint
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _detect(path: Path) -> CheckpointFormat:
     if not found:
         raise CheckpointError(
             f"{path} is not a checkpoint of any installed format",
+            code=ErrorCode.UNRECOGNIZED_CHECKPOINT,
             details=[f"tried  {format.name}: {format.summary}" for format in formats],
             hint="name the file that holds the weights, or install the package that reads it",
         )
@@ -65,10 +66,13 @@ def _refer(path: Path, named: CheckpointFormat | None) -> CheckpointFormat:
     if found and named:
         raise UsageError(
             f"{path} is a reference for {found[0].name}, not for {named.name}",
+            code=ErrorCode.INVALID_REFERENCE,
             hint="leave out --checkpoint-format: the files that it leads to are recognised",
         )
     if not found:
-        raise UsageError(f"no such checkpoint: {path}", hint=_what_can_be_named(path))
+        raise UsageError(
+            f"no such checkpoint: {path}", code=ErrorCode.CHECKPOINT_NOT_FOUND, hint=_what_can_be_named(path)
+        )
     return _only(path, found)
 
 
@@ -77,6 +81,7 @@ def _only(path: Path, found: list[CheckpointFormat]) -> CheckpointFormat:
         names = ", ".join(format.name for format in found)
         raise UsageError(
             f"{path} holds checkpoints of several formats: {names}",
+            code=ErrorCode.CHECKPOINT_AMBIGUOUS,
             hint=f"add --checkpoint-format {found[0].name}, or name one file",
         )
     return found[0]

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.weights.mismatch import WeightDiff
 from edgegen.weights.row_operations import Indices, ShapeError, affine, cut, pick, reshaped, stack, transposed
 from edgegen.weights.tensors import Checkpoint, LazyTensor
@@ -179,7 +179,10 @@ class WeightMap:
             known = dict.fromkeys(_PLACEHOLDER.findall(key), "0")
             left = [name for name in source.names(known, ()) if _PLACEHOLDER.search(name)]
             if left:
-                raise UsageError(f"weight map: {left[0]} has a placeholder that {key} does not name", code="EG203")
+                raise UsageError(
+                    f"weight map: {left[0]} has a placeholder that {key} does not name",
+                    code=ErrorCode.INVALID_WEIGHT_MAP,
+                )
 
     def resolve(
         self, checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], subject: str
@@ -297,6 +300,7 @@ def _check_numbers(tensor: LazyTensor) -> None:
     if whole:
         raise UnsupportedError(
             f"{tensor.name} is stored as {whole[0]}, whole numbers, where weights belong",
+            code=ErrorCode.UNSUPPORTED_STORAGE,
             hint="use the original weights rather than ones that were quantized for another runtime",
         )
 

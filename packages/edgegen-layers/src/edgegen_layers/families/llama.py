@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.plugins import load, registry
 from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.hyperparameters import Settings
@@ -164,7 +164,7 @@ def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int
         )
     raise CheckpointError(
         f"rotary scaling {kind!r} of {checkpoint.path} is not known",
-        code="EG207",
+        code=ErrorCode.UNKNOWN_CONFIG,
         hint="it knows default, linear, llama3 and yarn",
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.offloaded import Observer, streamed_weights
 from edgegen.export.verify import first_token
 from edgegen.weights.tensors import LazyTensor, TokenizerAssets
@@ -19,7 +19,6 @@ from edgegen_quant.ptq.calibration_text import mixed_text
 if TYPE_CHECKING:
     from edgegen.export.job import Job
 
-CODE = "EG108"
 
 _FEWEST = 64
 """Tokens of a text that a user gives."""
@@ -75,14 +74,17 @@ def users_tokens(job: Job) -> list[int]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the calibration text {path}: {error}", code=CODE) from error
+        raise UsageError(f"cannot read the calibration text {path}: {error}", code=ErrorCode.FILE_UNREADABLE) from error
     if job.tokenizer is None:
-        raise UsageError("a calibration text needs a tokenizer, and the checkpoint has none", code=CODE)
+        raise UsageError(
+            "a calibration text needs a tokenizer, and the checkpoint has none",
+            code=ErrorCode.CALIBRATION_NEEDS_TOKENIZER,
+        )
     tokens = encode(job.tokenizer, text[:_CHARACTERS])
     if len(tokens) < _FEWEST:
         raise UsageError(
             f"the calibration text {path} has {len(tokens)} tokens, too few to go by",
-            code=CODE,
+            code=ErrorCode.INVALID_CALIBRATION_DATA,
             hint=f"give a page or two of what the model will read; {_FEWEST} tokens are the least",
         )
     return tokens
@@ -143,5 +145,7 @@ def encode(tokenizer: TokenizerAssets, text: str) -> list[int]:
         return list(SentencePieceProcessor(model_proto=tokenizer.files["tokenizer.model"]).encode(text))
     except ImportError as error:
         raise UsageError(
-            f"a calibration text needs the library {error.name}", code=CODE, hint="pip install 'edgegen-core[convert]'"
+            f"a calibration text needs the library {error.name}",
+            code=ErrorCode.DEPENDENCY_MISSING,
+            hint="pip install 'edgegen-core[convert]'",
         ) from error

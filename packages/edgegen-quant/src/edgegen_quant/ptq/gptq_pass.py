@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from threadpoolctl import threadpool_limits
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.tflite.writer import ModelFile, Parameter
 from edgegen.weights.storage import BITS, Calibratable, Gram, Scheme
 from edgegen.weights.tensors import LazyTensor
-from edgegen_quant.ptq.activations import CODE, Text, linear_weights, read, text_for
+from edgegen_quant.ptq.activations import Text, linear_weights, read, text_for
 
 if TYPE_CHECKING:
     from edgegen.export.job import Job
@@ -66,7 +66,7 @@ def planned(job: Job) -> Text | None:
         if calibrate or (own and not job.equalizing):
             raise UsageError(
                 f"{job.scheme_name} has no use for a calibration text",
-                code=CODE,
+                code=ErrorCode.CALIBRATION_UNUSED,
                 hint="leave --calibration and --calibrate out, or choose a scheme of integers, such as int4-block32",
             )
         return None
@@ -76,7 +76,7 @@ def planned(job: Job) -> Text | None:
     if text is None and job.options.calibrate:
         raise UsageError(
             "calibrating needs the model's tokenizer, and the checkpoint has none that can be run",
-            code=CODE,
+            code=ErrorCode.CALIBRATION_NEEDS_TOKENIZER,
             hint="leave --calibrate out, or put tokenizer.json beside the weights",
         )
     return text

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.verify import some_tokens
 from edgegen.quantization.channel_scaling import Equalization, Rows, ScalingGroup
 from edgegen.weights.mismatch import pattern_of
@@ -90,7 +90,9 @@ def planned(job: Job) -> list[ScalingGroup]:
     if job.options.equalize and not chosen:
         reason = f"{job.scheme_name} keeps the checkpoint's own numbers" if wanted.keeps else "it names no channels"
         raise UsageError(
-            f"nothing of {job.variant.name} can be scaled: {reason}", code="EG109", hint="leave --equalize out"
+            f"nothing of {job.variant.name} can be scaled: {reason}",
+            code=ErrorCode.CHANNEL_SCALING_UNAVAILABLE,
+            hint="leave --equalize out",
         )
     return chosen
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegen.adapters.layout import is_lora_input
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.genai.signature_names import SignatureGroup, is_encoder_state, signature_groups
 from edgegen_runtime.cache import prefill_plan
 from edgegen_runtime.generation.sampling import Logits
@@ -49,7 +49,7 @@ class LanguageSignatures:
             raise UsageError(
                 f"not a language model: no signature decode from tokens and input_pos to logits "
                 f"(found {', '.join(session.signatures) or 'none'})",
-                code="EG705",
+                code=ErrorCode.SIGNATURES_MISSING,
             )
         for slots, group in groups:
             info = session.signatures[group.decode]
@@ -58,7 +58,7 @@ class LanguageSignatures:
                 if name.startswith("kv_cache_") and not fits:
                     raise UsageError(
                         f"{name} of {group.decode} is {info.inputs[name].shape}, but its cache has {slots} slots",
-                        code="EG706",
+                        code=ErrorCode.CACHE_MISMATCH,
                         hint="manifest.json and model.tflite are of different exports; export again",
                     )
         return cls(tuple(groups), int(decode.outputs["logits"].shape[-1]), max_rollback)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgegen.adapters.peft import WEIGHTS
-from edgegen.errors import ResourceError, UsageError
+from edgegen.errors import ErrorCode, ResourceError, UsageError
 from edgegen_runtime.cache.kv_cache import Context, common_prefix
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ class PrefixCache:
 
     def __init__(self, model: LanguageModel, *, entries: int = 4) -> None:
         if entries < 1:
-            raise UsageError(f"a prefix cache of {entries} texts keeps nothing", code="EG732", hint="keep 1 or more")
+            raise UsageError(
+                f"a prefix cache of {entries} texts keeps nothing",
+                code=ErrorCode.INVALID_GENERATION_OPTION,
+                hint="keep 1 or more",
+            )
         self._model = model
         self._entries = entries
         self._idle: list[Context] = []  # the one used longest ago first
@@ -101,7 +105,9 @@ class PrefixCache:
             UsageError: nothing is kept.
         """
         if not self._idle:
-            raise UsageError("the prefix cache is empty", code="EG750", hint="add a text or generate one first")
+            raise UsageError(
+                "the prefix cache is empty", code=ErrorCode.PREFIX_CACHE_EMPTY, hint="add a text or generate one first"
+            )
         save(self._model, self._idle[-1], path)
 
     def load(self, path: Path | str) -> None:
@@ -131,7 +137,9 @@ def save(model: LanguageModel, context: Context, path: Path | str) -> None:
         save_file({**rows, _TOKENS: np.array(context.tokens, np.int32)}, beside, metadata)
         os.replace(beside, path)
     except Exception as error:  # the library raises its own kind of error for what the disk says
-        raise ResourceError(f"cannot write {path}: {error}", code="EG751", hint="choose another file") from error
+        raise ResourceError(
+            f"cannot write {path}: {error}", code=ErrorCode.FILE_SYSTEM, hint="choose another file"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -146,19 +154,25 @@ def load(model: LanguageModel, path: Path | str) -> Context:
 
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"no such file: {path}", code="EG752", hint="PrefixCache.save writes one")
+        raise UsageError(
+            f"no such file: {path}", code=ErrorCode.PREFIX_CACHE_UNREADABLE, hint="PrefixCache.save writes one"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
     except Exception as error:  # SafetensorError, or OSError
-        raise UsageError(f"cannot read {path}: {error}", code="EG752", hint="delete it") from error
+        raise UsageError(
+            f"cannot read {path}: {error}", code=ErrorCode.PREFIX_CACHE_UNREADABLE, hint="delete it"
+        ) from error
     if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION) or _TOKENS not in rows:
-        raise UsageError(f"{path} holds no prefix that this version wrote", code="EG752", hint="delete it")
+        raise UsageError(
+            f"{path} holds no prefix that this version wrote", code=ErrorCode.PREFIX_CACHE_UNREADABLE, hint="delete it"
+        )
     if metadata.get("identity") != identity(model):
         raise UsageError(
             f"{path} was written for another model file or adapter than {model.bundle.model}",
-            code="EG753",
+            code=ErrorCode.PREFIX_CACHE_MISMATCH,
             details=(
                 f"written for  {metadata.get('model')} {metadata.get('scheme')}",
                 f"loaded       {model.bundle.name} {model.bundle.scheme}",
@@ -172,7 +186,9 @@ def load(model: LanguageModel, path: Path | str) -> Context:
             raise ValueError(f"{len(token_ids)} tokens in a cache of {context.cache_length}")
         context.restore(token_ids, rows)
     except ValueError as error:
-        raise UsageError(f"{path} does not fit the model's cache: {error}", code="EG753", hint="delete it") from error
+        raise UsageError(
+            f"{path} does not fit the model's cache: {error}", code=ErrorCode.PREFIX_CACHE_MISMATCH, hint="delete it"
+        ) from error
     return context
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgegen.cli.output import Output, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.cli.run import MODEL, THREADS, WEIGHT_CACHE, read_stdin
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def embed(
 
     if not texts:
         if sys.stdin.isatty():
-            raise UsageError("there is no text", code="EG744", hint="give texts, or pipe lines in")
+            raise UsageError("there is no text", code=ErrorCode.NO_PROMPT, hint="give texts, or pipe lines in")
         texts = tuple(line for line in read_stdin().splitlines() if line.strip())
     with output.stage("load"):
         loaded = Embedder.load(model, threads=threads, weight_cache=weight_cache)

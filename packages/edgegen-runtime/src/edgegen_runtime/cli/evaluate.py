@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgegen.cli.output import Output, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.evaluation.evaluation import Noise, Quality
@@ -135,7 +135,9 @@ def _text(path: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}", code="EG744", hint="name a file of UTF-8 text") from error
+        raise UsageError(
+            f"cannot read {path}: {error}", code=ErrorCode.FILE_UNREADABLE, hint="name a file of UTF-8 text"
+        ) from error
 
 
 def _file(model: LanguageModel) -> Path:
@@ -179,7 +181,9 @@ def _plotting() -> Any:
         import matplotlib
     except ImportError as error:
         raise UsageError(
-            "--plot needs matplotlib", code="EG747", hint="python -m pip install 'edgegen-runtime[plot]'"
+            "--plot needs matplotlib",
+            code=ErrorCode.DEPENDENCY_MISSING,
+            hint="python -m pip install 'edgegen-runtime[plot]'",
         ) from error
     matplotlib.use("Agg")
     return matplotlib

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from edgegen.cli.output import Output, format_bytes, output_options
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.conversation import Conversation
@@ -147,7 +147,7 @@ def run(
     if interactive and (output.json or chat is False):
         raise UsageError(
             f"{'--json' if output.json else '--raw'} needs a prompt",
-            code="EG744",
+            code=ErrorCode.NO_PROMPT,
             hint="give --prompt or pipe text in",
         )
     if prompt is None and not interactive:
@@ -161,7 +161,7 @@ def run(
     if system is not None and not use_chat:
         raise UsageError(
             "--system needs a chat template",
-            code="EG723",
+            code=ErrorCode.NO_CHAT_TEMPLATE,
             hint="leave out --system, or put its text into the prompt",
         )
     limits: Limits = {
@@ -178,7 +178,9 @@ def run(
         cache.load(prefix_cache)
     if prompt is None and loaded.template is None:
         raise UsageError(
-            f"{loaded.bundle.name} has no chat template, so there is no chat", code="EG723", hint="give --prompt"
+            f"{loaded.bundle.name} has no chat template, so there is no chat",
+            code=ErrorCode.NO_CHAT_TEMPLATE,
+            hint="give --prompt",
         )
     if use_chat or prompt is None:
         conversation = Conversation(loaded, system=system, overflow=overflow, cache=cache)
@@ -275,7 +277,11 @@ def _form(json_schema: str | None, regex: str | None, grammar: str | None) -> Fo
     given = {"--json-schema": json_schema, "--regex": regex, "--grammar": grammar}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} exclude each other", code="EG732", hint="give one of them")
+        raise UsageError(
+            f"{' and '.join(named)} exclude each other",
+            code=ErrorCode.INVALID_GENERATION_OPTION,
+            hint="give one of them",
+        )
     if json_schema is not None:
         return Form.json_schema(_contents(json_schema))
     if grammar is not None:
@@ -288,10 +294,12 @@ def _contents(file_or_text: str) -> str:
     try:
         return Path(file_or_text).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file_or_text} is not UTF-8 text: {error}", code="EG744") from error
+        raise UsageError(f"{file_or_text} is not UTF-8 text: {error}", code=ErrorCode.NOT_UTF8) from error
     except (OSError, ValueError) as error:  # no such file, or no possible name
         if Path(file_or_text).suffix in (".json", ".lark") and "\n" not in file_or_text:
-            raise UsageError(f"cannot read {file_or_text}: {error}", code="EG744", hint="name a file") from error
+            raise UsageError(
+                f"cannot read {file_or_text}: {error}", code=ErrorCode.FILE_UNREADABLE, hint="name a file"
+            ) from error
         return file_or_text
 
 
@@ -300,7 +308,9 @@ def read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"stdin is not UTF-8 text: {error}", code="EG744", hint="convert it first") from error
+        raise UsageError(
+            f"stdin is not UTF-8 text: {error}", code=ErrorCode.NOT_UTF8, hint="convert it first"
+        ) from error
 
 
 def _stream(answer: Iterable[str], output: Output) -> str:
@@ -337,7 +347,7 @@ def _converse(
         try:
             answer = conversation.ask(line, options, **limits)
         except UsageError as error:
-            if error.code != "EG741":
+            if error.code != ErrorCode.CONTEXT_EXCEEDED:
                 raise
             output.warn(
                 f"{error.message}; the conversation starts anew (--overflow slide would forget its oldest part)"

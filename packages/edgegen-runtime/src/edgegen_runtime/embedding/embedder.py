@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.litert.session import Session
 from edgegen_runtime.bundle import Bundle
 from edgegen_runtime.embedding.padding import TextReader
@@ -44,7 +44,9 @@ class Embedder:
             UnsupportedError: it was written by a later version, or its tokenizer is of an unknown kind.
         """
         if threads is not None and threads < 1:
-            raise UsageError(f"{threads} threads asked for; at least 1 is needed", code="EG732")
+            raise UsageError(
+                f"{threads} threads asked for; at least 1 is needed", code=ErrorCode.INVALID_GENERATION_OPTION
+            )
         bundle = Bundle.open(path)
         bundle.expect("encoder")
         tokenizer = open_tokenizer(bundle.tokenizer.file, decodes=False) if bundle.tokenizer else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.genai.signature_names import encode_signatures
 from edgegen.litert.session import Session
 from edgegen_runtime.bundle import Bundle
@@ -29,7 +29,11 @@ class TextReader:
         self._session, self._bundle = session, bundle
         self.signatures = encode_signatures(session.signatures)
         if not self.signatures:
-            raise UsageError(f"{bundle.name} has no encode signatures", code="EG705", hint="export the model again")
+            raise UsageError(
+                f"{bundle.name} has no encode signatures",
+                code=ErrorCode.SIGNATURES_MISSING,
+                hint="export the model again",
+            )
 
     @property
     def longest(self) -> int:
@@ -48,12 +52,14 @@ class TextReader:
         """
         count = len(token_ids)
         if not count:
-            raise UsageError("the text is empty", code="EG742", hint="give a text of at least one token")
+            raise UsageError(
+                "the text is empty", code=ErrorCode.INPUT_TOO_SHORT, hint="give a text of at least one token"
+            )
         if count > self.longest:
             trained_for = count <= self._bundle.context_length
             raise UsageError(
                 f"the text has {count} tokens, and the file reads {self.longest} at most",
-                code="EG741",
+                code=ErrorCode.CONTEXT_EXCEEDED,
                 hint=f"{remedy}, or export with --encode-lengths up to {count}" if trained_for else remedy,
             )
 

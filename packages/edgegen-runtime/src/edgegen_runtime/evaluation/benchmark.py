@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.evaluation.evaluation import speedups
 from edgegen_runtime.evaluation.speedups import SpeedUp
 from edgegen_runtime.generation.language_model import LanguageModel
@@ -81,13 +81,13 @@ def measure(
     """
     for name, value in (("runs", runs), ("prompt-tokens", prompt_tokens), ("decode-tokens", decode_tokens)):
         if value < 1:
-            raise UsageError(f"{name} is {value}, but should be at least 1", code="EG732")
+            raise UsageError(f"{name} is {value}, but should be at least 1", code=ErrorCode.INVALID_GENERATION_OPTION)
     model = LanguageModel.load(path, threads=threads, weight_cache=weight_cache)
     cache_length = model.bundle.cache_length
     if prompt_tokens + decode_tokens > cache_length:
         raise UsageError(
             f"{prompt_tokens} + {decode_tokens} tokens do not fit the cache of {cache_length}",
-            code="EG741",
+            code=ErrorCode.CONTEXT_EXCEEDED,
             hint=f"choose --prompt-tokens and --decode-tokens that add up to {cache_length} or less",
         )
     context = model.new_context()

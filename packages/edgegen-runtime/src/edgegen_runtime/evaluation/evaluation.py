@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.tflite.weights import read_weights
 from edgegen.weights import LazyTensor
 from edgegen_runtime.generation.language_model import LanguageModel
@@ -47,7 +47,9 @@ def windows(model: LanguageModel, text: str, tokens: int, length: int) -> list[l
     begins = ids[:1] if ids[:1] == model.encode("") else []
     ids = ids[len(begins) : len(begins) + tokens]
     if len(ids) < tokens:
-        raise UsageError(f"the text has {len(ids)} tokens, not {tokens}", code="EG742", hint="give a longer --text")
+        raise UsageError(
+            f"the text has {len(ids)} tokens, not {tokens}", code=ErrorCode.INPUT_TOO_SHORT, hint="give a longer --text"
+        )
     step = length - len(begins)
     pieces = [begins + ids[start : start + step] for start in range(0, len(ids), step)]
     return [piece for piece in pieces if len(piece) > 1]
@@ -73,7 +75,11 @@ def evaluate(
     everyone = [*models, *([] if reference is None else [reference])]
     sizes = {model.vocab_size for model in everyone}
     if len(sizes) > 1:
-        raise UsageError(f"vocabularies differ: {sorted(sizes)} tokens", code="EG745", hint="evaluate them apart")
+        raise UsageError(
+            f"vocabularies differ: {sorted(sizes)} tokens",
+            code=ErrorCode.VOCABULARY_MISMATCH,
+            hint="evaluate them apart",
+        )
     sums = [_Sums() for _ in models]
     for count, following, logits in _read_together(everyone, pieces):
         expected = logits[-1] if reference is not None else None

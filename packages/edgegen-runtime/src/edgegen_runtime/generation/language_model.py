@@ -12,7 +12,7 @@ import numpy as np
 
 from edgegen.adapters.layout import LoraLayout, is_lora_input
 from edgegen.adapters.peft import SavedAdapter
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.litert.session import Held, Session
 from edgegen_runtime.bundle import Bundle
 from edgegen_runtime.cache.kv_cache import Context, LanguageSignatures
@@ -116,7 +116,9 @@ class LanguageModel:
         """
         started = time.perf_counter()
         if threads is not None and threads < 1:
-            raise UsageError(f"{threads} threads asked for; at least 1 is needed", code="EG732")
+            raise UsageError(
+                f"{threads} threads asked for; at least 1 is needed", code=ErrorCode.INVALID_GENERATION_OPTION
+            )
         bundle = Bundle.open(path)
         bundle.expect(cls.KIND)
         tokenizer = open_tokenizer(bundle.tokenizer.file) if bundle.tokenizer else None
@@ -177,7 +179,9 @@ class LanguageModel:
             UsageError: the model has no chat template or no tokenizer, or the template refuses the messages.
         """
         if self.template is None:
-            raise UsageError(f"{self.bundle.name} has no chat template", code="EG723", hint="use --raw")
+            raise UsageError(
+                f"{self.bundle.name} has no chat template", code=ErrorCode.NO_CHAT_TEMPLATE, hint="use --raw"
+            )
         if self.tokenizer is None:
             raise no_tokenizer()
         return self.template.render(messages)
@@ -248,7 +252,9 @@ class LanguageModel:
         cache_length = self.bundle.cache_length
         self._check_prompt(prompt_ids, overflow)
         if max_new_tokens is not None and max_new_tokens < 1:
-            raise UsageError(f"{max_new_tokens} new tokens asked for; at least 1 is needed", code="EG732")
+            raise UsageError(
+                f"{max_new_tokens} new tokens asked for; at least 1 is needed", code=ErrorCode.INVALID_GENERATION_OPTION
+            )
         if stop and self.tokenizer is None:
             raise no_tokenizer()
         limit = max_new_tokens
@@ -295,7 +301,7 @@ class LanguageModel:
         if not self._signatures.groups[-1][1].verify:
             raise UsageError(
                 f"{self.bundle.name} has no verify signatures, which speculative decoding needs",
-                code="EG761",
+                code=ErrorCode.NO_VERIFY_SIGNATURES,
                 hint="export again with --verify-lengths 8",
             )
         drafter.check(self)
@@ -312,11 +318,13 @@ class LanguageModel:
     def _check_prompt(self, prompt_ids: Sequence[int], overflow: Overflow) -> None:
         count, cache_length = len(prompt_ids), self.bundle.cache_length
         if not count:
-            raise UsageError("the prompt is empty", code="EG742", hint="give a prompt of at least one token")
+            raise UsageError(
+                "the prompt is empty", code=ErrorCode.INPUT_TOO_SHORT, hint="give a prompt of at least one token"
+            )
         if count > cache_length and overflow == "error":
             raise UsageError(
                 f"the prompt has {count} tokens, but the cache holds {cache_length}",
-                code="EG741",
+                code=ErrorCode.CONTEXT_EXCEEDED,
                 hint=f"shorten the prompt, export with --cache-length {_round_up(count + 256, 256)}, "
                 "or let --overflow slide drop its middle",
             )
@@ -327,7 +335,7 @@ class LanguageModel:
         if outside:
             raise UsageError(
                 f"token {outside[0]} is outside the model's vocabulary of {self.vocab_size}",
-                code="EG743",
+                code=ErrorCode.TOKEN_OUT_OF_RANGE,
                 hint="the tokenizer belongs to another model; export again",
             )
 
@@ -393,7 +401,9 @@ def _open_template(bundle: Bundle, tokenizer: Tokenizer | None) -> ChatTemplate 
     try:
         source = bundle.chat_template.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {bundle.chat_template}: {error}", code="EG721") from error
+        raise UsageError(
+            f"cannot read {bundle.chat_template}: {error}", code=ErrorCode.INVALID_CHAT_TEMPLATE
+        ) from error
 
     def name(token_id: int | None) -> str:
         return (tokenizer and token_id is not None and tokenizer.id_to_token(token_id)) or ""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import EdgegenError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, UsageError
 
 Logits = npt.NDArray[np.float32]
 
@@ -98,7 +98,7 @@ class Sampler:
         """
         best = int(logits.argmax())  # NaN counts as the greatest
         if not np.isfinite(logits[best]):
-            raise EdgegenError(f"the model returned {logits[best]} as a logit", code="EG731")
+            raise EdgegenError(f"the model returned {logits[best]} as a logit", code=ErrorCode.LOGITS_NOT_FINITE)
         if self._options.greedy:
             return best
         candidates, weights = self._nucleus(logits, float(logits[best]))
@@ -165,4 +165,8 @@ def _largest(logits: Logits, count: int) -> npt.NDArray[Any]:
 
 def _require(valid: bool, name: str, value: object, expected: str) -> None:
     if not valid:  # NaN fails every comparison
-        raise UsageError(f"{name} is {value}, but should be {expected}", code="EG732", hint=f"see --{name} in --help")
+        raise UsageError(
+            f"{name} is {value}, but should be {expected}",
+            code=ErrorCode.INVALID_GENERATION_OPTION,
+            hint=f"see --{name} in --help",
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.cache.kv_cache import Context
@@ -36,11 +36,11 @@ def score(context: Context, token_ids: Sequence[int]) -> LogProbabilities:
     """
     count = len(token_ids)
     if count < 2:  # the first token has nothing to be judged by
-        raise UsageError(f"{count} tokens cannot be scored", code="EG742", hint="give two or more")
+        raise UsageError(f"{count} tokens cannot be scored", code=ErrorCode.INPUT_TOO_SHORT, hint="give two or more")
     if count - 1 > context.cache_length:
         raise UsageError(
             f"{count} tokens do not fit the cache of {context.cache_length}",
-            code="EG741",
+            code=ErrorCode.CONTEXT_EXCEEDED,
             hint="score the text in parts, or export with a longer --cache-length",
         )
     context.rewind(0)

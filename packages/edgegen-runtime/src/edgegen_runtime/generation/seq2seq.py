@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
-from edgegen.errors import UnsupportedError
+from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.litert.session import Held
 from edgegen_runtime.cache.kv_cache import Context
 from edgegen_runtime.embedding.padding import TextReader
@@ -72,7 +72,7 @@ class TextToTextModel(LanguageModel):
     def _unsupported(self, what: str) -> UnsupportedError:
         return UnsupportedError(
             f"{self.bundle.name} is an encoder-decoder, to which {what} does not apply",
-            code="EG709",
+            code=ErrorCode.NOT_FOR_ENCODER_DECODER,
             hint="leave it out; each text is answered by itself",
         )
 

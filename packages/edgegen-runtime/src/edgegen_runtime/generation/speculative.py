@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.cache.kv_cache import Context, common_prefix
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class DraftModel:
         if not same:
             raise UsageError(
                 f"{self.model.bundle.name} has another tokenizer than {model.bundle.name}, so it cannot draft for it",
-                code="EG760",
+                code=ErrorCode.DRAFT_MODEL_MISMATCH,
                 hint="choose a smaller model of the same family, or --speculate prompt-lookup",
             )
 

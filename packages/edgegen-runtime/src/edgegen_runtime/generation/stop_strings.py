@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 
 class StopStrings:
@@ -19,7 +19,11 @@ class StopStrings:
 
     def __init__(self, strings: Sequence[str]) -> None:
         if not all(strings):
-            raise UsageError("a stop string is empty", code="EG732", hint="leave it out, or give --stop TEXT")
+            raise UsageError(
+                "a stop string is empty",
+                code=ErrorCode.INVALID_GENERATION_OPTION,
+                hint="leave it out, or give --stop TEXT",
+            )
         self._strings = tuple(strings)
         self._held = ""
         self.met = False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from edgegen_runtime.generation.sampling import Logits
@@ -51,7 +51,9 @@ class Form:
                 schema = json.loads(schema)
             except ValueError as error:
                 raise UsageError(
-                    f"the JSON Schema is not JSON: {error}", code="EG770", hint='such as {"type": "object"}'
+                    f"the JSON Schema is not JSON: {error}",
+                    code=ErrorCode.INVALID_GRAMMAR,
+                    hint='such as {"type": "object"}',
                 ) from error
         return cls("json-schema", json.dumps(schema))
 
@@ -84,7 +86,7 @@ class Vocabulary:
         except ImportError as error:
             raise UsageError(
                 "constrained output needs the package llguidance",
-                code="EG771",
+                code=ErrorCode.STRUCTURED_OUTPUT_UNAVAILABLE,
                 hint="pip install 'edgegen-runtime[constrained]'",
             ) from error
         self.size = size
@@ -195,5 +197,8 @@ def _invalid(form: Form, reason: str) -> UsageError:
     if first.startswith("NoExtension"):
         first = "the tokenizer has no token that spells what has to come next"
     return UsageError(
-        f"cannot follow the {form.kind}: {first}", code="EG770", details=others, hint=f"see --{form.kind} in --help"
+        f"cannot follow the {form.kind}: {first}",
+        code=ErrorCode.INVALID_GRAMMAR,
+        details=others,
+        hint=f"see --{form.kind} in --help",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime.generation.sampling import Logits, Sampler, SamplingOptions
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Penalties:
         if outside:
             raise UsageError(
                 f"logit-bias names token {outside[0]}, but the vocabulary has {vocab_size}",
-                code="EG743",
+                code=ErrorCode.LOGIT_BIAS_OUT_OF_RANGE,
                 hint="ids come from the model's own tokenizer",
             )
 

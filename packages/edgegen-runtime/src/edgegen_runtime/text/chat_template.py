@@ -18,7 +18,7 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 
 Message = Mapping[str, Any]
 """``{"role": "user", "content": "…"}``, and whatever else the template knows."""
@@ -54,7 +54,7 @@ class ChatTemplate:
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(
                 f"the chat template does not parse: line {error.lineno}: {error.message}",
-                code="EG721",
+                code=ErrorCode.INVALID_CHAT_TEMPLATE,
                 hint="mend chat_template.jinja in the export folder, or use --raw",
             ) from error
 
@@ -88,7 +88,7 @@ class ChatTemplate:
             roles = ", ".join(str(message.get("role")) for message in messages)
             raise UsageError(
                 f"the chat template refuses the conversation: {error}",
-                code="EG722",
+                code=ErrorCode.CHAT_TEMPLATE_REFUSED,
                 details=(f"roles  {roles or 'none'}",),
                 hint="leave out --system or change the order of the roles; --raw does without a template",
             ) from error

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgegen.errors import UnsupportedError, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen_runtime.bundle import TokenizerSpec
 
 _UNLIMITED = 1 << 30
@@ -70,7 +70,7 @@ def open_tokenizer(path: Path, *, decodes: bool = True) -> Tokenizer:
         return _SentencePieceTokenizer(path)
     raise UnsupportedError(
         f"{path.name} is no tokenizer that the runtime knows",
-        code="EG711",
+        code=ErrorCode.UNKNOWN_TOKENIZER,
         hint="tokenizer.json (Hugging Face) and tokenizer.model (SentencePiece) are supported",
     )
 
@@ -87,7 +87,7 @@ def no_tokenizer() -> UsageError:
     """The error for text where the export has no tokenizer."""
     return UsageError(
         "the model was exported without a tokenizer",
-        code="EG710",
+        code=ErrorCode.NO_TOKENIZER,
         hint="pass token ids from Python, or export again",
     )
 
@@ -118,7 +118,9 @@ class _HuggingFaceTokenizer:
         try:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception
-            raise UsageError(f"cannot read {path}: {error}", code="EG712", hint="export the model again") from error
+            raise UsageError(
+                f"cannot read {path}: {error}", code=ErrorCode.TOKENIZER_UNREADABLE, hint="export the model again"
+            ) from error
         # Files often ask for truncation and padding as used in training; a prompt must arrive as it is.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -167,7 +169,9 @@ class _SentencePieceTokenizer:
         try:
             self._model: Any = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
         except Exception as error:  # RuntimeError for most faults, OSError for an unreadable file
-            raise UsageError(f"cannot read {path}: {error}", code="EG712", hint="export the model again") from error
+            raise UsageError(
+                f"cannot read {path}: {error}", code=ErrorCode.TOKENIZER_UNREADABLE, hint="export the model again"
+            ) from error
         self._size = int(self._model.vocab_size())
         # Control tokens are never found in text by the library itself; user-defined ones always are.
         controls = [self._model.id_to_piece(i) for i in range(self._size) if self._model.is_control(i)]
@@ -239,7 +243,7 @@ def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
         return lambda token: _spell_pieces(token, replacements, fallback), leading
     raise UnsupportedError(
         f"the tokenizer's decoder ({' + '.join(kinds) or 'none'}) does not work byte by byte",
-        code="EG713",
+        code=ErrorCode.TOKENIZER_NOT_STREAMABLE,
         hint="decoders of byte-level BPE and of SentencePiece-like tokenizers are supported",
     )
 
@@ -255,7 +259,9 @@ def _replacement(step: Mapping[str, Any]) -> tuple[str, str]:
         return step["replacement"], " "
     pattern = step["pattern"]
     if "String" not in pattern:
-        raise UnsupportedError(f"the tokenizer's decoder replaces a regular expression: {pattern}", code="EG713")
+        raise UnsupportedError(
+            f"the tokenizer's decoder replaces a regular expression: {pattern}", code=ErrorCode.TOKENIZER_NOT_STREAMABLE
+        )
     return pattern["String"], step["content"]
 
 
@@ -265,7 +271,9 @@ def _leading(step: Mapping[str, Any]) -> int:
     if step["type"] != "Strip":
         return 0
     if step["content"] != " " or step["stop"]:
-        raise UnsupportedError(f"the tokenizer's decoder strips more than leading spaces: {step}", code="EG713")
+        raise UnsupportedError(
+            f"the tokenizer's decoder strips more than leading spaces: {step}", code=ErrorCode.TOKENIZER_NOT_STREAMABLE
+        )
     return int(step["start"])
 
 

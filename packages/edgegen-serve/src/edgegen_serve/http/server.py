@@ -11,7 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.applications import Starlette
 
-from edgegen.errors import ResourceError, UsageError
+from edgegen.errors import ErrorCode, ResourceError, UsageError
 from edgegen_serve.http.connection import Connection
 
 _FAREWELL = 5
@@ -34,11 +34,13 @@ def bind(host: str, port: int, *, guarded: bool) -> socket.socket:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:  # a name that no DNS could have
         reason = error.strerror if isinstance(error, OSError) else "not a name"
-        raise UsageError(f"there is no host {host!r}: {reason}", code="EG812", hint="--host 127.0.0.1") from error
+        raise UsageError(
+            f"there is no host {host!r}: {reason}", code=ErrorCode.UNKNOWN_HOST, hint="--host 127.0.0.1"
+        ) from error
     if not guarded and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UsageError(
             f"other machines can reach {host}, and there is no API key",
-            code="EG813",
+            code=ErrorCode.API_KEY_REQUIRED,
             hint="set EDGEGEN_API_KEY, or listen on 127.0.0.1",
         )
     listener = socket.socket(family, kind)
@@ -49,7 +51,7 @@ def bind(host: str, port: int, *, guarded: bool) -> socket.socket:
         listener.close()
         raise ResourceError(
             f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}",
-            code="EG814",
+            code=ErrorCode.PORT_UNAVAILABLE,
             hint="choose another --port; --port 0 takes one that is free",
         ) from error
     return listener

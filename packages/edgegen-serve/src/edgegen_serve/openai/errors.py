@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgegen.errors import EdgegenError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, UsageError
 
 _SHOWN = 60
 
@@ -79,7 +79,13 @@ def internal() -> ApiError:
     return ApiError(500, "the server failed; its log says why", code="internal_error")
 
 
-_PARAMS = {"EG770": "response_format", "EG771": "response_format", "EG722": "messages", "EG723": "messages"}
+_PARAMS = {
+    ErrorCode.LOGIT_BIAS_OUT_OF_RANGE: "logit_bias",
+    ErrorCode.INVALID_GRAMMAR: "response_format",
+    ErrorCode.STRUCTURED_OUTPUT_UNAVAILABLE: "response_format",
+    ErrorCode.CHAT_TEMPLATE_REFUSED: "messages",
+    ErrorCode.NO_CHAT_TEMPLATE: "messages",
+}
 """Which field the runtime's errors are about."""
 
 
@@ -92,9 +98,6 @@ def from_runtime(error: EdgegenError, prompt: str) -> ApiError:
     """
     if not isinstance(error, UsageError):
         return internal()
-    if error.code == "EG741":
+    if error.code == ErrorCode.CONTEXT_EXCEEDED:
         return ApiError(400, error.message, param=prompt, code="context_length_exceeded")
-    if error.code == "EG743":
-        param = "logit_bias" if "logit-bias" in error.message else prompt
-        return invalid(param, error.message)
     return invalid(_PARAMS.get(error.code, prompt), error.message)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen_runtime import Conversation, Generation, LanguageModel, PrefixCache, SamplingOptions
 from edgegen_serve.openai.requests import Ask, Message
 
@@ -44,7 +44,7 @@ class Engine:
         if model.tokenizer is None:
             raise UsageError(
                 f"{model.bundle.name} has no tokenizer, so it cannot be served",
-                code="EG811",
+                code=ErrorCode.SERVER_NEEDS_TOKENIZER,
                 hint="export it again from a checkpoint that has one",
             )
         self.name = model.bundle.name

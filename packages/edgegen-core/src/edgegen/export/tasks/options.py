@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.job import ExportOptions, Job
 from edgegen.export.verify import Array, Verified
 from edgegen.litert.session import Session
@@ -61,7 +61,9 @@ class Kind:
         if given:
             option = "--layer" if given[0] == "layers" else "--" + given[0].replace("_", "-")
             raise UsageError(
-                f"{option} means nothing to {options.variant}, which is {self.title}", hint=f"leave out {option}"
+                f"{option} means nothing to {options.variant}, which is {self.title}",
+                code=ErrorCode.OPTION_NOT_APPLICABLE,
+                hint=f"leave out {option}",
             )
 
     def settled(self, options: ExportOptions, context_length: int) -> ExportOptions:
@@ -77,6 +79,7 @@ class Kind:
         if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
             raise UsageError(
                 f"encode lengths must be positive and distinct, not {list(lengths)}",
+                code=ErrorCode.INVALID_LENGTHS,
                 hint=f"--encode-lengths {','.join(map(str, self.encode_lengths))}",
             )
         return options
