@@ -18,6 +18,10 @@ def test_the_page_is_up_to_date() -> None:
     assert (ROOT / PAGE).read_text(encoding="utf-8") == page(raisers(ROOT)), stale
 
 
+def test_every_raiser_passes_a_code_of_its_own_meaning() -> None:
+    assert flaws(raisers(ROOT)) == []
+
+
 def test_every_code_says_what_happened_and_what_to_do() -> None:
     texts = meanings()
     assert texts.keys() == set(ErrorCode)
