@@ -213,11 +213,11 @@ class ToySession:
         self.signatures["encode_4"] = self.signatures["decode"]
         self.signatures["prefill_image_4"] = SignatureInfo({"pixels": TensorInfo((1, 4), "float32")}, cache)
 
-    def hold(self, signature: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    def set_static_inputs(self, signature: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         assert inputs.keys() <= self.signatures[signature].inputs.keys()
         return inputs
 
-    def new_state(self, signatures: Collection[str], held: Mapping[str, Any]) -> ToyState:
+    def new_state(self, signatures: Collection[str], static_inputs: Mapping[str, Any]) -> ToyState:
         (shape,) = {self.signatures[name].inputs["kv_cache_k_0"].shape for name in signatures}
         return ToyState(shape[2])
 
