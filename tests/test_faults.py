@@ -73,7 +73,7 @@ def test_a_variant_that_differs_in_no_shape(edgegen, smollm2, out):
         result,
         4,
         "error[EG205]",
-        "rotary_base   expected 10000.0, the checkpoint says 100000.0",
+        "rope_theta   expected 10000.0, the checkpoint says 100000.0",
         "edgegen export llama",
     )
 

@@ -27,7 +27,7 @@ def reference_ids(checkpoint, prompt_ids: list[int], count: int) -> list[int]:
 
 def test_an_export_is_a_folder_with_all_that_a_runtime_needs(exported):
     assert sorted(path.name for path in exported.iterdir()) == [
-        "README.md", "chat_template.jinja", "manifest.json", "model.tflite", "export.json", "tokenizer.json",
+        "README.md", "chat_template.jinja", "export.json", "manifest.json", "model.tflite", "tokenizer.json",
     ]  # fmt: skip
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["cache_length"] == 48

