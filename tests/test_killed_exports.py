@@ -75,7 +75,8 @@ def test_an_earlier_export_survives(edgegen, checkpoint, tiny_family, tmp_path, 
     output = tmp_path / "out"
     assert edgegen(*arguments(checkpoint, output)).code == 0
     before = (output / "model.tflite").read_bytes()
-    # Killed between its two renames (the first of all gives the model its name): the earlier export has gone aside, the new one has no name yet.
+    # Killed between its two renames (the first of all names the model): the earlier export has gone aside, the new one
+    # has no name yet.
     killed("patch(os, 'replace', 3)", checkpoint, output, tiny_family)
     assert not output.exists()
     monkeypatch.setattr(runner, "open_session", lambda *arguments: (_ for _ in ()).throw(VerificationError("no")))
