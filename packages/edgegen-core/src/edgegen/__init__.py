@@ -49,7 +49,8 @@ def __getattr__(name: str) -> object:
     try:
         value = globals()[name] = getattr(import_module(_LAZY[name]), name)
     except ModuleNotFoundError as error:
-        from edgegen.plugins.dependencies import CORE, missing_dependency
+        from edgegen.plugins.dependencies import missing_dependency
+        from edgegen.plugins.records import CORE
 
         raise (missing_dependency(error, CORE) or error) from error
     return value

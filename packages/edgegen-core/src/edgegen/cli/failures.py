@@ -9,8 +9,7 @@ import click
 from edgegen._version import __version__
 from edgegen.errors import EdgegenError, ErrorCode, ResourceError, UsageError
 from edgegen.plugins import Plugin, load, registry
-from edgegen.plugins.culprit import plugin_of
-from edgegen.plugins.dependencies import CORE, missing_dependency
+from edgegen.plugins.records import CORE
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -35,6 +34,8 @@ def expected(error: Exception) -> EdgegenError | None:
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, ModuleNotFoundError):
+        from edgegen.plugins.dependencies import missing_dependency
+
         plugin = culprit(error)
         return missing_dependency(error, plugin.distribution if plugin else CORE)
     if isinstance(error, MemoryError):
@@ -48,6 +49,8 @@ def expected(error: Exception) -> EdgegenError | None:
 
 def culprit(error: BaseException) -> Plugin | None:
     """The plugin, other than core, whose code raised the error; None where that cannot be said."""
+    from edgegen.plugins.culprit import plugin_of
+
     try:
         return plugin_of(error, registry().plugins)
     except EdgegenError:  # the error at hand is the registry's own

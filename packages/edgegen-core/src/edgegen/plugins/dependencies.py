@@ -12,8 +12,7 @@ from importlib import metadata
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.hookspecs import GROUP
-
-CORE = "edgegen-core"
+from edgegen.plugins.records import CORE
 
 _REQUIREMENT = re.compile(r"\s*([\w.-]+)")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([\w.-]+)['"]""")

@@ -23,8 +23,7 @@ from edgegen import hookspecs
 from edgegen.errors import ErrorCode, PluginError
 from edgegen.hookspecs import GROUP
 from edgegen.plugins.checks import flaw
-from edgegen.plugins.dependencies import CORE, missing_dependency
-from edgegen.plugins.records import Plugin, Problem, Provided
+from edgegen.plugins.records import CORE, Plugin, Problem, Provided
 from edgegen.suggest import closest
 
 D = TypeVar("D")
@@ -261,6 +260,8 @@ def _describe(error: BaseException) -> str:
 
 
 def _remedy(error: BaseException, distribution: str) -> str:
+    from edgegen.plugins.dependencies import missing_dependency
+
     missing = missing_dependency(error, distribution)
     return missing.hint or _REPORT if missing else _REPORT
 

@@ -9,6 +9,9 @@ from edgegen.errors import ErrorCode
 
 D_co = TypeVar("D_co", covariant=True)
 
+CORE = "edgegen-core"
+"""Distribution whose plugins are core's own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import Any
 
 from edgegen.errors import EdgegenError, ErrorCode, PluginError
-from edgegen.plugins.dependencies import missing_dependency
 
 
 def load(reference: str) -> Any:
@@ -28,6 +27,8 @@ def load(reference: str) -> Any:
     except (EdgegenError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
+        from edgegen.plugins.dependencies import missing_dependency
+
         missing = missing_dependency(error, _distribution(reference))
         if missing and not f"{module_name}.".startswith(f"{getattr(error, 'name', '')}."):
             raise missing from error
