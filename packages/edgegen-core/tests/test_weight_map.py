@@ -14,13 +14,13 @@ from edgegen.weights import Checkpoint, LazyTensor, WeightMap
 from edgegen.weights.files import check_rows
 from edgegen.weights.weight_map import (
     Source,
+    add,
     concat,
     first_of,
-    offset,
+    multiply,
     permute_rows,
     reshape,
-    rows,
-    scaled,
+    slice_rows,
     transpose,
 )
 
@@ -52,7 +52,7 @@ PERMUTATION = RANDOM.permutation(12)
 CASES: dict[str, tuple[Source, npt.NDArray[np.float32]]] = {
     "concat": (concat("a", "b"), np.concatenate([A, B])),
     "concat of three": (concat("b", "a", "b"), np.concatenate([B, A, B])),
-    "rows": (rows("a", 3, 9), A[3:9]),
+    "slice_rows": (slice_rows("a", 3, 9), A[3:9]),
     "permuted": (permute_rows("a", PERMUTATION), A[PERMUTATION]),
     "permuted by a function": (permute_rows("a", lambda n: np.arange(n)[::-1]), A[::-1]),
     "picked twice": (permute_rows("a", [0, 0, 11]), A[[0, 0, 11]]),
@@ -60,11 +60,11 @@ CASES: dict[str, tuple[Source, npt.NDArray[np.float32]]] = {
     "reshaped": (reshape("a", (4, 3, 6)), A.reshape(4, 3, 6)),
     "reshaped across rows": (reshape("a", (9, 8)), A.reshape(9, 8)),
     "flattened": (reshape("a", (72,)), A.reshape(72)),
-    "scaled": (scaled("a", 0.5), A * np.float32(0.5)),
-    "offset": (offset("a", 1), A + np.float32(1)),
+    "multiply": (multiply("a", 0.5), A * np.float32(0.5)),
+    "add": (add("a", 1), A + np.float32(1)),
     "first present": (first_of("absent", "a"), A),
     "nested": (
-        rows(concat(permute_rows(rows("a", 0, 6), [5, 4, 3, 2, 1, 0]), first_of("absent", "b")), 2, 10),
+        slice_rows(concat(permute_rows(slice_rows("a", 0, 6), [5, 4, 3, 2, 1, 0]), first_of("absent", "b")), 2, 10),
         np.concatenate([A[:6][::-1], B])[2:10],
     ),
 }
@@ -88,7 +88,7 @@ def test_every_slice_of_an_expression_equals_the_whole_computation(case: str) ->
 
 def test_slices_touch_only_the_rows_they_need() -> None:
     reads: Reads = []
-    tensor = resolve(concat(rows("a", 2, 8), "b"), (11, 6), reads, a=A, b=B)
+    tensor = resolve(concat(slice_rows("a", 2, 8), "b"), (11, 6), reads, a=A, b=B)
     tensor.read_rows(1, 4)
     assert reads == [("a", 3, 6)]
     reads.clear()
@@ -201,7 +201,7 @@ def test_a_parameter_without_a_rule_is_reported() -> None:
 
 
 def test_expressions_that_do_not_fit_are_shape_errors() -> None:
-    bad = WeightMap({"norm.weight": concat("a", "c"), "blocks.{i}.up.weight": rows("b", 0, 99)})
+    bad = WeightMap({"norm.weight": concat("a", "c"), "blocks.{i}.up.weight": slice_rows("b", 0, 99)})
     arrays = {"a": A, "b": B, "c": np.zeros((2, 7), np.float32)}
     details = "\n".join(failure(arrays, bad).details)
     assert "not stackable: [12, 6], [2, 7]" in details
@@ -258,11 +258,11 @@ def test_a_storage_type_without_decoder_stops_before_anything_is_read() -> None:
     tensors = {"a": LazyTensor(name="a", shape=(2, 2), dtype="F8", nbytes=4, read_rows=refuse)}
     checkpoint = Checkpoint(path=Path("x"), format="test", naming="test", tensors=tensors)
     derived = (
-        rows("a", 0, 2),
+        slice_rows("a", 0, 2),
         permute_rows("a", [1, 0]),
         transpose("a"),
         reshape("a", (2, 2)),
-        scaled("a", 2),
+        multiply("a", 2),
     )
     for source in ("a", concat("a"), *derived):
         with pytest.raises(UnsupportedError):

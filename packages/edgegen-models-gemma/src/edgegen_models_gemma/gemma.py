@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import Source, concat, first_of, offset
+from edgegen.weights.weight_map import Source, add, concat, first_of
 from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, KVCache, LinearScaling
 from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.kernels import AttentionKernel, softcap
@@ -175,7 +175,7 @@ def huggingface(config: GemmaConfig) -> WeightMap:
         return first_of(*(prefix + suffix for prefix in ("model.", "language_model.model.", "model.language_model.")))
 
     def norm(suffix: str) -> Source:
-        return offset(name(f"{suffix}norm.weight"), 1)
+        return add(name(f"{suffix}norm.weight"), 1)
 
     layer = "layers.{i}."
     attention, mlp = layer + "self_attn.", layer + "mlp."
@@ -234,17 +234,17 @@ def gemma_pytorch(config: GemmaConfig) -> WeightMap:
     return WeightMap(
         {
             "embedding.weight": first_of("embedder.weight", "text_token_embedder.weight"),  # alone, beside a tower
-            "blocks.{i}.attention_norm.weight": offset(layer + "input_layernorm.weight", 1),
+            "blocks.{i}.attention_norm.weight": add(layer + "input_layernorm.weight", 1),
             "blocks.{i}.attention.qkv.weight": attention + "qkv_proj.weight",
-            "blocks.{i}.attention.query_norm.weight": offset(attention + "query_norm.weight", 1),
-            "blocks.{i}.attention.key_norm.weight": offset(attention + "key_norm.weight", 1),
+            "blocks.{i}.attention.query_norm.weight": add(attention + "query_norm.weight", 1),
+            "blocks.{i}.attention.key_norm.weight": add(attention + "key_norm.weight", 1),
             "blocks.{i}.attention.output.weight": attention + "o_proj.weight",
-            "blocks.{i}.post_attention_norm.weight": offset(layer + "post_attention_layernorm.weight", 1),
-            "blocks.{i}.feed_forward_norm.weight": offset(f"{layer}{before_mlp}_layernorm.weight", 1),
+            "blocks.{i}.post_attention_norm.weight": add(layer + "post_attention_layernorm.weight", 1),
+            "blocks.{i}.feed_forward_norm.weight": add(f"{layer}{before_mlp}_layernorm.weight", 1),
             "blocks.{i}.feed_forward.gate_up.weight": concat(mlp + "gate_proj.weight", mlp + "up_proj.weight"),
             "blocks.{i}.feed_forward.down.weight": mlp + "down_proj.weight",
-            "blocks.{i}.post_feed_forward_norm.weight": offset(layer + "post_feedforward_layernorm.weight", 1),
-            "final_norm.weight": offset("model.norm.weight", 1),
+            "blocks.{i}.post_feed_forward_norm.weight": add(layer + "post_feedforward_layernorm.weight", 1),
+            "final_norm.weight": add("model.norm.weight", 1),
         },
         ignore=("*freqs_cis", "siglip_vision_model.*", "mm_input_projection.*", "mm_soft_embedding_norm.*"),
     )

@@ -104,7 +104,7 @@ def _cut(tensor: LazyTensor, first: int, last: int) -> LazyTensor:
         check_rows(name, start, stop, last - first)
         return tensor.read_rows(first + start, first + stop)
 
-    name = f"rows({tensor.name}, {first}:{last})"
+    name = f"slice_rows({tensor.name}, {first}:{last})"
     return _derived(tensor, name, (last - first, *tensor.shape[1:]), read_rows)
 
 

@@ -65,7 +65,7 @@ def concat(*sources: SourceLike) -> Source:
     return _Concat(tuple(map(_source, sources)))
 
 
-def rows(source: SourceLike, start: int, stop: int) -> Source:
+def slice_rows(source: SourceLike, start: int, stop: int) -> Source:
     """Rows ``start:stop``, one part of a fused tensor."""
     return _Changed(_source(source), lambda tensor: cut(tensor, start, stop))
 
@@ -93,13 +93,13 @@ def reshape(source: SourceLike, shape: Sequence[int]) -> Source:
     return _Changed(_source(source), lambda tensor: reshaped(tensor, tuple(shape)))
 
 
-def scaled(source: SourceLike, factor: float) -> Source:
+def multiply(source: SourceLike, factor: float) -> Source:
     """Every element times ``factor``."""
     return _Changed(_source(source), lambda tensor: affine(tensor, factor, 0.0))
 
 
-def offset(source: SourceLike, amount: float) -> Source:
-    """``amount`` added to every element: norms whose scale is stored around zero need ``offset(name, 1)``."""
+def add(source: SourceLike, amount: float) -> Source:
+    """``amount`` added to every element: norms whose scale is stored around zero need ``add(name, 1)``."""
     return _Changed(_source(source), lambda tensor: affine(tensor, 1.0, amount))
 
 
