@@ -56,9 +56,9 @@ def test_a_hook_is_documented_with_its_exact_signature(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_has_an_example_that_gives_sound_descriptors(name: str) -> None:
-    [example] = code(section(f"## {name}"), "python")
     namespace: dict[str, Any] = {}
-    exec(example, namespace)
+    for example in code(section(f"## {name}"), "python"):
+        exec(example, namespace)
     annotation = inspect.signature(HOOKS[name]).return_annotation
     kind = KINDS[annotation.removeprefix("Iterable[").removesuffix("]")]
     given = list(namespace[name]())

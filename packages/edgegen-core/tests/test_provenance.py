@@ -64,3 +64,12 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(UsageError) as caught:
         reproduce(tmp_path)
     assert caught.value.code == ErrorCode.EXPORT_RECORD_UNREADABLE
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such file or folder: .*missing") as caught:
+        read_provenance(tmp_path / "missing")
+    assert caught.value.code == ErrorCode.NOT_AN_EXPORT
+    with pytest.raises(UsageError, match=r"it has no export\.json") as caught:
+        read_provenance(tmp_path)
+    assert caught.value.code == ErrorCode.EXPORT_RECORD_UNREADABLE

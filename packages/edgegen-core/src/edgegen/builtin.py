@@ -23,7 +23,7 @@ def edgegen_commands() -> Iterable[Command]:
     )
     yield Command(
         name="checkpoint",
-        summary="List a checkpoint's tensors and the models that it may be",
+        summary="List a checkpoint's tensors and the models that it fits",
         command="edgegen.cli.checkpoint:checkpoint",
     )
     yield Command(

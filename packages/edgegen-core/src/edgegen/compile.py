@@ -1,4 +1,4 @@
-"""From signatures to a program of LiteRT operators: trace, lower, rewrite. Needs torch.
+"""Compilation of signatures to a program of LiteRT operators: trace, lower, rewrite. Needs torch.
 
 :func:`build_program` is the compiler; :func:`edgegen.quantization.assign.plan_parameters` then says what each weight is
 stored as, and :mod:`edgegen.tflite.writer` writes both.

@@ -176,7 +176,7 @@ class WeightPass:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTarget:
-    """A deliverable made from a converted model.
+    """An export target: what an export makes of a converted model, a folder or a bundle.
 
     Example::
 

@@ -64,7 +64,7 @@ def edgegen_quant_schemes() -> Iterable[QuantScheme]:  # type: ignore[empty-body
 
 @hookspec
 def edgegen_export_targets() -> Iterable[ExportTarget]:  # type: ignore[empty-body]
-    """Export targets: deliverables made from a converted model.
+    """Export targets: what an export makes of a converted model.
 
     .. versionadded:: 0.1
     """

@@ -1,4 +1,4 @@
-"""Seams: blocks of a model that an implementation of a plugin can stand for (``--layer BLOCK=NAME``).
+"""Replaceable building blocks: their protocols, and the choice between implementations (``--layer BLOCK=NAME``).
 
 Four blocks have one, each a protocol here: ``attention`` (:class:`~edgegen_layers.kernels.AttentionKernel`: how to
 attend to the cache), ``mixer`` (:class:`Mixer`: a decoder block's whole attention sublayer), ``mlp`` (:class:`Mlp`) and

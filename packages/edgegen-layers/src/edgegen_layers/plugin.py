@@ -1,4 +1,4 @@
-"""The plugin of this package: the built-in implementation of every block that has a seam."""
+"""Plugin: the built-in implementation of every block that can be replaced."""
 
 from collections.abc import Iterable
 

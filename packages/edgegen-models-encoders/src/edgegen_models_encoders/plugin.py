@@ -1,4 +1,4 @@
-"""The plugin of this package."""
+"""Plugin: encoders and encoder-decoders, BERT and T5."""
 
 from collections.abc import Iterable
 

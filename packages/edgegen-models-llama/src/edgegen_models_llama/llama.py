@@ -1,4 +1,4 @@
-"""Llama and its kin: Llama's architecture throughout, in rows. See :mod:`edgegen_layers.families.llama`."""
+"""Configurations of Llama and its kin by variant; the architecture is :mod:`edgegen_layers.families.llama`."""
 
 from __future__ import annotations
 

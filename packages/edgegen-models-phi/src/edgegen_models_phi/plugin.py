@@ -1,4 +1,4 @@
-"""The plugin of this package."""
+"""Plugin: the model family Phi."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The plugin: schemes and weight passes."""
+"""Plugin: quantization schemes and weight passes."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ EXAMPLES = (
     "--grace", type=click.IntRange(min=0), default=10, show_default=True, group="Limits",
     help="Shutdown time limit in seconds for the answer under way, after SIGINT or SIGTERM.",
 )  # fmt: skip
-@option("--threads", type=click.IntRange(min=1), group="Model and memory", help="CPU threads.  [default: all cores]")
+@option("--threads", type=click.IntRange(1, 1024), group="Model and memory", help="CPU threads.  [default: all cores]")
 @output_options
 def serve(
     model: Path,

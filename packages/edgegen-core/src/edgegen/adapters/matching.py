@@ -1,4 +1,4 @@
-"""Which weights of the published model an adapter's factors belong to, for an export that takes adapters as inputs."""
+"""Matching of an adapter's factors to the published model's weights, for an export that takes adapters as inputs."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _SHOWN = 5
 @click.command(
     cls=GroupedCommand,
     examples=[
-        ("edgegen checkpoint ./SmolLM2-135M", "Tensors by kind, and the variants that match"),
+        ("edgegen checkpoint ./SmolLM2-135M", "Tensors grouped by name, and the variants that match"),
         ("edgegen checkpoint hf:org/name --variant gemma3-270m", "Differences from one model"),
     ],
 )
@@ -77,7 +77,7 @@ def _draw(
         markup=False,
         soft_wrap=True,
     )
-    draw_table(console, ("tensor", "count", "type", "shape", "size"), _kinds(opened))
+    draw_table(console, ("tensor", "count", "type", "shape", "size"), _groups(opened))
     for one in candidates[:_SHOWN]:
         for line in _lines(one, named):
             console.print(line, markup=False, soft_wrap=True)
@@ -89,7 +89,7 @@ def _draw(
             console.print(f"  {family:<10} {reason}", markup=False, soft_wrap=True)
 
 
-def _kinds(opened: Checkpoint) -> list[tuple[str, ...]]:
+def _groups(opened: Checkpoint) -> list[tuple[str, ...]]:
     """One row for all tensors of one shape and type whose names differ only in numbers."""
     from edgegen.weights.mismatch import pattern_of
 

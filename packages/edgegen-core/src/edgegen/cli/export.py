@@ -70,12 +70,19 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     group=_MODEL,
     help="Output folder; new, empty, or an earlier export.",
 )
-@option("--target", default="tflite", show_default=True, group=_MODEL, help="Export target: the deliverable to make.")
+@option(
+    "--target",
+    default="tflite",
+    show_default=True,
+    metavar="NAME",
+    group=_MODEL,
+    help="Export target: what to make, such as tflite, a folder; see edgegen list-plugins.",
+)
 @option(
     "--checkpoint-format",
     metavar="NAME",
     group=_MODEL,
-    help="Checkpoint format.  [default: detected]",
+    help="Checkpoint format, such as safetensors or gguf; see edgegen list-plugins.  [default: detected]",
 )
 @option(
     "--layer",
@@ -84,7 +91,8 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     callback=_layers,
     metavar="BLOCK=NAME",
     group=_MODEL,
-    help="Implementation of a building block, e.g. attention=sdpa; repeatable.  [default: the model's own]",
+    help="Implementation of a building block, e.g. attention=sdpa (see edgegen list-plugins); repeatable.  "
+    "[default: the model's own]",
 )
 @option(
     "--composites",
@@ -92,7 +100,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     show_default=True,
     metavar="none|all|NAMES",
     group=_MODEL,
-    help="Composites kept as one operator for delegates that know them.",
+    help="Composites (such as odml.rms_norm) kept as one operator for delegates that know them.",
 )
 @option(
     "--cache-length",
@@ -136,13 +144,14 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     "--scheme",
     metavar="NAME|RECIPE|FILE.toml",
     group=_QUANTIZATION,
-    help="Quantization scheme, or a recipe such as 'embedding=int8-channel,*=int4-block32'.  [default: the variant's]",
+    help="Quantization scheme (see edgegen list-plugins), or a recipe such as "
+    "'embedding=int8-channel,*=int4-block32'.  [default: the variant's]",
 )
 @option(
     "--calibration",
     type=click.Path(path_type=Path),
     group=_QUANTIZATION,
-    help="Calibration data: a UTF-8 text file that weight passes read.  [default: a built-in text]",
+    help="Calibration data: a UTF-8 text file that weight passes (gptq, smoothquant) read.  [default: a built-in text]",
 )
 @option(
     "--weight-pass",
@@ -170,7 +179,7 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     "--lora-rank",
     type=click.IntRange(1),
     group=_ADAPTERS,
-    help="Highest rank of LoRA adapters that the file takes at run time.  [default: it takes none]",
+    help="Highest rank of LoRA adapters that the file takes at run time.  [default: none]",
 )
 @option(
     "--verify/--no-verify",

@@ -39,9 +39,9 @@ _SHOWN = 4
 def inspect(path: Path, output: Output) -> None:
     """Show the signatures, operators, composites and weights of an exported model.
 
-    FILE_OR_DIR is a .tflite file, a bundle (.litertlm, .task), or a folder that `edgegen export` wrote: then also the
-    conversion report: source and storage of each group of weights. Sizes are in powers of 1000 bytes. The model is not
-    run.
+    FILE_OR_DIR is a .tflite file, a bundle (.litertlm, .task), or a folder that `edgegen export` wrote. For a folder,
+    the conversion report (source and storage of each group of weights) is shown too. Sizes are in powers of 1000
+    bytes. The model is not run.
     """
     from edgegen.tflite.reader import read_model
 
@@ -81,7 +81,9 @@ def _weights(path: Path) -> list[dict[str, Any]]:
 
 
 def _draw(console: Console, summary: ModelSummary, weights: list[dict[str, Any]]) -> None:
-    console.print(f"{summary.path}  {format_bytes(summary.size)}, of which {format_bytes(summary.head)} head")
+    console.print(
+        f"{summary.path}  {format_bytes(summary.size)}, of which {format_bytes(summary.head)} graphs and metadata"
+    )
     console.print("weights")
     for storage, nbytes in summary.weights.items():
         console.print(f"  {storage:<14} {format_bytes(nbytes):>10}   {summary.weight_tensors[storage]} tensors")

@@ -20,13 +20,13 @@ _COLUMNS = ("model", "family", "parameters", "context", "scheme", "licence", "pa
     "list-models",
     cls=GroupedCommand,
     examples=[
-        ("edgegen list-models", "Names to export, with parameters, context window and licence"),
+        ("edgegen list-models", "Names to export, with parameters, trained context and licence"),
         ("edgegen list-models --json", "The same as JSON, with sources and versions"),
     ],
 )
 @output_options
 def list_models(output: Output) -> None:
-    """List the models that can be exported: name, family, parameters, context window in tokens, quantization scheme.
+    """List the models that can be exported: name, family, parameters, trained context in tokens, quantization scheme.
 
     Other sizes of a listed family can be exported too, by the family's name, where the checkpoint has its config.json.
     """

@@ -1,4 +1,4 @@
-"""Runs a model without holding its weights: they are read as each module is called, and dropped after."""
+"""Offloaded execution: a model runs while each module reads its weights as it is called, and drops them after."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgegen.export.options import ExportOptions
-from edgegen.genai.provenance import read_provenance, unreadable
+from edgegen.genai.provenance import describe, read_provenance, unreadable
 
 _PATHS = ("lora", "calibration")
 
@@ -29,7 +29,7 @@ def reproduce(path: Path, checkpoint: Path | None = None) -> ExportOptions:
         found = checkpoint or Path(document["checkpoint"]["path"])
         return ExportOptions(checkpoint=found, output=folder, **options)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise unreadable(folder, error) from error
+        raise unreadable(folder, describe(error)) from error
 
 
 def _value(name: str, value: Any) -> Any:

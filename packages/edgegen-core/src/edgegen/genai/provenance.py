@@ -44,18 +44,31 @@ def read_provenance(path: Path) -> dict[str, Any]:
         UsageError: there is none, or it is damaged.
     """
     folder = path if path.is_dir() else path.parent
-    file = next((folder / name for name in EXPORT_FILES if (folder / name).is_file()), folder / EXPORT_FILE)
+    file = next((folder / name for name in EXPORT_FILES if (folder / name).is_file()), None)
+    if file is None:
+        if not path.exists():
+            raise UsageError(
+                f"no such file or folder: {path}",
+                code=ErrorCode.NOT_AN_EXPORT,
+                hint="name a folder that edgegen export wrote (its -o DIR)",
+            )
+        raise unreadable(folder, f"it has no {EXPORT_FILE}")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         return _migrated(document) if document["schema_version"] == 1 else _object(document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise unreadable(folder, error) from error
+        raise unreadable(folder, f"{file.name}: {describe(error)}") from error
 
 
-def unreadable(folder: Path, error: Exception) -> UsageError:
+def describe(error: Exception) -> str:
+    """An error of reading a document, for people."""
+    return f"no field {error}" if isinstance(error, KeyError) else str(error)
+
+
+def unreadable(folder: Path, reason: str) -> UsageError:
     """The error for a folder whose provenance is missing or damaged."""
     return UsageError(
-        f"{folder} does not say how it was made: {error!r}",
+        f"{folder} does not say how it was made: {reason}",
         code=ErrorCode.EXPORT_RECORD_UNREADABLE,
         hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
     )

@@ -1,4 +1,4 @@
-"""From ATen graphs to LiteRT operators, by a table of small rules. Needs torch."""
+"""Lowering of ATen graphs to LiteRT operators, by a table of small rules. Needs torch."""
 
 from edgegen.lowering.context import LoweringContext
 from edgegen.lowering.lower import lower

@@ -1,4 +1,4 @@
-"""Walks a trace and lets the rules emit operators.
+"""Lowering: a traced program to a graph of LiteRT operators, node by node, by the rules.
 
 Nodes whose inputs are all constants (``arange``, inverse frequencies) are evaluated by PyTorch instead, so a rule is
 needed only for what depends on an input or a parameter.

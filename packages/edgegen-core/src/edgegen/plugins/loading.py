@@ -1,4 +1,4 @@
-"""From entry points to descriptors, with every plugin behind a guard of its own.
+"""Loading of descriptors from entry points, with every plugin behind a guard of its own.
 
 Pluggy keeps the specs and checks implementations against them. It calls all implementations of a hook in one
 go, so one that raises would take the others with it; therefore they are called here one by one.

@@ -74,7 +74,7 @@ class Registry:
         return self._find("quantization scheme", name, self.quant_schemes, "edgegen list-plugins")
 
     def target(self, name: str) -> ExportTarget:
-        """A deliverable. Raises UsageError with the closest name."""
+        """An export target. Raises UsageError with the closest name."""
         return self._find("export target", name, self.export_targets, "edgegen list-plugins")
 
     def weight_pass(self, name: str) -> WeightPass:

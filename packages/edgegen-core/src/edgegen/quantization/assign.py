@@ -1,4 +1,4 @@
-"""Which storage each parameter of a program gets: quantization as a property of storage."""
+"""Assignment of a storage to each parameter of a program: quantization as a property of storage."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgegen import errors
+from edgegen.cli.failures import INTERRUPTED
 from edgegen.errors import EdgegenError, ErrorCode
 
 PAGE = Path("docs", "reference", "errors.md")
@@ -101,7 +102,8 @@ def page(found: Iterable[Raiser]) -> str:
     rows = []
     for code, meaning in sorted(meanings().items(), key=lambda item: item[0].value):
         use = uses.get(code.name, _Found())
-        exits = ", ".join(map(str, sorted(use.exit_codes or _default_exit_codes(code)))) or "-"
+        codes = {INTERRUPTED} if code is ErrorCode.INTERRUPTED else use.exit_codes or _default_exit_codes(code)
+        exits = ", ".join(map(str, sorted(codes))) or "-"
         rows.append(f"| `{code}` | `{code.name}` | {meaning} | {exits} | {', '.join(sorted(use.packages)) or '-'} |")
     return _HEAD + "\n".join(rows) + "\n"
 

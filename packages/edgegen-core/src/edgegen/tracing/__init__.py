@@ -1,4 +1,4 @@
-"""From an ``nn.Module`` to ATen graphs: one per signature, with named boundaries kept whole. Needs torch."""
+"""Tracing of an ``nn.Module`` to ATen graphs: one per signature, with named boundaries kept whole. Needs torch."""
 
 from edgegen.tracing.operators import dynamic_update_slice
 from edgegen.tracing.regions import Composites, RepeatedBlock, composite

@@ -1,4 +1,4 @@
-"""Operators that PyTorch lacks."""
+"""Custom operators that PyTorch lacks: ``edgegen::dynamic_update_slice``."""
 
 from __future__ import annotations
 

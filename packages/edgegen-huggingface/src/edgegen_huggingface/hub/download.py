@@ -1,4 +1,4 @@
-"""From a reference to files on disk: list the repository, choose, make sure that there is room, download."""
+"""Download of a repository's files by reference: list the repository, choose, check for room, download."""
 
 from __future__ import annotations
 

