@@ -54,6 +54,21 @@ def test_what_is_missing_is_named():
     assert missing(Whole(), SupportsVerifyLengths) == ["signatures(verify_lengths=)"]
 
 
+class Short(Whole):
+    def signatures(self):
+        return []
+
+
+class Long(Whole):
+    def new_cache(self, length, device, dtype):
+        return []
+
+
+def test_arguments_that_a_method_does_not_take_or_asks_for_besides_are_named():
+    assert missing(Short(), CausalLM) == ["signatures(prefill_lengths, cache_length, cache_buckets)"]
+    assert missing(Long(), CausalLM) == ["new_cache(length, device)"]
+
+
 def test_keywords_that_are_passed_on_count():
     assert missing(Forwarding(), SupportsVerifyLengths) == []
 

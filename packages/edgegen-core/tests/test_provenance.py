@@ -73,3 +73,25 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it has no export\.json") as caught:
         read_provenance(tmp_path)
     assert caught.value.code == ErrorCode.EXPORT_RECORD_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("variant", 3), ("cache_length", "abc"), ("cache_length", True), ("prefill_lengths", "8"),
+        ("prefill_lengths", [8, "x"]), ("cache_buckets", None), ("layers", 5), ("layers", {"mlp": 1}),
+        ("weight_passes", [1]), ("weight_passes", {"gptq": "yes"}), ("lora_rank", "8"), ("target", None), ("own", 1),
+    ],
+)  # fmt: skip
+def test_an_option_of_another_type_is_named(tmp_path: Path, name: str, value: object) -> None:
+    document = {"schema_version": 2, "checkpoint": {"path": "there"}, "options": {"variant": "acme", name: value}}
+    (tmp_path / "export.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=name) as caught:
+        reproduce(tmp_path)
+    assert caught.value.code == ErrorCode.EXPORT_RECORD_UNREADABLE
+
+
+def test_a_record_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text('{"schema_version": 99}')
+    with pytest.raises(UsageError, match="schema_version is 99"):
+        read_provenance(tmp_path)

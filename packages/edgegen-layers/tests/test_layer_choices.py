@@ -37,6 +37,9 @@ def edgegen_layers():
     yield LayerImpl(block="mlp", name="own", impl="own_layers:Mlp", unsupported=("plain", "experts", "gelu"))
     yield LayerImpl(block="norm", name="own", impl="own_layers:Norm", unsupported=("layer",))
     yield LayerImpl(block="norm", name="misspelt", impl="own_layers:Norm", unsupported=("lauer",))
+    for block in ("attention", "mixer", "mlp", "norm"):
+        yield LayerImpl(block=block, name="failing", impl="own_layers:failing")
+        yield LayerImpl(block=block, name="empty", impl="own_layers:Empty")
     yield LayerImpl(block="feed_forward", name="own", impl="nowhere:Nothing")
 """
 LAYERS = """
@@ -46,6 +49,10 @@ class Kernel(MatmulAttention): ...
 class Mixer(CausalSelfAttention): ...
 class Mlp(GatedFeedForward): ...
 class Norm(RMSNorm): ...
+class Empty:
+    def __init__(self, *arguments): ...
+def failing(*arguments):
+    raise RuntimeError("oh")
 """
 ATTENTION = {"num_attention_heads": 4, "num_kv_heads": 2, "head_dim": 8}
 NEEDS = {
@@ -188,3 +195,17 @@ def test_every_feature_has_a_word_that_implementations_may_use():
     assert FeedForwardConfig(intermediate_size=4, num_experts=2, use_bias=True).features < FEATURES["mlp"]
     assert NormalizationConfig(kind="layer", scale_shift=1.0).features < FEATURES["norm"]
     assert NormalizationConfig(with_scale=False).features < FEATURES["norm"]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_an_implementation_that_fails_is_named(block: str):
+    with pytest.raises(PluginError, match=rf"layer {block}=failing \(edgegen-own\) failed: RuntimeError: oh") as caught:
+        build({block: "failing"})
+    assert "own_layers.py" in caught.value.details[0]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_an_implementation_that_lacks_what_the_model_calls_is_named(block: str):
+    lacking = r"it lacks .*cache_length" if block == "attention" else "returned a Empty where a Module belongs"
+    with pytest.raises(PluginError, match=rf"layer {block}=empty \(edgegen-own\).*{lacking}"):
+        build({block: "empty"})

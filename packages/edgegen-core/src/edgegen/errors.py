@@ -107,6 +107,8 @@ class ErrorCode(StrEnum):
     """A layer implementation does not fit this model or these lengths. Choose another ``--layer``."""
     UNKNOWN_LAYER_BLOCK = "EG137"
     """``--layer`` names a building block that the model does not have. Name one of those that the details list."""
+    PLUGIN_FAILED = "EG138"
+    """A function of a plugin raised an exception or returned something else than it should. Report it to its author."""
 
     # 2: checkpoints and adapters.
 

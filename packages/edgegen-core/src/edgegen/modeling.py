@@ -216,6 +216,8 @@ def missing(module: object, protocol: type[Any]) -> list[str]:
             lacking += [] if hasattr(module, name) else [name]
         elif not callable(found := getattr(module, name, None)):
             lacking.append(f"{name}()")
+        elif not _takes_positional(found, wanted):
+            lacking.append(f"{name}({', '.join(_positional(wanted))})")
         else:
             lacking += [f"{name}({keyword}=)" for keyword in _keywords(wanted) if not _accepts(found, keyword)]
     return lacking
@@ -242,7 +244,7 @@ def require(module: object, protocol: type[P], owner: str) -> P:
         raise PluginError(
             f"the {type(module).__name__} of {owner} is no {protocol.__name__}: it lacks {', '.join(lacking)}",
             code=ErrorCode.PROTOCOL_MISMATCH,
-            hint=f"see {protocol.__name__} in docs/reference/hooks.md, or edgegen/modeling.py",
+            hint=f"see {protocol.__module__}.{protocol.__name__}, and docs/reference/hooks.md",
         )
     return module  # type: ignore[return-value]
 
@@ -250,6 +252,25 @@ def require(module: object, protocol: type[P], owner: str) -> P:
 def _members(protocol: type[Any]) -> set[str]:
     names = {name for name in vars(protocol) if not name.startswith("_")}
     return {*names, *(name for name in getattr(protocol, "__annotations__", {}) if not name.startswith("_"))}
+
+
+def _positional(method: Any) -> list[str]:
+    """Parameters of a protocol's method that may be given by position, ``self`` left out."""
+    parameters = inspect.signature(method).parameters.values()
+    return [each.name for each in parameters if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]
+
+
+def _takes_positional(method: Any, wanted: Any) -> bool:
+    """True if a bound method takes as many positional arguments as the protocol's, where that has a fixed number."""
+    if any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(wanted).parameters.values()):
+        return True
+    signature = inspect.signature(method)
+    keywords = {each.name: None for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY}
+    try:
+        signature.bind(*_positional(wanted), **keywords)
+    except TypeError:
+        return False
+    return True
 
 
 def _keywords(method: Any) -> list[str]:

@@ -19,7 +19,9 @@ import torch
 from torch import nn
 
 from edgegen.errors import ErrorCode, PluginError, UnsupportedError, UsageError
+from edgegen.modeling import require
 from edgegen.plugins import load, registry
+from edgegen.plugins.calls import plugin_code, returned
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.config import FEATURES, AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.kernels import AttentionKernel
@@ -86,6 +88,7 @@ class Mixer(Protocol):
 
 
 M = TypeVar("M", bound=nn.Module)
+P = TypeVar("P")
 
 
 class LayerChoices:
@@ -128,24 +131,20 @@ class LayerChoices:
             UnsupportedError: it lacks a feature that the model needs.
         """
         features = frozenset(needs).union(*(config.features for config in configs))
-        kernel: AttentionKernel = self._implementation("attention", "matmul", features)()
-        return kernel
+        return self._made("attention", "matmul", features, AttentionKernel)
 
     def mixer(self, hidden_size: int, config: AttentionConfig, kernel: AttentionKernel) -> Mixer:
         """A decoder block's attention sublayer; raises as :meth:`attention` does."""
-        mixer: Mixer = self._implementation("mixer", "attention", config.features)(hidden_size, config, kernel)
-        return mixer
+        return self._made("mixer", "attention", config.features, Mixer, hidden_size, config, kernel)
 
     def mlp(self, hidden_size: int, config: FeedForwardConfig) -> Mlp:
         """A block's feed-forward layer; raises as :meth:`attention` does."""
         default = "experts" if config.num_experts is not None else "gated" if config.gated else "plain"
-        mlp: Mlp = self._implementation("mlp", default, config.features)(hidden_size, config)
-        return mlp
+        return self._made("mlp", default, config.features, Mlp, hidden_size, config)
 
     def norm(self, hidden_size: int, config: NormalizationConfig) -> Norm:
         """A normalization of the residual stream; raises as :meth:`attention` does."""
-        norm: Norm = self._implementation("norm", config.kind, config.features)(hidden_size, config)
-        return norm
+        return self._made("norm", config.kind, config.features, Norm, hidden_size, config)
 
     def finish(self) -> None:
         """Make sure that every choice was looked up.
@@ -165,6 +164,17 @@ class LayerChoices:
                 ],
                 hint=f"choose for one that it has: {', '.join(sorted(self.used)) or 'none'}",
             )
+
+    def _made(self, block: str, default: str, features: frozenset[str], protocol: type[P], *arguments: Any) -> P:
+        """A block of its implementation, which is checked for what the model calls."""
+        implementation = self._implementation(block, default, features)
+        name = self.chosen.get(block, default)
+        owner = f"layer {block}={name} ({registry().layers[block, name].distribution})"
+        with plugin_code(owner, "implementation"):
+            made = implementation(*arguments)
+        if block != "attention":
+            returned(made, nn.Module, owner, "implementation")
+        return require(made, protocol, owner)
 
     def _implementation(self, block: str, default: str, features: frozenset[str]) -> Any:
         name = self.chosen.get(block, default)
@@ -186,11 +196,18 @@ class LayerChoices:
             )
         lacking = sorted(features.intersection(unsupported))
         if lacking:
+            able = ", ".join(_able(block, features)) or "none can"
             raise UnsupportedError(
                 f"{block}={name} of {package} does not support {', '.join(lacking)}, which this model needs",
                 code=ErrorCode.LAYER_FEATURES_MISSING,
-                hint=f"leave out --layer {block}={name}, or name another: {', '.join(_installed(block))}",
+                hint=f"leave out --layer {block}={name}, or name another: {able}",
             )
+
+
+def _able(block: str, features: frozenset[str]) -> list[str]:
+    """Implementations that can do what the model needs."""
+    described = {name: each.descriptor for (of, name), each in registry().layers.items() if of == block}
+    return sorted(name for name, each in described.items() if features.isdisjoint(each.unsupported))
 
 
 def _installed(block: str) -> list[str]:

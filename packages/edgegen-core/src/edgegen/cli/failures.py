@@ -22,6 +22,8 @@ _MACHINE_SAID_NO = {
     errno.ENOSPC: "make room on the disk, or choose a folder on another one",
     errno.EDQUOT: "make room in your quota, or choose a folder on another disk",
     errno.EFBIG: "choose a file system that takes files of this size",
+    errno.EBUSY: "choose another folder; this one is in use, such as a mount",
+    errno.EIO: "check the disk, or choose a folder on another one",
     errno.ENOMEM: "close other programs, or use a machine with more memory",
     errno.EMFILE: "raise the limit on open files: ulimit -n 4096",
 }

@@ -73,11 +73,12 @@ def _model(path: Path, readers: Iterable[str]) -> Path:
 
 
 def _weights(path: Path) -> list[dict[str, Any]]:
-    """The conversion report in an export's provenance; empty where there is none."""
+    """The conversion report in an export's provenance; empty where there is none that can be read."""
     try:
-        return [dict(row) for row in read_provenance(path)["weights"]]
-    except (UsageError, KeyError, TypeError):
+        rows = [dict(row) for row in read_provenance(path)["weights"]]
+    except (UsageError, KeyError, TypeError, ValueError):
         return []
+    return rows if all(row.keys() >= set(_COLUMNS) for row in rows) else []
 
 
 def _draw(console: Console, summary: ModelSummary, weights: list[dict[str, Any]]) -> None:

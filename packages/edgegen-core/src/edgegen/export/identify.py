@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 from edgegen.descriptors import ModelFamily
-from edgegen.errors import CheckpointError, EdgegenError, ErrorCode, UsageError
+from edgegen.errors import CheckpointError, EdgegenError, ErrorCode, PluginError, UsageError
 from edgegen.plugins import load, registry
+from edgegen.plugins.calls import plugin_code, returned
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.mismatch import WeightDiff
@@ -116,14 +118,18 @@ def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> 
     """
     choices = _Choices(layers)
     try:
-        with torch.device("meta"):
-            module: nn.Module = load(family.builder)(config, layers=choices)
-    except RuntimeError as error:  # torch's word for sizes whose product no computer can count
+        with torch.device("meta"), plugin_code(family_title(family), "builder"):
+            built = load(family.builder)(config, layers=choices)
+    except PluginError as error:
+        if not _is_of_torch(error.__cause__):
+            raise
+        # Sizes whose product no computer can count.
         raise CheckpointError(
-            f"a {family.name} of the stated sizes cannot be built: {str(error).splitlines()[0]}",
+            f"a {family.name} of the stated sizes cannot be built: {str(error.__cause__).splitlines()[0]}",
             code=ErrorCode.INVALID_CONFIG,
             hint="download the checkpoint again; its configuration is damaged",
         ) from error
+    module = returned(built, nn.Module, family_title(family), "builder")
     unused = [block for block in layers if block not in choices.looked_up]
     if unused:
         raise UsageError(
@@ -133,6 +139,20 @@ def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> 
             hint=f"leave out --layer {unused[0]}",
         )
     return module
+
+
+def family_title(family: ModelFamily) -> str:
+    """The family and the package that it comes from, for messages."""
+    provided = registry().families.get(family.name)
+    return f"family {family.name}" + (f" ({provided.distribution})" if provided else "")
+
+
+def _is_of_torch(error: BaseException | None) -> bool:
+    """True for a RuntimeError that PyTorch raised, not code that calls it."""
+    if type(error) is not RuntimeError:
+        return False
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1]).partition(".")[0] == "torch"
 
 
 class _Choices(Mapping[str, str]):

@@ -7,7 +7,9 @@ and makes it certain that what an earlier one left beside the folder belongs to 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,39 +19,68 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from edgegen.errors import ErrorCode, ResourceError, UsageError
-from edgegen.genai.provenance import is_export
+from edgegen.export.folder import write_json
+from edgegen.genai.provenance import EXPORT_FILE, is_export, read_provenance
 
 _MARKER = "edgegen-work-folder"
 """A file in each work folder: what is without it was not made here."""
 
 
 def check_output(output: Path) -> None:
-    """Check that the folder is new, empty or an earlier export.
+    """Check that the folder is new, empty or an earlier export and nothing else, and can be replaced.
 
     Raises:
-        UsageError: it holds something else, or is no folder.
+        UsageError: it holds something else, is no folder, or is one that cannot be replaced.
     """
-    if output.is_dir() and any(output.iterdir()) and not is_export(output):
-        raise UsageError(
-            f"output folder {output} exists and holds something else than an export",
-            code=ErrorCode.OUTPUT_EXISTS,
-            hint="name a folder that does not exist yet",
-        )
-    if output.exists() and not output.is_dir():
-        raise UsageError(
-            f"output {output} is a file, not a folder",
-            code=ErrorCode.OUTPUT_EXISTS,
-            hint="name a folder that does not exist yet",
-        )
+    folder = output.resolve()
+    if folder.exists() and not folder.is_dir():
+        problem = "is a file, not a folder"
+    elif folder.is_dir() and (folder in (Path.cwd(), *Path.cwd().parents) or os.path.ismount(folder)):
+        problem = "is the current folder, a parent of it or a mount, which a new export cannot replace"
+    elif folder.is_dir() and (others := _other_files(folder)):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        problem = f"exists and holds something else than an export: {others[0]}{more}"
+    else:
+        return
+    raise UsageError(
+        f"output folder {output} {problem}",
+        code=ErrorCode.OUTPUT_EXISTS,
+        hint="name a folder that does not exist yet",
+    )
+
+
+def list_files(folder: Path) -> None:
+    """Write into ``export.json`` which files the export consists of; others are never replaced."""
+    record = folder / EXPORT_FILE
+    if record.is_file():  # a target that leaves it out makes folders that are never replaced
+        document = json.loads(record.read_text(encoding="utf-8"))
+        write_json(record, document | {"files": [name for name in _files(folder) if name != _MARKER]})
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def _other_files(folder: Path) -> list[str]:
+    """Files that an export did not write; those of older exports, which do not list them, all count as written."""
+    found = _files(folder)
+    try:
+        own = read_provenance(folder).get("files", found) if found else []
+    except UsageError:
+        return found
+    return [name for name in found if name not in own]
 
 
 @contextmanager
 def work_folder(output: Path) -> Iterator[Path]:
     """A folder beside ``output``, gone afterwards whatever happens; :func:`put_in_place` gives it its name.
 
+    Where ``output`` is a symbolic link, the folder that it names is the one that is replaced.
+
     Raises:
         ResourceError: another export is writing to ``output``, or nothing can be written there.
     """
+    output = output.resolve()
     with _locked(output):
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +89,7 @@ def work_folder(output: Path) -> Iterator[Path]:
             (folder / _MARKER).touch()
         except OSError as error:
             raise ResourceError(
-                f"cannot write to {output.parent}: {error.strerror}",
+                f"cannot write to {output.parent}: {error.strerror or error}",
                 code=ErrorCode.FILE_SYSTEM,
                 hint="name a folder that you may write to with -o",
             ) from error
@@ -69,16 +100,21 @@ def work_folder(output: Path) -> Iterator[Path]:
 
 
 def put_in_place(folder: Path, output: Path) -> None:
-    """Give a work folder its name; an earlier export goes only once the new one is there."""
+    """Give a work folder its name; an earlier export goes only once the new one is there, else it comes back."""
+    output = output.resolve()
     (folder / _MARKER).unlink()
     folder.chmod(0o777 & ~_umask())  # mkdtemp makes folders for their owner alone
-    previous = None
-    if output.exists():
-        previous = folder.with_name(folder.name.removesuffix(".partial") + ".previous")
-        os.replace(output, previous)
-    os.replace(folder, output)
-    if previous is not None:
-        shutil.rmtree(previous, ignore_errors=True)
+    if not output.exists():
+        os.replace(folder, output)
+        return
+    previous = folder.with_name(folder.name.removesuffix(".partial") + ".previous")
+    os.replace(output, previous)
+    try:
+        os.replace(folder, output)
+    except BaseException:
+        os.replace(previous, output)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 @contextmanager
@@ -98,15 +134,21 @@ def _locked(output: Path) -> Iterator[None]:
 
 def _clean_up(output: Path) -> None:
     """Remove what a killed export left, and give back the export that it was about to replace. Needs the lock."""
-    for folder in output.parent.glob(f"{_prefix(output)}*.previous"):
+    for folder in _left_over(output, "previous"):
         if is_export(folder):
             if output.exists():
                 shutil.rmtree(folder)
             else:
                 os.replace(folder, output)
-    for folder in output.parent.glob(f"{_prefix(output)}*.partial"):
+    for folder in _left_over(output, "partial"):
         if (folder / _MARKER).is_file() or is_export(folder):
             shutil.rmtree(folder)
+
+
+def _left_over(output: Path, suffix: str) -> list[Path]:
+    """Siblings that :func:`work_folder` named for exactly this output."""
+    pattern = re.compile(re.escape(_prefix(output)) + rf"[a-z0-9_]+\.{suffix}")
+    return [path for path in output.parent.iterdir() if pattern.fullmatch(path.name) and not path.is_symlink()]
 
 
 def _prefix(output: Path) -> str:

@@ -18,20 +18,22 @@ from edgegen.descriptors import ExportTarget, ModelFamily, Variant
 from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError, UsageError
 from edgegen.export import weight_passes
 from edgegen.export.conversion_report import conversion_report
-from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, stated_config
+from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, family_title, stated_config
 from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
 from edgegen.export.records import ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.modeling import require
 from edgegen.plugins import load, registry
+from edgegen.plugins.calls import plugin_code, returned, returned_list
 from edgegen.progress import Reporter, reporting_to
 from edgegen.quantization.assign import plan_parameters
 from edgegen.quantization.recipe import choose
-from edgegen.tracing import Composites
+from edgegen.tracing import Composites, Signature
 from edgegen.weights import Checkpoint, LazyTensor, open_checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.module import parameter_shapes
+from edgegen.weights.weight_map import WeightMap
 
 DEFAULT_SCHEME = "int8-channel"
 """For models that no table recommends another scheme for."""
@@ -69,7 +71,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
             checkpoint = with_adapter(checkpoint, options.lora)
         config = _config(checkpoint, family, listed)
         module = empty_model(family, config, options.layers)
-        require(module, task.protocol, _owner(family))
+        require(module, task.protocol, family_title(family))
         variant = listed or _unlisted(options.checkpoint, checkpoint, family, config, module)
         weights = _match(checkpoint, family, variant, config, module)
         lora = options.lora_rank and lora_layout(checkpoint, family, config, module, options.lora_rank)
@@ -78,7 +80,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     options = task.with_encode_lengths(options, variant.context_length)
     _warn_of_lengths(options, task, variant, report)
     with report.stage("trace") as stage:
-        program = build_program(task.signatures(module, options), Composites.parse(options.composites))
+        program = build_program(_signatures(task, module, options, family), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     parameters = plan_parameters(program, weights, chosen.scheme)
     draft = ExportPlan(
@@ -111,12 +113,6 @@ def defaults(name: str) -> Mapping[str, Any]:
     return TASKS[_named(name)[0].task].defaults
 
 
-def _owner(family: ModelFamily) -> str:
-    """The family and the package that it comes from, for messages."""
-    provided = registry().families.get(family.name)
-    return f"family {family.name}" + (f" ({provided.distribution})" if provided else "")
-
-
 def _named(name: str) -> tuple[ModelFamily, Variant | None]:
     """A variant, or a family alone where the checkpoint is to say the rest."""
     families = registry().families
@@ -136,7 +132,8 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
                 hint=f"name one of {family.name}'s variants: {', '.join(row.name for row in family.variants)}",
             )
         return stated
-    config = load(family.config)(variant.name)
+    with plugin_code(family_title(family), "config"):
+        config = load(family.config)(variant.name)
     details = [] if stated is None else differences(config, stated, ignore=CONTEXT_IS_FREE)
     if details:
         raise CheckpointError(
@@ -174,10 +171,18 @@ def _match(
             code=ErrorCode.NO_WEIGHT_MAP,
             hint=f"it knows {', '.join(family.weight_maps)} naming",
         )
-    weight_map = load(family.weight_maps[checkpoint.naming])(config)
+    owner, what = family_title(family), f"weight map {checkpoint.naming!r}"
+    with plugin_code(owner, what):
+        weight_map = returned(load(family.weight_maps[checkpoint.naming])(config), WeightMap, owner, what)
     subject = f"{variant.name} (format {checkpoint.format})"
-    resolved: dict[str, LazyTensor] = weight_map.resolve(checkpoint, parameter_shapes(module), subject)
-    return resolved
+    return weight_map.resolve(checkpoint, parameter_shapes(module), subject)
+
+
+def _signatures(task: Task, module: nn.Module, options: ExportOptions, family: ModelFamily) -> list[Signature]:
+    owner = family_title(family)
+    with plugin_code(owner, "signatures()"):
+        found = task.signatures(module, options)
+    return returned_list(found, Signature, owner, "signatures()")
 
 
 def _check_lengths(options: ExportOptions) -> None:
@@ -193,6 +198,13 @@ def _check_lengths(options: ExportOptions) -> None:
             f"a cache of {options.cache_length} tokens cannot take a prefill of {max(lengths)}",
             code=ErrorCode.INVALID_LENGTHS,
             hint=f"raise --cache-length to {max(lengths)} or more, or drop the longest of --prefill-lengths",
+        )
+    buckets = options.cache_buckets
+    if buckets and (min(buckets) < 1 or len(set(buckets)) != len(buckets)):
+        raise UsageError(
+            f"--cache-buckets takes distinct lengths from 1 on, not {list(buckets)}",
+            code=ErrorCode.INVALID_LENGTHS,
+            hint="--cache-buckets 256,512, or --cache-buckets none",
         )
     guesses = options.verify_lengths
     if guesses and (min(guesses) < 2 or max(guesses) > options.cache_length or len(set(guesses)) != len(guesses)):

@@ -10,6 +10,10 @@ from edgegen.export.options import ExportOptions
 from edgegen.genai.provenance import describe, read_provenance, unreadable
 
 _PATHS = ("lora", "calibration")
+_OPTIONAL = (*_PATHS, "lora_rank")
+_NUMBERS = ("cache_length", "lora_rank")
+_LENGTHS = ("encode_lengths", "prefill_lengths", "cache_buckets", "verify_lengths")
+_MAPPINGS = {"layers": str, "weight_passes": bool}
 
 
 def reproduce(path: Path, checkpoint: Path | None = None) -> ExportOptions:
@@ -33,10 +37,22 @@ def reproduce(path: Path, checkpoint: Path | None = None) -> ExportOptions:
 
 
 def _value(name: str, value: Any) -> Any:
+    """An option from its JSON; raises ValueError where that is of another type."""
     if name == "encode_lengths" and not value:
         return None  # of a model that has none
-    if isinstance(value, list):
+    if value is None and name in _OPTIONAL:
+        return None
+    if name in _LENGTHS:
+        expected, sound = "a list of integers", isinstance(value, list) and all(type(each) is int for each in value)
+    elif name in _MAPPINGS:
+        of = _MAPPINGS[name]
+        sound = isinstance(value, Mapping) and all(isinstance(each, of) for each in value.values())
+        expected = f"an object of {of.__name__}"
+    else:
+        of = int if name in _NUMBERS else str
+        expected, sound = of.__name__, type(value) is of
+    if not sound:
+        raise ValueError(f"options.{name} is {value!r}, not {expected}")
+    if name in _LENGTHS:
         return tuple(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    return Path(value) if name in _PATHS and value is not None else value
+    return Path(value) if name in _PATHS else value

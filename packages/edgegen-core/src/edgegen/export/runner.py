@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgegen.export.options import MODEL_FILE
-from edgegen.export.output_folder import put_in_place, work_folder
+from edgegen.export.output_folder import list_files, put_in_place, work_folder
 from edgegen.export.provenance import sha256
 from edgegen.export.quality_warning import warn_of_quality
 from edgegen.export.records import ExportPlan, ExportResult
@@ -45,6 +45,7 @@ def run(plan: ExportPlan, report: Reporter) -> ExportResult:
             )
             package(result, folder)
             stage.detail(str(output))
+        list_files(folder)
         put_in_place(folder, output)
     return result
 

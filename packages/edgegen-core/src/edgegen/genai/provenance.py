@@ -55,7 +55,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
         raise unreadable(folder, f"it has no {EXPORT_FILE}")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        return _migrated(document) if document["schema_version"] == 1 else _object(document)
+        version = document["schema_version"]
+        if version not in (1, SCHEMA_VERSION):
+            raise ValueError(f"schema_version is {version!r}; this version reads 1 and {SCHEMA_VERSION}")
+        return _migrated(document) if version == 1 else dict(document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(folder, f"{file.name}: {describe(error)}") from error
 
@@ -72,10 +75,6 @@ def unreadable(folder: Path, reason: str) -> UsageError:
         code=ErrorCode.EXPORT_RECORD_UNREADABLE,
         hint=f"it needs the {EXPORT_FILE} that edgegen export writes; export it again",
     )
-
-
-def _object(document: Any) -> dict[str, Any]:
-    return dict(document)
 
 
 def _migrated(document: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.hookspecs import GROUP
@@ -31,8 +32,8 @@ def missing_dependency(error: BaseException, needed_by: str | None = None) -> Us
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     module = error.name.partition(".")[0]
-    if module == "edgegen":
-        return None
+    if module == "edgegen" or ("." in error.name and find_spec(module)):
+        return None  # a file that a package itself lacks
     line = install_line(module, needed_by)
     return UsageError(
         f"this needs the library {module}, which is not installed",

@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from edgegen.errors import ErrorCode, UnsupportedError, UsageError
+from edgegen.plugins.calls import origin
 from edgegen.tracing.regions import Call, Composites, Recorder, recording
 
 Dynamic = Mapping[str, Mapping[int, str]]
@@ -170,6 +171,7 @@ class Tracer:
             raise UnsupportedError(
                 f"torch.export cannot trace signature {signature.name!r}: {error}",
                 code=ErrorCode.TRACE_FAILED,
+                details=[origin(error)],
                 hint="control flow on tensor values and unsupported Python objects are the usual reasons",
             ) from error
 
