@@ -118,3 +118,32 @@ def test_converting_and_exporting_share_their_defaults():
 
     for convert in (edgegen.convert, edgegen.api.Converter.convert):
         assert inspect.signature(convert).parameters["composites"].default == ExportOptions.composites
+
+
+class Returning(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "options", "message"),
+    [
+        (None, (torch.ones(1, 4),), {}, "a NoneType where a torch.nn.Module belongs"),
+        (torch.relu, (torch.ones(1, 4),), {}, "where a torch.nn.Module belongs"),
+        (nn.Linear(4, 4), torch.ones(1, 4), {}, "are a Tensor, not a tuple"),
+        (nn.Linear(4, 4), None, {}, "are a NoneType, not a tuple"),
+        (nn.Linear(4, 4), (torch.ones(1, 4),), {"scheme": None}, "named by a string, not None"),
+        (nn.Linear(4, 4), (torch.ones(1, 4),), {"dynamic": "input"}, "are 'input'"),
+        (nn.Linear(4, 4), (torch.ones(1, 4),), {"dynamic": {"input": [0]}}, "dynamic dimensions"),
+        (Returning(None), (torch.ones(1, 4),), {}, "returns None where a tensor belongs"),
+        (Returning(3), (torch.ones(1, 4),), {}, "returns 3 where a tensor belongs"),
+        (Returning("x"), (torch.ones(1, 4),), {}, "returns 'x' where a tensor belongs"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(module, args, options, message):
+    with pytest.raises(UsageError, match=message):
+        edgegen.convert(module, args, **options)

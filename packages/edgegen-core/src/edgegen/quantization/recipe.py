@@ -123,6 +123,12 @@ def choose(asked: str | Path | Recipe) -> Chosen:
     Raises:
         UsageError: no such scheme or file, or the recipe makes no sense.
     """
+    if not isinstance(asked, (str, Path, Recipe)):
+        raise UsageError(
+            f"a quantization scheme is named by a string, not {asked!r}",
+            code=ErrorCode.INVALID_ARGUMENT,
+            hint=f"a scheme's name, or a recipe, e.g. {_EXAMPLE}",
+        )
     if isinstance(asked, str) and "=" not in asked and not asked.endswith(".toml"):
         descriptor = registry().scheme(asked)
         return Chosen(descriptor.name, _loaded(descriptor), (descriptor,))

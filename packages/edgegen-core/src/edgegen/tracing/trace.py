@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 from torch._decomp import decomposition_table
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree as pytree
 
 from edgegen.errors import ErrorCode, UnsupportedError, UsageError
@@ -52,14 +53,37 @@ class Signature:
         """The arguments by the names of the parameters of ``forward``.
 
         Raises:
-            UsageError: they do not fit.
+            UsageError: they do not fit, or the signature is no sound one.
         """
+        self._check()
         try:
             return inspect.signature(self.module.forward).bind(*self.args, **self.kwargs).arguments
         except TypeError as error:
             raise UsageError(
                 f"example arguments of signature {self.name!r} do not fit: {error}", code=ErrorCode.INVALID_EXAMPLE_ARGS
             ) from error
+
+    def _check(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise UsageError(f"a signature's name is a string, not {self.name!r}", code=ErrorCode.INVALID_ARGUMENT)
+        if not isinstance(self.module, nn.Module):
+            raise UsageError(
+                f"signature {self.name!r} has a {type(self.module).__name__} where a torch.nn.Module belongs",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="make a module whose forward does it",
+            )
+        if not isinstance(self.args, (tuple, list)):
+            raise UsageError(
+                f"example arguments of signature {self.name!r} are a {type(self.args).__name__}, not a tuple",
+                code=ErrorCode.INVALID_EXAMPLE_ARGS,
+                hint="write (x,) for a single one",
+            )
+        if not isinstance(self.dynamic, Mapping) or not all(isinstance(one, Mapping) for one in self.dynamic.values()):
+            raise UsageError(
+                f"dynamic dimensions of signature {self.name!r} are {self.dynamic!r}",
+                code=ErrorCode.INVALID_DYNAMIC_SHAPES,
+                hint='name them by input and axis: {"tokens": {1: "length"}}',
+            )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -164,7 +188,7 @@ class Tracer:
         """
         signature.bind()
         try:
-            return self._trace(signature.module, signature.args, dict(signature.kwargs))
+            traced = self._trace(signature.module, signature.args, dict(signature.kwargs))
         except UsageError:
             raise
         except Exception as error:
@@ -174,6 +198,15 @@ class Tracer:
                 details=[origin(error)],
                 hint="control flow on tensor values and unsupported Python objects are the usual reasons",
             ) from error
+        specs = traced.program.graph_signature.output_specs
+        for output in (spec.arg for spec in specs if spec.kind is OutputKind.USER_OUTPUT):
+            if isinstance(output, ConstantArgument):
+                raise UsageError(
+                    f"signature {signature.name!r} returns {output.value!r} where a tensor belongs",
+                    code=ErrorCode.INVALID_ARGUMENT,
+                    hint="return a tensor, or a tuple or dict of tensors",
+                )
+        return traced
 
     def _trace(
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entered: nn.Module | None = None
