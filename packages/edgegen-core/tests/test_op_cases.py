@@ -1,4 +1,4 @@
-"""What ``edgegen.testing.ops`` offers the author of a plugin with lowering rules."""
+"""Op cases and the table of operators, as the author of a plugin with lowering rules uses them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from edgegen.export.output_folder import check_output, list_files, put_in_place,
 
 
 def export(output: Path, content: str) -> None:
-    """What a run does with the folder."""
+    """A stand-in for a run: checks the folder, writes a file of ``content``, puts it in place."""
     check_output(output)
     with work_folder(output) as folder:
         (folder / "model.tflite").write_text(content)
@@ -94,7 +94,7 @@ def test_a_file_that_the_export_did_not_write_is_never_lost(tmp_path: Path, fore
 
 
 @pytest.mark.parametrize("name", ["export.json", "recipe.json"])
-@pytest.mark.parametrize("content", ["{}", "[]", "", '{"schema_version": 99}'])
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"schema_version": 99}', '{"schema_version": 2, "files": null}'])
 def test_a_file_of_the_record_s_name_does_not_make_an_export(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text(content)

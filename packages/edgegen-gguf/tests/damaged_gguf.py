@@ -74,7 +74,7 @@ class Gguf:
         return next(entry for entry in self.entries if entry[0] == key)
 
     def meaning(self) -> Any:
-        """What a model is made from: names, vocabulary, training context and general remarks aside."""
+        """Metadata that a model is made from: names, vocabulary, training context and general remarks aside."""
         ends = sorted(offset for _, _, _, offset in self.rows)
         facts = {
             key: float(f"{value:.4g}") if kind == F32 else (kind, value)

@@ -108,7 +108,7 @@ def _as_number(value: int) -> bytes:
 
 
 CANARY = "canary"
-"""What code in a pickle would make, in the working folder."""
+"""File that code in a pickle would make, in the working folder."""
 
 
 @dataclass

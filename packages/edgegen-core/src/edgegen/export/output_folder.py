@@ -68,7 +68,7 @@ def _other_files(folder: Path) -> list[str]:
         own = read_provenance(folder).get("files", found) if found else []
     except UsageError:
         return found
-    return [name for name in found if name not in own]
+    return [name for name in found if not isinstance(own, list) or name not in own]
 
 
 @contextmanager
