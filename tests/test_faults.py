@@ -204,3 +204,22 @@ def test_errors_are_one_json_document_with_json(edgegen, checkpoint, out):
     error = json.loads(result.out)["error"]
     assert error["code"].startswith("EG")
     assert error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("--composites", "nope"), "EG100", "has no composite nope"),
+        (("--composites", ""), "EG100", "composites are named by ''"),
+        (("--composites", "none,all"), "EG100", "none,all"),
+        (("--scheme", ""), "EG121", "no quantization scheme named ''"),
+        (("--layer", "attention=sdpa", "--layer", "attention=matmul"), "EG100", "2 implementations"),
+        (("--cache-length", "10000000000"), "EG134", "float32"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(edgegen, checkpoint, out, options, code, says):
+    result = edgegen("export", "tiny-100k", "--checkpoint", checkpoint, "-o", out, *options)
+    assert result.code == 2
+    assert code in result.err
+    assert says in result.err
+    assert not out.exists()

@@ -39,18 +39,32 @@ def test_a_dry_run_says_it_in_words(export):
         assert text in result.out
 
 
-def test_verification_needs_memory_for_packed_weights(export, monkeypatch):
+@pytest.fixture
+def verifying(export, monkeypatch):
+    """``(key, *options) -> what verification adds to that estimate, weights' bytes``."""
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0)))
-    with_it, without = (export("--dry-run", "--json", *option).json for option in ((), ("--no-verify",)))
-    assert with_it["estimate"]["memory"] - without["estimate"]["memory"] == with_it["weight_bytes"]
+
+    def added(key, *options):
+        with_it, without = (export("--dry-run", "--json", *options, *more).json for more in ((), ("--no-verify",)))
+        return with_it["estimate"][key] - without["estimate"][key], with_it["weight_bytes"]
+
+    return added
 
 
-def test_large_packed_weights_go_to_disk(export, monkeypatch):
-    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0)))
+def test_verification_needs_memory_for_packed_weights_and_a_cache(verifying):
+    short, weights = verifying("memory")
+    long, _ = verifying("memory", "--cache-length", 96)
+    row = (long - short) // 48
+    assert row > 0
+    assert short == weights + 48 * row + 4 * 4 * 2  # and a prefill's tokens and positions
+
+
+def test_large_packed_weights_go_to_disk(verifying, monkeypatch):
+    in_memory, _ = verifying("memory")
     monkeypatch.setattr(verify, "_PACKED_IN_MEMORY", 1000)
-    with_it, without = (export("--dry-run", "--json", *option).json for option in ((), ("--no-verify",)))
-    assert with_it["estimate"]["memory"] == without["estimate"]["memory"]
-    assert with_it["estimate"]["disk"] - without["estimate"]["disk"] == with_it["weight_bytes"]
+    on_disk, weights = verifying("memory")
+    assert in_memory - on_disk == weights
+    assert verifying("disk") == (weights, weights)
 
 
 def test_packed_weights_on_disk_are_gone_when_verified(export, monkeypatch, tmp_path):

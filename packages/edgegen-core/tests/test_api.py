@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import edgegen
-from edgegen.errors import UsageError
+from edgegen.errors import ErrorCode, UsageError
+from edgegen.weights.module import module_weights
 
 
 class Model(nn.Module):
@@ -147,3 +148,39 @@ class Returning(nn.Module):
 def test_arguments_of_another_type_are_refused(module, args, options, message):
     with pytest.raises(UsageError, match=message):
         edgegen.convert(module, args, **options)
+
+
+@pytest.mark.parametrize("name", ["", "nowhere/model.tflite"])
+def test_a_path_that_cannot_be_a_file_is_refused_before_writing(name, tmp_path):
+    converted = edgegen.convert(nn.Linear(2, 2), (torch.ones(1, 2),))
+    with pytest.raises(edgegen.UsageError, match="cannot write") as caught:
+        converted.export(tmp_path / name)
+    assert caught.value.code == ErrorCode.INVALID_ARGUMENT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parameter_without_numbers_or_with_others_is_named():
+    converter = edgegen.signature("run", nn.Linear(2, 2), (torch.ones(1, 2),))
+    other = module_weights(nn.Linear(2, 3))
+    for parameters, says in [({}, "no numbers for the parameter weight"), (other, r"\[2, 2\], but .* \[3, 2\]")]:
+        with pytest.raises(edgegen.UsageError, match=says) as caught:
+            converter.convert(parameters=parameters)
+        assert caught.value.code == ErrorCode.WEIGHTS_NOT_LOADED
+
+
+@pytest.mark.parametrize("composites", [["a"], None, "", "all,none"])
+def test_composites_are_named_by_a_string(composites):
+    with pytest.raises(edgegen.UsageError, match="composites are named by"):
+        edgegen.convert(nn.Linear(2, 2), (torch.ones(1, 2),), composites=composites)
+
+
+def test_composites_that_a_model_lacks_are_named():
+    with pytest.raises(edgegen.UsageError, match="no composite nope"):
+        edgegen.convert(nn.Linear(2, 2), (torch.ones(1, 2),), composites="nope")
+
+
+def test_composites_beside_dynamic_dimensions_are_refused():
+    with pytest.raises(edgegen.UsageError, match="dynamic"):
+        edgegen.convert(
+            nn.Linear(2, 2), (torch.ones(2, 2),), dynamic={"input": {0: "rows"}}, composites="odml.rms_norm"
+        )

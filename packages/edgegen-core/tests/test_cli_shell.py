@@ -24,9 +24,9 @@ import click
 from edgegen import hookimpl
 from edgegen.cli.output import output_options
 from edgegen.descriptors import Command, ErrorHint, ModelFamily, Variant
-from edgegen.errors import CheckpointError
+from edgegen.errors import CheckpointError, PluginError, UsageError
 
-NAMES = "fails crashes lacks full denied memory interrupted exits three stages lines".split()
+NAMES = "broken fails misused crashes lacks full denied memory interrupted exits three stages lines".split()
 ROW = {"parameters": 1_100_048_384, "context_length": 2048, "source": "acme/x", "license": "mit"}
 
 @hookimpl
@@ -60,6 +60,14 @@ def command(function):
 def fails(output):
     details = ("missing   a.weight",)
     raise CheckpointError("checkpoint does not match", code="EG204", details=details, hint="use b")
+
+@command
+def misused(output):
+    raise UsageError("there is no such thing")
+
+@command
+def broken(output):
+    raise PluginError("layer a=b of edgegen-other 1.0 is none")
 
 @command
 def crashes(output):
@@ -233,6 +241,12 @@ def test_an_error_is_printed_with_details_and_hints(acme: Path, capsys: pytest.C
         "error[EG204]: checkpoint does not match\n  missing   a.weight\n  raised by edgegen-acme 1.0\n"
         "hint: use b\nhint: ask acme\n"
     )
+
+
+@pytest.mark.parametrize("command", ["misused", "broken"])
+def test_who_noticed_a_mistake_of_others_is_not_named(command: str, acme: Path, capsys) -> None:
+    assert call(acme, command) == 2
+    assert "raised by" not in capsys.readouterr().err
 
 
 def test_with_json_an_error_is_a_document_on_stdout(acme: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ Version: 1.0
 Requires-Dist: Always-There>=1
 Requires-Dist: fancy_library[all]>=2; (python_version > "3") and extra == "fancy"
 Requires-Dist: torch; extra == "acme-torch"
+Requires-Dist: Pillow>=9; extra == "pictures"
 """
 
 
@@ -39,6 +40,7 @@ def acme(tmp_path: Path) -> Path:
         ("always_there", None, "pip install always-there"),
         ("edgegen_quant", None, "pip install edgegen-quant"),
         ("nobody_declares_this", None, None),
+        ("PIL", None, "pip install 'edgegen-acme[pictures]'"),
     ],
 )
 def test_the_line_comes_from_what_packages_declare(

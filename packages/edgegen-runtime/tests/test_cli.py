@@ -239,3 +239,9 @@ def test_a_bias_forbids_and_demands_tokens(export: Export) -> None:
     assert token_ids("--logit-bias", f"{first}=-inf")[0] != first
     assert token_ids("--logit-bias", "7=1000") == [7, 7, 7]
     assert "of the form" in invoke(run, folder, "--prompt", "Hi", "--logit-bias", "seven").output
+
+
+def test_a_prefix_cache_file_that_cannot_be_made_is_refused_first(export: Export, tmp_path: Path) -> None:
+    result = invoke(run, export(), "--prompt", "Hi", "--prefix-cache", tmp_path / "nowhere" / "file")
+    assert failure(result).code == "EG101"
+    assert result.stdout == ""

@@ -96,6 +96,7 @@ def test_folders_of_the_first_schema_version_are_read(
         ({"cache_length": True}, "cache_length should be of type int"),
         ({"stop_token_ids": ["</s>"]}, "stop_token_ids should be a list of integers"),
         ({"stop_tokens": [2]}, "stop_tokens should hold strings"),
+        ({"max_rollback_tokens": -3}, "max_rollback_tokens should be 0 or more"),
         ({"name": None}, "name should be of type str"),
         ({"tokenizer": {"bos_token_id": 1}}, r"tokenizer\.file is missing"),
         ({"tokenizer": {"file": "tokenizer.json", "add_bos": True}}, "bos_token_id is missing"),

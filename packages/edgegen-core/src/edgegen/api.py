@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgegen.compile import build_program
-from edgegen.errors import ErrorCode, UsageError
+from edgegen.errors import ErrorCode, ResourceError, UsageError
 from edgegen.graph import Program
 from edgegen.litert.dynamic_session import ResizingSession
 from edgegen.litert.session import Session
@@ -101,10 +101,10 @@ class Converter:
                 hint="make one module of them, and pick what a signature does by a keyword argument",
             )
         chosen = choose(scheme).scheme
-        kept = Composites.parse(composites) if isinstance(composites, str) else composites
-        program = build_program(self._signatures, kept)
+        kept = composites if isinstance(composites, Composites) else Composites.parse(composites)
         if parameters is None:
-            parameters = module_weights(self._signatures[0].module)
+            parameters = module_weights(self._signatures[0].checked().module)
+        program = build_program(self._signatures, kept)
         return ConvertedModel(
             program,
             plan_parameters(program, parameters, chosen),
@@ -131,9 +131,27 @@ class ConvertedModel:
         self._resizing_session: ResizingSession | None = None
 
     def export(self, path: Path | str) -> Path:
-        """Write the ``.tflite`` file; it appears only when it is whole."""
+        """Write the ``.tflite`` file; it appears only when it is whole.
+
+        Raises:
+            UsageError: ``path`` cannot be a file.
+            ResourceError: it cannot be written.
+        """
         path = Path(path)
-        write_model(self.program, self._parameters, self._scheme, path)
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(
+                f"cannot write {path}: {'it is a folder' if path.is_dir() else f'there is no folder {path.parent}'}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="give the name of a file in a folder that exists, model.tflite",
+            )
+        try:
+            write_model(self.program, self._parameters, self._scheme, path)
+        except OSError as error:
+            raise ResourceError(
+                f"cannot write {path}: {error.strerror or error}",
+                code=ErrorCode.FILE_SYSTEM,
+                hint="make room, or choose a folder that you may write to",
+            ) from error
         return path
 
     def __call__(self, *args: Any, signature: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ def build_program(
     """Trace, lower and optimize every signature.
 
     Raises:
-        UsageError: two signatures have one name, or arguments do not fit.
+        UsageError: two signatures have one name, arguments do not fit, or composites are named that the model lacks.
         UnsupportedError: an operator has no lowering.
     """
     names = [signature.name for signature in signatures]
@@ -37,7 +37,13 @@ def build_program(
         raise UsageError(f"signature names must differ; got {', '.join(names)}", code=ErrorCode.INVALID_ARGUMENT)
     rules = lowering_rules() if rules is None else rules
     if any(signature.dynamic for signature in signatures):
-        composites = Composites.parse("none")  # their bodies have sizes of their own
+        if composites is not None and composites.names != frozenset():
+            raise UsageError(
+                "composites cannot be kept beside dynamic dimensions: their bodies have sizes of their own",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="leave composites out, or make one signature for each of some sizes: Converter.buckets",
+            )
+        composites = Composites.parse("none")
     try:
         return _build(signatures, Tracer(rules, composites, places=False), rules)
     except UnsupportedError:
@@ -46,7 +52,9 @@ def build_program(
 
 
 def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) -> Program:
-    return Program({s.name: _graph(s, tracer, rules) for s in signatures})
+    program = Program({s.name: _graph(s, tracer, rules) for s in signatures})
+    tracer.check_composites()
+    return program
 
 
 def _graph(signature: Signature, tracer: Tracer, rules: RuleTable) -> Graph:

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from edgegen import family_calls
 from edgegen.adapters.layout import LoraLayout, Projection
 from edgegen.adapters.peft import NAMING
 from edgegen.descriptors import ModelFamily
 from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.modeling import SupportsLora, supports
-from edgegen.plugins import load
+from edgegen.module_calls import lora_projections
 from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.module import parameter_shapes
 from edgegen.weights.row_operations import ShapeError
@@ -28,17 +29,16 @@ def lora_layout(checkpoint: Checkpoint, family: ModelFamily, config: Any, module
         UnsupportedError: the family's model takes no adapters, or its weights are not made of whole rows of the
             published ones.
     """
-    adaptable = supports(module, SupportsLora)
-    if NAMING not in family.weight_maps or adaptable is None:
+    if NAMING not in family.weight_maps or supports(module, SupportsLora) is None:
         raise UnsupportedError(
             f"models of family {family.name} take no adapters at run time",
             code=ErrorCode.ADAPTERS_UNSUPPORTED,
             hint="merge one with --lora DIR",
         )
-    weight_map: WeightMap = load(family.weight_maps[NAMING])(config)
+    weight_map = family_calls.weight_map(family, NAMING, config)
     shapes = parameter_shapes(module)
     projections: dict[str, list[Projection]] = {}
-    for block in adaptable.lora_projections():
+    for block in lora_projections(module):
         by_parameter: dict[str, dict[str, int]] = {}
         for name, (parameter, rows) in block.items():
             by_parameter.setdefault(parameter, {})[name] = rows

@@ -34,7 +34,12 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     for value in values:
         if not all(value.partition("=")):
             raise click.BadParameter(f"{value!r} is not of the form attention=sdpa")
-    return dict(value.split("=", 1) for value in values)
+    pairs = [value.split("=", 1) for value in values]
+    blocks = [block for block, _ in pairs]
+    for block in blocks:
+        if blocks.count(block) > 1:
+            raise click.BadParameter(f"block {block} is given {blocks.count(block)} implementations; give one")
+    return dict(pairs)
 
 
 @click.command(

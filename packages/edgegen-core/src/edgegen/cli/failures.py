@@ -7,8 +7,9 @@ import errno
 import click
 
 from edgegen._version import __version__
-from edgegen.errors import EdgegenError, ErrorCode, ResourceError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, PluginError, ResourceError, UsageError
 from edgegen.plugins import Plugin, load, registry
+from edgegen.plugins.calls import is_out_of_memory
 from edgegen.plugins.records import CORE
 
 INTERRUPTED = 130
@@ -40,7 +41,7 @@ def expected(error: Exception) -> EdgegenError | None:
 
         plugin = culprit(error)
         return missing_dependency(error, plugin.distribution if plugin else CORE)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return ResourceError("out of memory", code=ErrorCode.OUT_OF_MEMORY, hint=_MACHINE_SAID_NO[errno.ENOMEM])
     if isinstance(error, OSError) and error.errno in _MACHINE_SAID_NO:
         where = f": {error.filename}" if error.filename else ""
@@ -50,9 +51,17 @@ def expected(error: Exception) -> EdgegenError | None:
 
 
 def culprit(error: BaseException) -> Plugin | None:
-    """The plugin, other than core, whose code raised the error; None where that cannot be said."""
+    """The plugin, other than core, whose code raised the error; None where that cannot be said.
+
+    None for what the user did wrong, whoever noticed it. A broken plugin is noticed elsewhere than in its code, unless
+    that raised something.
+    """
     from edgegen.plugins.culprit import plugin_of
 
+    if isinstance(error, PluginError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, UsageError):
+        return None
     try:
         return plugin_of(error, registry().plugins)
     except EdgegenError:  # the error at hand is the registry's own

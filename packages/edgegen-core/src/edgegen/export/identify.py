@@ -12,11 +12,11 @@ from torch import nn
 
 from edgegen.descriptors import ModelFamily
 from edgegen.errors import CheckpointError, EdgegenError, ErrorCode, PluginError, UsageError
+from edgegen.family_calls import check_naming, compare_weights, family_title, named_config, stated_config
 from edgegen.plugins import load, registry
 from edgegen.plugins.calls import plugin_code, returned
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import differences
-from edgegen.weights.mismatch import WeightDiff
 from edgegen.weights.module import parameter_shapes
 
 CONTEXT_IS_FREE = ("max_position_embeddings",)
@@ -80,33 +80,8 @@ def compare(checkpoint: Checkpoint, name: str) -> Candidate:
         CheckpointError: its family has no weight names for the checkpoint's format, or cannot read its configuration.
     """
     family, variant = registry().variant(name)
-    if checkpoint.naming not in family.weight_maps:
-        raise CheckpointError(
-            f"family {family.name} has no weight names for {checkpoint.format} checkpoints",
-            code=ErrorCode.NO_WEIGHT_MAP,
-            hint=f"it knows {', '.join(family.weight_maps)} naming",
-        )
+    check_naming(checkpoint, family)
     return _candidate(checkpoint, family, variant.name, stated_config(checkpoint, family))
-
-
-def stated_config(checkpoint: Checkpoint, family: ModelFamily) -> Any:
-    """The configuration that the checkpoint states, as the family reads it; None if it states none.
-
-    Raises:
-        CheckpointError: it says nothing that the family knows, or nothing that makes sense.
-    """
-    if family.read_config is None:
-        return None
-    try:
-        return load(family.read_config)(checkpoint)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # Readers check the values that they take, yet anything may be nested in them, and any may contradict another:
-        # no heads at all, a list for the settings of a rotation.
-        raise CheckpointError(
-            f"the configuration of {checkpoint.path} makes no sense to {family.name}: {error}",
-            code=ErrorCode.INVALID_CONFIG,
-            hint="download its files again; one is damaged, or not what its publisher wrote",
-        ) from error
 
 
 def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> nn.Module:
@@ -139,12 +114,6 @@ def empty_model(family: ModelFamily, config: Any, layers: Mapping[str, str]) -> 
             hint=f"leave out --layer {unused[0]}",
         )
     return module
-
-
-def family_title(family: ModelFamily) -> str:
-    """The family and the package that it comes from, for messages."""
-    provided = registry().families.get(family.name)
-    return f"family {family.name}" + (f" ({provided.distribution})" if provided else "")
 
 
 def _is_of_torch(error: BaseException | None) -> bool:
@@ -188,9 +157,10 @@ def _of_family(checkpoint: Checkpoint, family: ModelFamily) -> Iterator[Candidat
 
 
 def _candidate(checkpoint: Checkpoint, family: ModelFamily, variant: str | None, stated: Any) -> Candidate:
-    config = stated if variant is None else load(family.config)(variant)
+    config = stated if variant is None else named_config(family, variant)
     differing = [] if stated is None or variant is None else _differences(family, variant, stated)
-    diff, tensors = _weights(checkpoint, family, config, variant or family.name)
+    expected = parameter_shapes(empty_model(family, config, {}))
+    diff = compare_weights(checkpoint, family, config, expected, variant or family.name)
     return Candidate(
         family=family.name,
         variant=variant,
@@ -198,15 +168,9 @@ def _candidate(checkpoint: Checkpoint, family: ModelFamily, variant: str | None,
         weights=tuple(diff.details()),
         hint=diff.hint() if len(diff) else None,
         mismatches=len(diff),
-        tensors=tensors,
+        tensors=len(expected),
     )
 
 
 def _differences(family: ModelFamily, variant: str, stated: Any) -> list[str]:
-    return differences(load(family.config)(variant), stated, ignore=CONTEXT_IS_FREE)
-
-
-def _weights(checkpoint: Checkpoint, family: ModelFamily, config: Any, subject: str) -> tuple[WeightDiff, int]:
-    expected = parameter_shapes(empty_model(family, config, {}))
-    _, diff = load(family.weight_maps[checkpoint.naming])(config).compare(checkpoint, expected, subject)
-    return diff, len(expected)
+    return differences(named_config(family, variant), stated, ignore=CONTEXT_IS_FREE)

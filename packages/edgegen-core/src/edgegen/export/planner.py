@@ -18,25 +18,30 @@ from edgegen.descriptors import ExportTarget, ModelFamily, Variant
 from edgegen.errors import CheckpointError, ErrorCode, UnsupportedError, UsageError
 from edgegen.export import weight_passes
 from edgegen.export.conversion_report import conversion_report
-from edgegen.export.identify import CONTEXT_IS_FREE, empty_model, family_title, stated_config
+from edgegen.export.identify import CONTEXT_IS_FREE, empty_model
 from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
 from edgegen.export.records import ExportPlan
 from edgegen.export.tasks import TASKS, Task
-from edgegen.modeling import require
+from edgegen.family_calls import family_title, named_config, resolve_weights, stated_config
+from edgegen.modeling import CausalLM, TextEncoder, require
+from edgegen.module_calls import check_signatures
 from edgegen.plugins import load, registry
-from edgegen.plugins.calls import plugin_code, returned, returned_list
+from edgegen.plugins.calls import plugin_code
 from edgegen.progress import Reporter, reporting_to
 from edgegen.quantization.assign import plan_parameters
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites, Signature
-from edgegen.weights import Checkpoint, LazyTensor, open_checkpoint
+from edgegen.weights import Checkpoint, open_checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.module import parameter_shapes
-from edgegen.weights.weight_map import WeightMap
 
 DEFAULT_SCHEME = "int8-channel"
 """For models that no table recommends another scheme for."""
+
+
+_LONGEST = 1 << 24
+"""Most tokens of a text: whole numbers beyond it cannot be told apart in float32, which positions are turned by."""
 
 
 def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
@@ -54,7 +59,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     task = TASKS[family.task]
     task.check(options)
     _check_lengths(options)
-    chosen = choose(options.scheme or (listed.scheme if listed else DEFAULT_SCHEME))
+    chosen = choose((listed.scheme if listed else DEFAULT_SCHEME) if options.scheme is None else options.scheme)
     for descriptor in chosen.descriptors:
         if descriptor.caution:
             report.warn(f"{descriptor.name}: {descriptor.caution}")
@@ -73,7 +78,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         module = empty_model(family, config, options.layers)
         require(module, task.protocol, family_title(family))
         variant = listed or _unlisted(options.checkpoint, checkpoint, family, config, module)
-        weights = _match(checkpoint, family, variant, config, module)
+        weights = resolve_weights(checkpoint, family, config, parameter_shapes(module), variant.name)
         lora = options.lora_rank and lora_layout(checkpoint, family, config, module, options.lora_rank)
         weights = weight_passes.prepare(passes, module, weights, chosen.scheme, options.weight_passes)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
@@ -132,8 +137,7 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
                 hint=f"name one of {family.name}'s variants: {', '.join(row.name for row in family.variants)}",
             )
         return stated
-    with plugin_code(family_title(family), "config"):
-        config = load(family.config)(variant.name)
+    config = named_config(family, variant.name)
     details = [] if stated is None else differences(config, stated, ignore=CONTEXT_IS_FREE)
     if details:
         raise CheckpointError(
@@ -162,30 +166,27 @@ def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: 
     )
 
 
-def _match(
-    checkpoint: Checkpoint, family: ModelFamily, variant: Variant, config: Any, module: nn.Module
-) -> dict[str, LazyTensor]:
-    if checkpoint.naming not in family.weight_maps:
-        raise CheckpointError(
-            f"family {family.name} has no weight names for {checkpoint.format} checkpoints",
-            code=ErrorCode.NO_WEIGHT_MAP,
-            hint=f"it knows {', '.join(family.weight_maps)} naming",
-        )
-    owner, what = family_title(family), f"weight map {checkpoint.naming!r}"
-    with plugin_code(owner, what):
-        weight_map = returned(load(family.weight_maps[checkpoint.naming])(config), WeightMap, owner, what)
-    subject = f"{variant.name} (format {checkpoint.format})"
-    return weight_map.resolve(checkpoint, parameter_shapes(module), subject)
-
-
 def _signatures(task: Task, module: nn.Module, options: ExportOptions, family: ModelFamily) -> list[Signature]:
     owner = family_title(family)
     with plugin_code(owner, "signatures()"):
         found = task.signatures(module, options)
-    return returned_list(found, Signature, owner, "signatures()")
+    return check_signatures(found, task.protocol is not TextEncoder, task.protocol is not CausalLM, owner)
 
 
 def _check_lengths(options: ExportOptions) -> None:
+    named = {
+        "--cache-length": (options.cache_length,),
+        "--prefill-lengths": options.prefill_lengths,
+        "--cache-buckets": options.cache_buckets,
+        "--encode-lengths": options.encode_lengths or (),
+    }
+    for option, given in named.items():
+        if max(given, default=0) > _LONGEST:
+            raise UsageError(
+                f"{option} has {max(given)} tokens; positions are counted in float32, which ends at {_LONGEST}",
+                code=ErrorCode.INVALID_LENGTHS,
+                hint=f"{option} {_LONGEST} at most; a model's own context is far shorter",
+            )
     lengths = options.prefill_lengths
     if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
         raise UsageError(

@@ -15,6 +15,7 @@ from edgegen.export.options import MODEL_FILE
 from edgegen.export.records import ExportPlan
 from edgegen.export.results import ResourceEstimate, existing
 from edgegen.export.verify import packs_on_disk
+from edgegen.graph import DTYPES
 from edgegen.plugins import load, registry
 from edgegen.tflite.writer import SLICE_BYTES, memory_needed, written_size
 
@@ -56,7 +57,7 @@ def estimate(plan: ExportPlan) -> ResourceEstimate:
         files=files,
         disk=sum(files.values()) + _SMALL_FILES + max(beside, packed if on_disk else 0),
         disk_free=disk.free if disk.total else None,
-        memory=own + memory_needed() + (0 if on_disk else packed) + passes,
+        memory=own + memory_needed() + (0 if on_disk else packed) + passes + _inputs(plan) * plan.options.verify,
         memory_free=_memory_free(own),
         seconds=_seconds(plan),
     )
@@ -70,6 +71,12 @@ def _files(plan: ExportPlan, model: int) -> Mapping[str, int]:
         return files
     tokenizer = plan.tokenizer
     return {MODEL_FILE: model, **{name: len(data) for name, data in (tokenizer.files if tokenizer else {}).items()}}
+
+
+def _inputs(plan: ExportPlan) -> int:
+    """Bytes of the inputs of the signature that has most: of a decoder, the cache."""
+    graphs = plan.program.signatures.values()
+    return max(sum(v.elements * DTYPES[v.dtype].itemsize for v in graph.inputs.values()) for graph in graphs)
 
 
 def _memory_free(own: int) -> int:

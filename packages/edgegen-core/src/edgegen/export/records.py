@@ -14,7 +14,7 @@ from edgegen.export.options import ExportOptions
 from edgegen.export.reference import Reference
 from edgegen.export.results import VerificationResult
 from edgegen.graph import Program
-from edgegen.modeling import LimitsRollback, SupportsLora, require, supports
+from edgegen.module_calls import lora_projections, max_rollback
 from edgegen.quantization.passes import PassContext, PassReport, PlannedPass
 from edgegen.tflite.writer import Parameter
 from edgegen.weights import Checkpoint, LazyTensor, TokenizerAssets
@@ -73,8 +73,7 @@ class ExportPlan:
     @property
     def max_rollback(self) -> int | None:
         """Most tokens that a runtime can roll the cache back by; None for all of them."""
-        limited = supports(self.module, LimitsRollback)
-        return None if limited is None else limited.max_rollback(self.options.cache_length)
+        return max_rollback(self.module, self.options.cache_length)
 
     @property
     def reference(self) -> Reference:
@@ -109,8 +108,7 @@ class ExportPlan:
         """Parameters that adapters read or add to at run time."""
         if self.lora is None:
             return frozenset()
-        blocks = require(self.module, SupportsLora, self.variant.name).lora_projections()
-        return frozenset(name for block in blocks for name, _ in block.values())
+        return frozenset(name for block in lora_projections(self.module) for name, _ in block.values())
 
     @property
     def weight_bytes(self) -> int:

@@ -22,6 +22,7 @@ from edgegen.export.results import LogitsVerification
 from edgegen.genai.signature_names import SignatureGroup, signature_groups
 from edgegen.litert.session import Session, State, StaticInputs
 from edgegen.modeling import CausalLM
+from edgegen.module_calls import module_code
 
 Array = npt.NDArray[Any]
 Logits = npt.NDArray[np.float32]
@@ -172,10 +173,11 @@ def eager_logits(module: CausalLM, tokens: list[int], adapter: Any = None) -> Lo
         tokens: T token ids.
         adapter: adapter argument of the module's call; None for none.
     """
-    positions = torch.arange(len(tokens), dtype=torch.int32)
+    ids, positions = torch.tensor([tokens], dtype=torch.int32), torch.arange(len(tokens), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):
-        cache = module.new_cache(len(tokens), device="cpu")
+        with module_code(module, "new_cache"):
+            cache = module.new_cache(len(tokens), device="cpu")
         extra = () if adapter is None else (adapter,)
-        outputs = module(torch.tensor([tokens], dtype=torch.int32), positions, cache, *extra)
-    logits: Logits = outputs["logits"][0].numpy()
+        with module_code(module, "forward"):
+            logits: Logits = module(ids, positions, cache, *extra)["logits"][0].numpy()
     return logits

@@ -164,7 +164,7 @@ class Manifest:
             prefill_lengths=reader.integers("prefill_lengths") if generates else (),
             encode_lengths=reader.integers("encode_lengths"),
             verify_lengths=reader.integers("verify_lengths"),
-            max_rollback_tokens=reader.optional(rollback, int),
+            max_rollback_tokens=reader.limit(rollback),
             stop_token_ids=reader.integers("stop_token_ids"),
             stop_tokens=reader.strings("stop_tokens"),
             start_token_id=reader.field("start_token_id", int) if task == "text2text-generation" else None,
@@ -220,6 +220,13 @@ class _Reader:
         value = self._document[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise self.damaged(f"{name} should be of type {kind.__name__}, but is {json.dumps(value)}")
+        return value
+
+    def limit(self, key: str) -> int | None:
+        """A number from 0 on; None where there is none."""
+        value = self.optional(key, int)
+        if value is not None and value < 0:
+            raise self.damaged(f"{self._prefix}{key} should be 0 or more, but is {value}")
         return value
 
     def task(self, version: int) -> str:

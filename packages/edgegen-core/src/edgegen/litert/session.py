@@ -121,6 +121,43 @@ def _environment() -> Any:
     return Environment.create()
 
 
+IN_MEMORY = ":memory:"
+"""Weight cache of this process alone."""
+
+
+def check_weight_cache(path: Path) -> None:
+    """Check that a file for packed weights can be read or made.
+
+    LiteRT says nothing where it cannot write, and overwrites whatever the file holds.
+
+    Raises:
+        UsageError: it is a folder, its folder does not exist or cannot be written to, or it holds something else.
+    """
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+    elif not path.exists() and not os.access(path.parent, os.W_OK):
+        problem = f"{path.parent} cannot be written to"
+    elif path.exists() and not _is_weight_cache(path):
+        problem = "it exists and holds something else, which would be lost"
+    else:
+        return
+    raise UsageError(
+        f"packed weights cannot be kept in {path}: {problem}",
+        code=ErrorCode.FILE_UNREADABLE,
+        hint="name a file in a folder that you may write to",
+    )
+
+
+def _is_weight_cache(path: Path) -> bool:
+    """True for an empty file, and for XNNPACK's: its version, where its table begins, and how long that is."""
+    with path.open("rb") as file:
+        version, offset, size = (int.from_bytes(file.read(8), "little") for _ in range(3))
+    end = path.stat().st_size
+    return end == 0 or version == offset == size == 0 or (version < 1 << 8 and offset + size == end)
+
+
 class Session:
     """A loaded model.
 
@@ -131,7 +168,7 @@ class Session:
             and share them between signatures in this process only. Default: ``":memory:"``.
 
     Raises:
-        UsageError: there is no such file, or LiteRT does not accept it.
+        UsageError: there is no such file, LiteRT does not accept it, or the weight cache cannot be a file.
     """
 
     def __init__(self, path: Path | str, *, threads: int | None = None, weight_cache: Path | str | None = None) -> None:
@@ -140,9 +177,11 @@ class Session:
         path = Path(path)
         if not path.is_file():
             raise UsageError(f"no such model file: {path}", code=ErrorCode.FILE_UNREADABLE)
+        if weight_cache is not None and str(weight_cache) != IN_MEMORY:
+            check_weight_cache(Path(weight_cache))
         cpu = litert.CpuOptions(
             num_threads=threads or os.cpu_count() or 1,
-            xnnpack_weight_cache_path=str(weight_cache or ":memory:"),
+            xnnpack_weight_cache_path=str(weight_cache or IN_MEMORY),
         )
         options = litert.Options(litert.HardwareAccelerator.CPU, cpu)
         try:

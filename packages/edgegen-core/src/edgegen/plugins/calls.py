@@ -30,12 +30,19 @@ def plugin_code(owner: str, what: str) -> Iterator[None]:
     except (EdgegenError, MemoryError, OSError, ModuleNotFoundError):
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise PluginError(
             f"{what} of {owner} failed: {type(error).__name__}: {error}",
             code=ErrorCode.PLUGIN_FAILED,
             details=[origin(error)],
             hint=_HINT,
         ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if memory is what lacked: PyTorch says so with a RuntimeError."""
+    return isinstance(error, MemoryError) or (type(error) is RuntimeError and "can't allocate memory" in str(error))
 
 
 def returned(value: object, kind: type[T], owner: str, what: str) -> T:
@@ -45,11 +52,7 @@ def returned(value: object, kind: type[T], owner: str, what: str) -> T:
         PluginError: it is something else.
     """
     if not isinstance(value, kind):
-        raise PluginError(
-            f"{what} of {owner} returned a {type(value).__name__} where a {kind.__name__} belongs",
-            code=ErrorCode.PLUGIN_FAILED,
-            hint=_HINT,
-        )
+        raise bad_return(owner, what, f"a {type(value).__name__} where a {kind.__name__} belongs")
     return value
 
 
@@ -57,8 +60,13 @@ def returned_list(value: Any, kind: type[T], owner: str, what: str) -> list[T]:
     """The same for a list of one element or more."""
     found = [returned(each, kind, owner, what) for each in returned(value, list, owner, what)]
     if not found:
-        raise PluginError(f"{what} of {owner} returned nothing", code=ErrorCode.PLUGIN_FAILED, hint=_HINT)
+        raise bad_return(owner, what, "nothing")
     return found
+
+
+def bad_return(owner: str, what: str, returned: str) -> PluginError:
+    """The error for a function ``what`` of ``owner`` that returned what makes no sense, in words."""
+    return PluginError(f"{what} of {owner} returned {returned}", code=ErrorCode.PLUGIN_FAILED, hint=_HINT)
 
 
 def origin(error: BaseException) -> str:

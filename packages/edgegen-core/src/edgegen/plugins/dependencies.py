@@ -1,7 +1,7 @@
 """Optional libraries that are missing: the ``pip install`` line for each, from what installed packages declare.
 
 A package lists its optional libraries as extras (``Requires-Dist: torch; extra == "convert"``), so a plugin gets the
-right hint for its own by declaring them; nothing here knows a library by name.
+right hint for its own by declaring them; which libraries there are is not known here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,18 @@ from importlib.util import find_spec
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.hookspecs import GROUP
 from edgegen.plugins.records import CORE
+
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "google": "protobuf",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
+"""Distributions whose top-level module has another name. What is not installed cannot be asked for it."""
 
 _REQUIREMENT = re.compile(r"\s*([\w.-]+)")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([\w.-]+)['"]""")
@@ -45,7 +57,7 @@ def missing_dependency(error: BaseException, needed_by: str | None = None) -> Us
 
 def install_line(module: str, needed_by: str | None = None) -> str | None:
     """``pip install ...`` for a top-level module; None where no installed package declares what provides it."""
-    wanted = _normalized(module)
+    wanted = _normalized(_DISTRIBUTIONS.get(module, module))
     declared = [(owner, extra) for owner, name, extra in _declared(needed_by) if name == wanted]
     if wanted.startswith("edgegen-"):
         return f"pip install {wanted}"

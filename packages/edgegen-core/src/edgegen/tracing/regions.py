@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.tracing.operators import LIBRARY
 
 
@@ -37,10 +38,38 @@ class Composites:
 
     @classmethod
     def parse(cls, text: str) -> Composites:
-        """From the command line: ``all``, ``none``, or names separated by commas."""
-        if text == "all":
-            return cls(None)
-        return cls(frozenset() if text == "none" else frozenset(text.split(",")))
+        """From the command line: ``all``, ``none``, or names separated by commas.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        if text in ("all", "none"):
+            return cls(None if text == "all" else frozenset())
+        names = [name.strip() for name in text.split(",")] if isinstance(text, str) else []
+        if not names or not all(names) or not {"all", "none"}.isdisjoint(names):
+            raise UsageError(
+                f"composites are named by {text!r}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="give none, all, or names such as odml.rms_norm,odml.swiglu",
+            )
+        return cls(frozenset(names))
+
+    def check_used(self, met: Collection[str]) -> None:
+        """Refuse names that no composite of the model has.
+
+        Args:
+            met: names of the model's composites.
+
+        Raises:
+            UsageError: there are some.
+        """
+        unused = sorted(name for name in self.names or () if name not in met)
+        if unused:
+            raise UsageError(
+                f"the model has no composite {', '.join(unused)}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint=f"it has {', '.join(sorted(met)) or 'none at all'}",
+            )
 
     def __contains__(self, name: object) -> bool:
         return self.names is None or name in self.names
@@ -87,12 +116,19 @@ def _call_key(region: Region, leaves: Sequence[Any], in_spec: pytree.TreeSpec) -
 
 
 class Recorder:
-    """Recorder of one trace: records the calls of regions on the first run, and replays them on the second."""
+    """Recorder of one trace: records the calls of regions on the first run, and replays them on the second.
 
-    def __init__(self, entered: nn.Module | None, composites: Composites) -> None:
+    Args:
+        entered: module whose inside is traced; None for a call from outside.
+        composites: which to keep.
+        met: takes the names of all composites that were called, kept or not.
+    """
+
+    def __init__(self, entered: nn.Module | None, composites: Composites, met: set[str]) -> None:
         self.calls: list[Call] = []
         self._entered = entered
         self._composites = composites
+        self._met = met
         self._results: dict[Hashable, tuple[tuple[Any, ...], pytree.TreeSpec]] = {}
         self._replaying = False
         self._next = 0
@@ -100,6 +136,8 @@ class Recorder:
     def applies_to(self, region: Region) -> bool:
         if region.module is not None and region.module is self._entered:
             return False  # its inside is what is being traced
+        if region.composite is not None:
+            self._met.add(region.composite)
         return region.composite is None or region.composite in self._composites
 
     @contextmanager

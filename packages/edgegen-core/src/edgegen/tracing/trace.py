@@ -63,6 +63,15 @@ class Signature:
                 f"example arguments of signature {self.name!r} do not fit: {error}", code=ErrorCode.INVALID_EXAMPLE_ARGS
             ) from error
 
+    def checked(self) -> Signature:
+        """Itself, if it is a sound one.
+
+        Raises:
+            UsageError: it is not.
+        """
+        self._check()
+        return self
+
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise UsageError(f"a signature's name is a string, not {self.name!r}", code=ErrorCode.INVALID_ARGUMENT)
@@ -176,8 +185,13 @@ class Tracer:
     def __init__(self, known: Container[str], composites: Composites | None = None, *, places: bool = True) -> None:
         self._known = known
         self._composites = composites or Composites()
+        self._met: set[str] = set()
         self._places = places
         self._bodies: dict[Hashable, Trace] = {}
+
+    def check_composites(self) -> None:
+        """Refuse composites to keep that no signature traced so far has; raises UsageError."""
+        self._composites.check_used(self._met)
 
     def trace(self, signature: Signature) -> Trace:
         """The operators of one signature.
@@ -212,7 +226,7 @@ class Tracer:
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entered: nn.Module | None = None
     ) -> Trace:
         """``entered`` is the module whose inside is wanted, rather than a call of it."""
-        recorder = Recorder(entered, self._composites)
+        recorder = Recorder(entered, self._composites, self._met)
         flat = _Flat(target, args, kwargs)
         with torch.no_grad(), recording(recorder):
             result = target(*args, **kwargs)

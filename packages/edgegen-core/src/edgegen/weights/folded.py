@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegen.errors import ErrorCode, UsageError
 from edgegen.graph import Value
 from edgegen.graph.folded_parameters import EVALUATE, permuted, permuted_shape
 from edgegen.weights.row_operations import transposed
@@ -20,16 +21,30 @@ def source_of(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
     """The lazy tensor that a parameter, or a folded one, is read from.
 
     Raises:
-        KeyError: it is made of a parameter that has no source.
+        UsageError: it is made of a parameter that has no source, or one of another shape.
     """
     assert value.parameter is not None
     folded = value.folded
     if folded is None:
-        return sources[value.parameter]
+        return _given(value, sources)
     if folded.kind == "PERMUTE":
         (operand,) = folded.operands
         return _permuted(source_of(operand, sources), folded.order)
     return _computed(value, sources)
+
+
+def _given(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
+    name = value.parameter or ""
+    found = sources.get(name)
+    if found is None or found.shape != value.shape:
+        raise UsageError(
+            f"there are no numbers for the parameter {name}, {list(value.shape)}"
+            if found is None
+            else f"the parameter {name} is {list(value.shape)}, but its numbers are {list(found.shape)}",
+            code=ErrorCode.WEIGHTS_NOT_LOADED,
+            hint="parameters=... has a lazy tensor for each parameter of the module, by its name there",
+        )
+    return found
 
 
 def _permuted(tensor: LazyTensor, order: tuple[int, ...]) -> LazyTensor:

@@ -12,6 +12,7 @@ from torch import nn
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.offloaded import Observer, streamed_weights
 from edgegen.modeling import CausalLM, require
+from edgegen.module_calls import module_code
 from edgegen.quantization.passes import PassContext, Weights
 from edgegen.weights.tensors import TokenizerAssets
 from edgegen_quant.ptq.calibration_text import mixed_text
@@ -108,7 +109,7 @@ def collect_activations(module: nn.Module, weights: Weights, tokens: Sequence[in
     with streamed_weights(module, weights, observe_all), torch.no_grad(), torch.device("cpu"):
         ids = torch.tensor([list(tokens)], dtype=torch.int32)
         positions = torch.arange(len(tokens), dtype=torch.int32)
-        with suppress(_AllSeenError):
+        with module_code(module, "forward"), suppress(_AllSeenError):
             decoder(ids, positions, decoder.new_cache(len(tokens), device="cpu"))
 
 

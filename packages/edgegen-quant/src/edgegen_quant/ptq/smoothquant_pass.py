@@ -26,7 +26,8 @@ from torch import nn
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.reference import random_tokens
-from edgegen.modeling import CausalLM, SupportsChannelScaling, require, supports
+from edgegen.modeling import CausalLM, require
+from edgegen.module_calls import add_scales, scaling_groups
 from edgegen.quantization.channel_scaling import Rows, ScalingGroup
 from edgegen.quantization.passes import PassContext, PassCost, PassReport, PlannedPass, Weights
 from edgegen.weights.mismatch import pattern_of
@@ -90,14 +91,12 @@ class SmoothQuantPass:
     """
 
     def prepare(self, module: nn.Module, weights: Weights, scheme: Scheme, enabled: bool | None) -> Weights:
-        scalable = supports(module, SupportsChannelScaling)
-        if scalable is None:
-            return {}
+        groups = scaling_groups(module)
         choice = _Choice(module, weights, scheme, enabled)
         added: dict[str, LazyTensor] = {}
-        for group in scalable.scaling_groups():
+        for group in groups:
             if group.added is not None and choice.scales(group):
-                scalable.add_scales(group.added)
+                add_scales(module, group.added)
                 columns = weights[group.consumers[0]].shape[1]
                 added[group.added] = LazyTensor(
                     group.added, (columns,), "F32", 0, lambda start, stop: np.ones(stop - start, np.float32)
@@ -138,7 +137,7 @@ def _transform(context: PassContext, groups: Sequence[ScalingGroup], weights: We
 def chosen_groups(context: PassContext) -> list[ScalingGroup]:
     """The scaling groups of the module that are to be scaled; none that an adapter touches at run time."""
     choice = _Choice(context.module, context.weights, context.scheme, context.enabled)
-    return [group for group in _groups(context.module) if choice.scales(group) and not _adapted(group, context)]
+    return [group for group in scaling_groups(context.module) if choice.scales(group) and not _adapted(group, context)]
 
 
 def scale_channels(
@@ -171,11 +170,6 @@ def scale(sources: dict[str, LazyTensor], channels: ScalingGroup, columns: Float
         sources[name] = _with_columns_scaled(sources[name], channels.expanded(columns))
 
 
-def _groups(module: nn.Module) -> Sequence[ScalingGroup]:
-    scalable = supports(module, SupportsChannelScaling)
-    return () if scalable is None else scalable.scaling_groups()
-
-
 def _adapted(group: ScalingGroup, context: PassContext) -> bool:
     """True if an adapter reads or adds to the channels at run time: it was trained for them as they were."""
     names = {*group.consumers, *(rows.parameter for rows in group.producers)}
@@ -199,7 +193,7 @@ class _Choice:
         self._weights, self._scheme, self._enabled = weights, scheme, enabled
         packed = {name: tensor.packed.storage for name, tensor in weights.items() if tensor.packed is not None}
         self.keeps = any(self._storage(name) == storage for name, storage in packed.items())
-        storages = [self._storage(name) for group in _groups(module) for name in group.consumers]
+        storages = [self._storage(name) for group in scaling_groups(module) for name in group.consumers]
         self._coarse = any(BITS[storage.dtype] < 8 and storage.block is None for storage in storages)
 
     def scales(self, group: ScalingGroup) -> bool:

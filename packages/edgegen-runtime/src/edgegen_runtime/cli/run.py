@@ -164,6 +164,12 @@ def run(
         )
     if prompt is None and not interactive:
         prompt = read_stdin()
+    if prefix_cache is not None and not prefix_cache.parent.is_dir():
+        raise UsageError(
+            f"the prefix cache cannot be kept in {prefix_cache}: there is no folder {prefix_cache.parent}",
+            code=ErrorCode.FILE_UNREADABLE,
+            hint="name a file in a folder that you may write to",
+        )
     with output.stage("load"):
         loaded = edgegen_runtime.load(model, threads=threads, weight_cache=weight_cache)
         if adapter is not None:

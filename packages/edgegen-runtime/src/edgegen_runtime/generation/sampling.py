@@ -168,5 +168,5 @@ def _require(valid: bool, name: str, value: object, expected: str) -> None:
         raise UsageError(
             f"{name} is {value}, but should be {expected}",
             code=ErrorCode.INVALID_GENERATION_OPTION,
-            hint=f"see --{name} in --help",
+            hint=f"edgegen run --help says what --{name} takes",
         )

@@ -200,5 +200,5 @@ def _invalid(response_format: ResponseFormat, reason: str) -> UsageError:
         f"cannot follow the {response_format.kind}: {first}",
         code=ErrorCode.INVALID_GRAMMAR,
         details=others,
-        hint=f"see --{response_format.kind} in --help",
+        hint=f"edgegen run --help says what --{response_format.kind} takes",
     )

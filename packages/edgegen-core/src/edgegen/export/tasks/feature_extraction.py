@@ -18,6 +18,7 @@ from edgegen.export.verify import Array
 from edgegen.genai.signature_names import encode_signatures
 from edgegen.litert.session import Session
 from edgegen.modeling import TextEncoder, require
+from edgegen.module_calls import module_code
 from edgegen.tracing import Signature
 
 
@@ -63,8 +64,8 @@ def padded(text: list[int], length: int) -> dict[str, Array]:
 def _eager(module: nn.Module, text: list[int]) -> dict[str, Array]:
     with torch.no_grad(), torch.device("cpu"):
         tokens = torch.tensor([text], dtype=torch.int32)
-        outputs = module(tokens, torch.ones_like(tokens))
-    return {name: tensor.numpy() for name, tensor in outputs.items()}
+        with module_code(module, "forward"):
+            return {name: tensor.numpy() for name, tensor in module(tokens, torch.ones_like(tokens)).items()}
 
 
 def _distance(got: Array, expected: Array) -> float:

@@ -19,6 +19,7 @@ from edgegen.export.verify import LENGTH, Array, Logits, compare_logits, first_l
 from edgegen.genai.signature_names import encode_signatures, is_encoder_state, signature_groups
 from edgegen.litert.session import Session
 from edgegen.modeling import Seq2SeqLM, require
+from edgegen.module_calls import module_code
 from edgegen.tracing import Signature
 
 
@@ -71,11 +72,13 @@ def _eager_logits(module: Seq2SeqLM, text: list[int], answer: list[int]) -> Logi
     positions = torch.arange(len(answer), dtype=torch.int32)
     with torch.no_grad(), torch.device("cpu"):
         tokens = torch.tensor([text], dtype=torch.int32)
-        states = module(tokens, torch.ones_like(tokens))["encoder_states"]
-        cache = module.new_cache(len(answer), device="cpu")
+        with module_code(module, "new_cache"):
+            cache = module.new_cache(len(answer), device="cpu")
         ids = torch.tensor([answer], dtype=torch.int32)
-        outputs = module(ids, input_pos=positions, kv_cache=cache, encoder_states=states)
-    logits: Logits = outputs["logits"][0].numpy()
+        with module_code(module, "forward"):
+            states = module(tokens, torch.ones_like(tokens))["encoder_states"]
+            outputs = module(ids, input_pos=positions, kv_cache=cache, encoder_states=states)
+            logits: Logits = outputs["logits"][0].numpy()
     return logits
 
 

@@ -17,6 +17,7 @@ from edgegen.export.verify import LENGTH, Array, compare_logits, eager_logits, j
 from edgegen.genai.signature_names import signature_groups
 from edgegen.litert.session import Session
 from edgegen.modeling import CausalLM, SupportsLora, SupportsVerifyLengths, missing, require
+from edgegen.module_calls import module_code
 from edgegen.tracing import Signature
 
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
@@ -57,7 +58,9 @@ def _eager(reference: Reference) -> Callable[[list[int]], Any]:
     decoder = reference.as_protocol(CausalLM)
     adapter = None
     if reference.lora is not None:
-        adapter = reference.as_protocol(SupportsLora).adapter(reference.random_adapter())
+        adaptable = reference.as_protocol(SupportsLora)
+        with module_code(adaptable, "adapter"):
+            adapter = adaptable.adapter(reference.random_adapter())
     return lambda tokens: eager_logits(decoder, tokens, adapter)
 
 

@@ -1,0 +1,132 @@
+"""Calls of an exportable module's methods: what fails in them names its class, and what they return is checked.
+
+The methods are those of :mod:`edgegen.modeling`. Needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import nn
+
+from edgegen.genai.signature_names import encode_signatures, signature_groups
+from edgegen.modeling import LimitsRollback, SupportsChannelScaling, SupportsLora, supports
+from edgegen.plugins.calls import bad_return, plugin_code, returned, returned_list
+from edgegen.quantization.channel_scaling import ScalingGroup
+from edgegen.tracing import Signature
+from edgegen.weights.module import parameter_shapes
+
+LoraProjections = Sequence[dict[str, tuple[str, int]]]
+"""What :meth:`SupportsLora.lora_projections` gives."""
+
+
+def class_title(module: object) -> str:
+    """The module's class and where it is defined, for messages."""
+    return f"{type(module).__qualname__} ({type(module).__module__})"
+
+
+def module_code(module: object, method: str) -> AbstractContextManager[None]:
+    """A block that calls one method of the module and reads its outputs; see :func:`plugin_code`."""
+    return plugin_code(class_title(module), f"{method}()")
+
+
+def max_rollback(module: object, cache_length: int) -> int | None:
+    """Most tokens that a cache of ``cache_length`` slots can be rolled back by; None for all of them.
+
+    Raises:
+        PluginError: the method fails, or gives something else.
+    """
+    limited = supports(module, LimitsRollback)
+    if limited is None:
+        return None
+    with module_code(module, "max_rollback"):
+        limit = limited.max_rollback(cache_length)
+    if limit is not None and (returned(limit, int, class_title(module), "max_rollback()") < 0 or limit is True):
+        raise bad_return(class_title(module), "max_rollback()", f"{limit}, which is no number of tokens")
+    return limit
+
+
+def lora_projections(module: nn.Module) -> LoraProjections:
+    """For each block: projection -> parameter that holds it, and its rows there; empty for a module without adapters.
+
+    Raises:
+        PluginError: the method fails, or names parameters that the module lacks.
+    """
+    adaptable = supports(module, SupportsLora)
+    if adaptable is None:
+        return ()
+    with module_code(module, "lora_projections"):
+        blocks = [
+            {str(name): (str(parameter), int(rows)) for name, (parameter, rows) in block.items()}
+            for block in adaptable.lora_projections()
+        ]
+    named = [parameter for block in blocks for parameter, _ in block.values()]
+    _check_names(module, named, "lora_projections()")
+    return blocks
+
+
+def scaling_groups(module: nn.Module) -> Sequence[ScalingGroup]:
+    """The module's channels with their producers and consumers; empty for a module that names none.
+
+    Raises:
+        PluginError: the method fails, gives something else, or names parameters that the module lacks.
+    """
+    scalable = supports(module, SupportsChannelScaling)
+    if scalable is None:
+        return ()
+    owner = class_title(module)
+    with module_code(module, "scaling_groups"):
+        groups = list(scalable.scaling_groups())
+    for group in groups:
+        returned(group, ScalingGroup, owner, "an element of scaling_groups()")
+        producers = [rows.parameter for rows in group.producers if rows.parameter != group.added]
+        _check_names(module, [*group.consumers, *producers], "scaling_groups()")
+    return groups
+
+
+def add_scales(module: nn.Module, name: str) -> None:
+    """Add the parameter ``name``, the ``added`` of one of the module's scaling groups.
+
+    Raises:
+        PluginError: the method fails, or adds no parameter of that name.
+    """
+    scalable = supports(module, SupportsChannelScaling)
+    if scalable is not None:
+        with module_code(module, "add_scales"):
+            scalable.add_scales(name)
+    _check_names(module, [name], "add_scales()")
+
+
+def check_signatures(found: object, decoding: bool, encoding: bool, owner: str) -> list[Signature]:
+    """``found``, which the module's ``signatures()`` returned, as a list of signatures that a runtime can use.
+
+    Args:
+        found: the value.
+        decoding: True if text is generated, which takes ``prefill_<N>`` and ``decode``.
+        encoding: True if texts are encoded, which takes ``encode_<N>``.
+        owner: for the message: the family and the package that it comes from.
+
+    Raises:
+        PluginError: it is something else, lacks such names, or has one twice.
+    """
+    what = "signatures()"
+    signatures = returned_list(found, Signature, owner, what)
+    names = [signature.name for signature in signatures]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise bad_return(owner, what, f"{repeated[0]} twice")
+    whole = [group for group in signature_groups(names) if group.cache is None]
+    if decoding and not (whole and whole[0].prefill):
+        raise bad_return(owner, what, f"{', '.join(names)}, among which decode or every prefill_<N> is missing")
+    if encoding and not encode_signatures(names):
+        raise bad_return(owner, what, f"{', '.join(names)}, among which there is no encode_<N>")
+    return signatures
+
+
+def _check_names(module: nn.Module, names: Sequence[Any], what: str) -> None:
+    known = parameter_shapes(module)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise bad_return(class_title(module), what, f"the parameter {unknown[0]!r}, which the module lacks")
