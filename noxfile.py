@@ -129,6 +129,13 @@ def litertlm(session: nox.Session) -> None:
 
 
 @nox.session
+def differential(session: nox.Session) -> None:
+    """Random configurations of every architecture compared with transformers; ``-- --count 200 --seed 1 --only qwen2``."""
+    install_editable(session, "-r", "tests/requirements.txt")
+    session.run("python", "tests/differential/run.py", *session.posargs)
+
+
+@nox.session
 def serve_load(session: nox.Session) -> None:
     """A server of SmolLM2 under eight clients that behave badly, for a minute."""
     install_editable(session, "httpx", "psutil")

@@ -25,7 +25,8 @@ CONFIGS = {
 
 def reference(config: LlamaConfig) -> transformers.LlamaForCausalLM:
     rope = {"rope_type": "default", "rope_theta": config.rope_theta}
-    own = settings(config, "rope_theta", "rope_scaling", "sliding_window", "qk_norm")
+    ours = ("rope_theta", "rope_scaling", "sliding_window", "layer_types", "qk_norm", "attention_output_bias")
+    own = settings(config, *ours)
     return random_model(transformers.LlamaForCausalLM(transformers.LlamaConfig(**own, rope_parameters=rope)))
 
 

@@ -33,6 +33,7 @@ def stretched(short: tuple[float, ...], long: tuple[float, ...], original: int) 
         "rope_scaling": longrope(short, original, EXTENDED),
         "long_factor": long,
         "original_max_position_embeddings": original,
+        "extended_max_position_embeddings": EXTENDED,
     }
 
 
@@ -69,10 +70,13 @@ def reference(config: PhiConfig) -> transformers.PreTrainedModel:
     }
     common = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
     if isinstance(config, Phi2Config):
-        own = settings(config, "rope_theta", "partial_rotary_factor")
+        own = settings(config, "rope_theta", "rope_scaling", "partial_rotary_factor")
         theirs = transformers.PhiConfig(**own, **common, rope_parameters=rope)
         return random_model(transformers.PhiForCausalLM(theirs))
-    apart = ("head_dim", "partial_rotary_factor", "attention_bias", "qk_norm", "long_factor")
+    apart = (
+        "head_dim", "partial_rotary_factor", "attention_bias", "attention_output_bias", "mlp_bias", "qk_norm",
+        "long_factor", "extended_max_position_embeddings", "layer_types",
+    )  # fmt: skip
     own = settings(config, "rope_theta", "rope_scaling", *apart)
     if config.rope_scaling:
         own["max_position_embeddings"] = EXTENDED

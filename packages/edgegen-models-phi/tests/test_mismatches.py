@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from phi_checkpoints import CONFIGS, PHI2, PHI3, SAVERS, reference, save_phi_gguf
+from phi_checkpoints import CONFIGS, EXTENDED, PHI2, PHI3, SAVERS, reference, save_phi_gguf
 
 from edgegen.errors import CheckpointError
 from edgegen.weights import open_checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen_layers.testing import eager_logits, expected_logits, load_model, resolve, save, save_tensors
 from edgegen_models_phi.checkpoint_config import read_config
-from edgegen_models_phi.phi import config
+from edgegen_models_phi.phi import config, config_for_context
 
 
 def diff(tensors: dict[str, torch.Tensor], config, folder: Path) -> str:
@@ -81,6 +81,15 @@ def test_an_extended_context_is_read_as_the_original_one(tmp_path: Path):
     assert stated is not None
     assert stated.max_position_embeddings == 8
     assert stated.attention.rope_scaling == stated.rope_scaling
+
+
+@pytest.mark.parametrize(("cache_length", "context", "factors"), [(8, 8, "rope_scaling"), (9, EXTENDED, "long_factor")])
+def test_a_cache_beyond_the_original_context_has_the_long_factors(cache_length, context, factors, tmp_path: Path):
+    stated = read_config(open_checkpoint(save(reference(CONFIGS["phi-3, long factors"]), tmp_path)))
+    chosen = config_for_context(stated, cache_length)
+    assert chosen.max_position_embeddings == context
+    long = chosen.attention.rope_scaling.factors == stated.long_factor
+    assert long == (factors == "long_factor")
 
 
 def test_a_checkpoint_that_states_nothing_is_no_error(tmp_path: Path):
@@ -185,8 +194,8 @@ def test_the_row_is_what_the_published_configuration_says(variant: str, settings
     "change",
     [
         {"model_type": "phimoe"},
-        {"hidden_act": "relu"},
-        {"attention_bias": True},
+        {"hidden_act": "mish"},
+        {"head_dim": 2},
         {"rope_scaling": {"type": "yarn", "short_factor": [1.0], "long_factor": [1.0]}},
         {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0], "short_mscale": 1.1}},
         {"num_local_experts": 16},

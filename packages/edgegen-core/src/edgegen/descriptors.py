@@ -91,6 +91,9 @@ class ModelFamily:
     """``module:attr`` of ``(checkpoint: edgegen.weights.Checkpoint) -> config | None``: the configuration that the
     checkpoint states, None if none. A variant whose own config differs is refused; and with it the family's name does
     for a variant's: ``edgegen export llama --checkpoint DIR``."""
+    config_for_context: str | None = None
+    """``module:attr`` of ``(config, cache_length: int) -> config``: the configuration for a context window of that
+    many tokens, for models that compute something else in longer ones (LongRoPE)."""
     weight_maps: Mapping[str, str] = field(default_factory=dict)
     """Naming convention -> ``module:attr`` of ``(config) -> edgegen.weights.WeightMap``."""
     task: str = "text-generation"

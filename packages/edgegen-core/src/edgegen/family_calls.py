@@ -64,6 +64,20 @@ def stated_config(checkpoint: Checkpoint, family: ModelFamily) -> Any:
     return None if config is None else _dataclass(config, owner, what)
 
 
+def config_for_context(family: ModelFamily, config: Any, cache_length: int) -> Any:
+    """``config`` for a context window of ``cache_length`` tokens, for a family whose models depend on it.
+
+    Raises:
+        PluginError: the family's function fails, or gives something else.
+    """
+    if family.config_for_context is None or config is None:
+        return config
+    owner, what = family_title(family), "config_for_context"
+    with plugin_code(owner, what):
+        changed = load(family.config_for_context)(config, cache_length)
+    return _dataclass(changed, owner, what)
+
+
 def weight_map(family: ModelFamily, naming: str, config: Any) -> WeightMap:
     """The family's map for checkpoints of a naming convention.
 

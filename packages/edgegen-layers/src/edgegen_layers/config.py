@@ -30,6 +30,19 @@ ACTIVATIONS = {
 """Name of an activation -> function of :mod:`edgegen_layers.activations` or ``torch.nn.functional``, and its keyword
 arguments. In a gated feed-forward layer ``silu`` makes SwiGLU, ``gelu`` GeGLU, ``relu`` ReGLU, ``sigmoid`` GLU."""
 
+HIDDEN_ACTS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_fast": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "gelu_quick",
+    "relu": "relu",
+    "relu2": "relu_squared",
+}
+"""Name of an activation in ``config.json`` (``hidden_act``) -> the one in :data:`ACTIVATIONS`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizationConfig:

@@ -3,28 +3,44 @@ metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
-from edgegen_layers import LinearScaling
+from edgegen_layers.config import HIDDEN_ACTS
+from edgegen_layers.rope_parameters import checked, read_gguf_rope_scaling, read_rope, rotary_scaling
 from edgegen_models_gemma.gemma import GemmaConfig
 from edgegen_models_gemma.variants import GENERATIONS, PERIODS, layer_types
 
-# Gemma 3's text part, of which a checkpoint that sees images states only what differs.
-_TEXT_PART = {
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-    "query_pre_attn_scalar": 256,
-    "max_position_embeddings": 131_072,
-    "vocab_size": 262_208,
-    "rms_norm_eps": 1e-6,
-    "sliding_window": 4096,
+_TEXT_PART = {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 2304, "intermediate_size": 9216,
+              "num_hidden_layers": 26}  # fmt: skip
+"""Sizes of Gemma 3's text part, of which a checkpoint that sees images states only what differs."""
+
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "gemma": {"vocab_size": 256_000, "max_position_embeddings": 8192},
+    "gemma2": {
+        "vocab_size": 256_000,
+        "max_position_embeddings": 8192,
+        "num_key_value_heads": 4,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
+    "gemma3": {
+        "vocab_size": 262_208,
+        "max_position_embeddings": 131_072,
+        "num_key_value_heads": 4,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+    },
 }
+"""Keys of ``config.json`` that change the model -> value where the key is absent, as in transformers' classes."""
+
+_ROPES = ("default", "linear", "llama3", "yarn")
 
 
 def read_config(checkpoint: Checkpoint) -> GemmaConfig | None:
@@ -39,71 +55,93 @@ def read_config(checkpoint: Checkpoint) -> GemmaConfig | None:
 
 
 def _read_json(checkpoint: Checkpoint) -> GemmaConfig:
-    if "text_config" in checkpoint.config:
-        checkpoint = replace(checkpoint, config={**_TEXT_PART, **checkpoint.config["text_config"]})
-    reader = ConfigReader(checkpoint, ignore=("cache_implementation", "sliding_window_size"))
-    reader.require("model_type", "gemma", "gemma2", "gemma3_text")
-    generation = reader.read("model_type", str).removesuffix("_text")
-    common = GENERATIONS[generation]
-    for activation in ("hidden_act", "hidden_activation"):
-        reader.require(activation, "gelu_pytorch_tanh", "gelu")  # where it says gelu it means the approximation
-    reader.require("tie_word_embeddings", True)
-    for absent in ("attention_bias", "use_bidirectional_attention"):
-        reader.require(absent, False)
-
-    def cap(key: str) -> float | None:  # here, null is no cap
-        return reader.read(key, float, None if key in checkpoint.config else common.get(key))
-
-    # Since transformers 5 a rope for each kind of attention, or one for all; before that, scattered keys.
-    ropes = reader.read("rope_parameters", dict, {})
-    near, far = ropes.get("sliding_attention", {}), ropes.get("full_attention", ropes)
-    theta = reader.read("rope_theta", float, common.get("rope_theta", 10_000.0))
-    local_theta = reader.read("rope_local_base_freq", float, common.get("rope_local_base_freq"))
-    scaling = _scaling(checkpoint, {**reader.read("rope_scaling", dict, {}), **far}, ("default", "linear"))
-    _scaling(checkpoint, near, ("default",))
+    stated = checkpoint.config
+    if "text_config" in stated:
+        stated = {**_TEXT_PART, "model_type": "gemma3_text", **stated["text_config"]}
+    ConfigReader(replace(checkpoint, config=stated)).require("model_type", "gemma", "gemma2", "gemma3_text")
+    generation = str(stated["model_type"]).removesuffix("_text")
+    common = {"head_dim": 256, "rms_norm_eps": 1e-6, **_DEFAULTS[generation]}
+    checkpoint = replace(checkpoint, config={**common, **stated})
+    reader = ConfigReader(checkpoint, ignore=("cache_implementation", "sliding_window_size", "_sliding_window_pattern"))
+    reader.require("use_bidirectional_attention", False)
     layers, head_dim = reader.read("num_hidden_layers", int), reader.read("head_dim", int)
-    types = _layer_types(reader, layers, PERIODS[generation])
+    heads, context = reader.read("num_attention_heads", int), reader.read("max_position_embeddings", int)
+    period, types = reader.read("sliding_window_pattern", int, 6), reader.read("layer_types", list, None)
+    scalar, window = reader.read("query_pre_attn_scalar", float, 0.0), reader.read("sliding_window", int, 0)
+    attention_cap: float | None = reader.read("attn_logit_softcapping", float, None)
+    final_cap: float | None = reader.read("final_logit_softcapping", float, None)
+    if generation == "gemma":  # keys of later generations are not its own
+        types, scalar, final_cap = ["full_attention"] * layers, float(head_dim), None
+    if generation != "gemma2":
+        attention_cap = None
     config = GemmaConfig(
         vocab_size=reader.read("vocab_size", int),
         hidden_size=reader.read("hidden_size", int),
         intermediate_size=reader.read("intermediate_size", int),
         num_hidden_layers=layers,
-        num_attention_heads=reader.read("num_attention_heads", int),
-        num_key_value_heads=reader.read("num_key_value_heads", int),
+        num_attention_heads=heads,
+        num_key_value_heads=reader.read("num_key_value_heads", int, heads),
         head_dim=head_dim,
-        max_position_embeddings=reader.read("max_position_embeddings", int),
-        layer_types=types,
-        query_pre_attn_scalar=reader.read("query_pre_attn_scalar", float, float(head_dim)),
+        max_position_embeddings=context,
+        layer_types=_layer_types(types or layer_types(layers, period if generation == "gemma3" else 2)),
+        query_pre_attn_scalar=scalar,
+        hidden_activation=_activation(reader, generation),
         rms_norm_eps=reader.read("rms_norm_eps", float),
-        rope_theta=float(far.get("rope_theta", theta)),
-        rope_local_base_freq=near.get("rope_theta", local_theta),
-        rope_scaling=scaling,
-        sliding_window=reader.read("sliding_window", int) if "sliding_attention" in types else None,
-        attn_logit_softcapping=cap("attn_logit_softcapping"),
-        final_logit_softcapping=cap("final_logit_softcapping"),
-        post_norms=common.get("post_norms", False),
-        qk_norm=common.get("qk_norm", False),
+        **_ropes(reader, checkpoint, generation, head_dim, context),
+        sliding_window=window or None,
+        attn_logit_softcapping=attention_cap,
+        final_logit_softcapping=final_cap,
+        attention_bias=reader.read("attention_bias", bool, False),
+        post_norms=generation != "gemma",
+        qk_norm=generation == "gemma3",
+        tie_word_embeddings=reader.read("tie_word_embeddings", bool, True),
     )
     reader.finish()
     return config
 
 
-def _scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], known: tuple[str, ...]) -> LinearScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in known or set(rope) - {"rope_type", "type", "rope_theta", "factor"}:
+def _activation(reader: ConfigReader, generation: str) -> str:
+    """Activation of the feed-forward layer. Where Gemma's first configurations say gelu they mean its approximation."""
+    if generation == "gemma":
+        for key in ("hidden_act", "hidden_activation"):
+            reader.require(key, "gelu_pytorch_tanh", "gelu")
+        return "gelu_pytorch_tanh"
+    reader.require("hidden_act", *HIDDEN_ACTS)  # which is not looked at
+    reader.require("hidden_activation", *HIDDEN_ACTS)
+    return reader.read("hidden_activation", str, "gelu_pytorch_tanh")
+
+
+def _ropes(
+    reader: ConfigReader, checkpoint: Checkpoint, generation: str, head_dim: int, context: int
+) -> dict[str, Any]:
+    """Fields of :class:`GemmaConfig` about rotary positions, of which Gemma 3 has two."""
+    if generation != "gemma3":
+        rope = read_rope(reader, checkpoint, _ROPES)
+        return {"rope_theta": float(rope["rope_theta"]), "rope_scaling": rotary_scaling(rope, head_dim, context)}
+    # Since transformers 5 one for each kind of attention; before that, scattered keys.
+    both = reader.read("rope_parameters", dict, {})
+    if set(both) - {"sliding_attention", "full_attention"}:
         raise CheckpointError(
-            f"rotary positions {dict(rope)} of {checkpoint.path} are not known", code=ErrorCode.UNKNOWN_CONFIG
+            f"rope_parameters of {checkpoint.path} has {', '.join(sorted(both))}; expected one for sliding_attention "
+            "and one for full_attention",
+            code=ErrorCode.UNKNOWN_CONFIG,
         )
-    return LinearScaling(factor=float(rope["factor"])) if kind == "linear" else None
+    theta = reader.read("rope_theta", float, 1e6)
+    far = {"rope_theta": theta, **(both.get("full_attention") or {}), **reader.read("rope_scaling", dict, {})}
+    local_theta = reader.read("rope_local_base_freq", float, 10_000.0)
+    near = {"rope_theta": local_theta, **(both.get("sliding_attention") or {})}
+    far, near = checked(far, checkpoint, _ROPES), checked(near, checkpoint, ("default",))
+    return {
+        "rope_theta": float(far["rope_theta"]),
+        "rope_scaling": rotary_scaling(far, head_dim, context),
+        "rope_local_base_freq": float(near["rope_theta"]),
+    }
 
 
-def _layer_types(reader: ConfigReader, layers: int, period: int) -> tuple[str, ...]:
-    for key in ("_sliding_window_pattern", "sliding_window_pattern"):
-        period = reader.read(key, int, period)
-    types = tuple(reader.read("layer_types", list, None) or layer_types(layers, period))
+def _layer_types(types: Sequence[str]) -> tuple[str, ...]:
     if set(types) - {"sliding_attention", "full_attention"}:
         raise CheckpointError(f"layer_types {sorted(set(types))} are not known", code=ErrorCode.UNKNOWN_CONFIG)
-    return types
+    return tuple(types)
 
 
 def _read_gguf(checkpoint: Checkpoint) -> GemmaConfig:
@@ -116,8 +154,7 @@ def _read_gguf(checkpoint: Checkpoint) -> GemmaConfig:
     head_dim = reader.read("attention.key_length", int, hidden_size // heads)
     reader.require("attention.value_length", head_dim)
     reader.require("rope.dimension_count", head_dim)
-    reader.require("rope.scaling.type", "none", "linear")
-    factor = reader.read("rope.scaling.factor", float, 1.0)
+    context = reader.read("context_length", int)
     stated = {
         field: reader.read(key, float, None)
         for field, key in {
@@ -139,11 +176,13 @@ def _read_gguf(checkpoint: Checkpoint) -> GemmaConfig:
         num_attention_heads=heads,
         num_key_value_heads=reader.read("attention.head_count_kv", int, heads),
         head_dim=head_dim,
-        max_position_embeddings=reader.read("context_length", int),
+        max_position_embeddings=context,
         layer_types=types,
         query_pre_attn_scalar=scalar,
         rms_norm_eps=reader.read("attention.layer_norm_rms_epsilon", float),
-        rope_scaling=None if factor == 1.0 else LinearScaling(factor=factor),
+        rope_scaling=read_gguf_rope_scaling(
+            reader, head_dim, stated["rope_theta"] or common.get("rope_theta", 10_000.0), context
+        ),
         sliding_window=reader.read("attention.sliding_window", int) if "sliding_attention" in types else None,
         **common | {field: value for field, value in stated.items() if value is not None},
     )

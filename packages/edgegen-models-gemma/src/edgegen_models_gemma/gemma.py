@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import Source, add, concat, first_of
-from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, KVCache, LinearScaling
-from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen.weights.weight_map import Source, SourceLike, add, concat, first_of
+from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, KVCache
+from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.kernels import AttentionKernel, softcap
 from edgegen_layers.layer_choices import LayerChoices, Norm
 from edgegen_layers.lora import AttentionLora, LoraWeights
+from edgegen_layers.rotary_scaling import RotaryScaling
 from edgegen_models_gemma.variants import CONFIGS
 
 
@@ -33,11 +34,13 @@ class GemmaConfig:
     Attributes:
         layer_types: ``sliding_attention`` or ``full_attention`` of each block.
         query_pre_attn_scalar: scores are divided by its square root.
+        hidden_activation: activation of the feed-forward layer, a key of :data:`edgegen_layers.config.HIDDEN_ACTS`.
         rope_local_base_freq: ``rope_theta`` of the blocks with a window, which are then not scaled; None for the same
             as the others.
         rope_scaling: of the rotary frequencies; None for none.
         sliding_window: how many tokens back a block with a window sees, itself included.
         attn_logit_softcapping: scores are squashed into ``(-cap, cap)``, like logits by ``final_logit_softcapping``.
+        attention_bias: True for biases of attention's projections.
         post_norms: True for norms after attention and after feed-forward (Gemma 2 and 3).
         qk_norm: True for norms of each head's queries and keys (Gemma 3).
     """
@@ -52,13 +55,15 @@ class GemmaConfig:
     max_position_embeddings: int
     layer_types: tuple[str, ...]
     query_pre_attn_scalar: float
+    hidden_activation: str = "gelu_pytorch_tanh"
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10_000.0
     rope_local_base_freq: float | None = None
-    rope_scaling: LinearScaling | None = None
+    rope_scaling: RotaryScaling | None = None
     sliding_window: int | None = None
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
+    attention_bias: bool = False
     post_norms: bool = False
     qk_norm: bool = False
     tie_word_embeddings: bool = True
@@ -83,6 +88,8 @@ class GemmaConfig:
             head_dim=self.head_dim,
             rope_theta=self.rope_theta if own_rope is None else own_rope,
             rope_scaling=self.rope_scaling if own_rope is None else None,
+            qkv_use_bias=self.attention_bias,
+            output_proj_use_bias=self.attention_bias,
             scale=self.query_pre_attn_scalar**-0.5,
             sliding_window=self.sliding_window if local else None,
             logit_softcap=self.attn_logit_softcapping,
@@ -91,8 +98,9 @@ class GemmaConfig:
 
     @property
     def mlp(self) -> FeedForwardConfig:
-        """Feed-forward layer of every block: GeGLU."""
-        return FeedForwardConfig(intermediate_size=self.intermediate_size, activation="gelu_tanh", gated=True)
+        """Feed-forward layer of every block: GeGLU, or another gated one."""
+        size, activation = self.intermediate_size, HIDDEN_ACTS[self.hidden_activation]
+        return FeedForwardConfig(intermediate_size=size, activation=activation, gated=True)
 
 
 class GemmaBlock(DecoderBlock):
@@ -128,7 +136,7 @@ class GemmaBlock(DecoderBlock):
 
 
 class Gemma(DecoderLM):
-    """The language model: scaled embeddings, blocks of two types, a last norm, the table as head, a cap on logits."""
+    """The language model: scaled embeddings, blocks of two types, a last norm, the head, a cap on logits."""
 
     config: GemmaConfig
 
@@ -138,7 +146,8 @@ class Gemma(DecoderLM):
         self.blocks = nn.ModuleList(GemmaBlock(config, kind, self.kernel, layers) for kind in config.layer_types)
         self.final_norm = layers.norm(config.hidden_size, config.norm)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.lm_head.weight = self.embedding.weight
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.embedding.weight
 
     def forward(
         self,
@@ -179,14 +188,22 @@ def huggingface(config: GemmaConfig) -> WeightMap:
 
     layer = "layers.{i}."
     attention, mlp = layer + "self_attn.", layer + "mlp."
+
+    def projections(kind: str) -> dict[str, SourceLike]:
+        return {
+            f"blocks.{{i}}.attention.qkv.{kind}": concat(*(name(f"{attention}{part}_proj.{kind}") for part in "qkv")),
+            f"blocks.{{i}}.attention.output.{kind}": name(f"{attention}o_proj.{kind}"),
+        }
+
     return WeightMap(
         {
             "embedding.weight": name("embed_tokens.weight"),
             "blocks.{i}.attention_norm.weight": norm(layer + "input_layer"),
-            "blocks.{i}.attention.qkv.weight": concat(*(name(f"{attention}{part}_proj.weight") for part in "qkv")),
+            **projections("weight"),
+            **projections("bias"),
+            "lm_head.weight": first_of("lm_head.weight", "language_model.lm_head.weight"),
             "blocks.{i}.attention.query_norm.weight": norm(attention + "q_"),
             "blocks.{i}.attention.key_norm.weight": norm(attention + "k_"),
-            "blocks.{i}.attention.output.weight": name(attention + "o_proj.weight"),
             "blocks.{i}.post_attention_norm.weight": norm(layer + "post_attention_layer"),
             # Without the norms after each part, the name "after attention" is that of the one before the next part.
             "blocks.{i}.feed_forward_norm.weight": norm(
@@ -200,7 +217,12 @@ def huggingface(config: GemmaConfig) -> WeightMap:
             "final_norm.weight": norm(""),
         },
         # A tied head is sometimes stored a second time; what sees is not exported.
-        ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*", "*.rotary_emb.inv_freq"),
+        ignore=(
+            *(("*lm_head.weight",) if config.tie_word_embeddings else ()),
+            "*vision_tower.*",
+            "*multi_modal_projector.*",
+            "*.rotary_emb.inv_freq",
+        ),
     )
 
 

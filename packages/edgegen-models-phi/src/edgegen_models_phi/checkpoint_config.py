@@ -3,50 +3,68 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
+from edgegen_layers.config import HIDDEN_ACTS
+from edgegen_layers.rope_parameters import Rope, read_gguf_rope_scaling, read_rope, rotary_scaling
 from edgegen_models_phi.phi import Phi2Config, Phi3Config, PhiConfig
 from edgegen_models_phi.variants import longrope
 
-_ROPE_KEYS = {
-    "type",
-    "rope_type",
-    "rope_theta",
-    "partial_rotary_factor",
-    "original_max_position_embeddings",
-    "short_factor",
-    "long_factor",
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "phi": {
+        "vocab_size": 51_200,
+        "max_position_embeddings": 2048,
+        "layer_norm_eps": 1e-5,
+        "hidden_act": "gelu_new",
+        "partial_rotary_factor": 0.5,
+    },
+    "phi3": {
+        "vocab_size": 32_064,
+        "max_position_embeddings": 4096,
+        "original_max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "hidden_act": "silu",
+    },
 }
+"""Keys of ``config.json`` that change the model -> value where the key is absent, as in transformers' classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LongRope:
-    """Rotary factors for texts up to ``original`` tokens and for longer ones, up to ``extended``."""
+    """Rotary factors for texts up to ``original`` tokens and for longer ones, up to ``extended``.
+
+    Attributes:
+        amplitude: by which cosines and sines are multiplied; None for what the two lengths imply.
+    """
 
     short: tuple[float, ...]
     long: tuple[float, ...]
     original: int
     extended: int
+    amplitude: float | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
         """Those of :class:`~edgegen_models_phi.phi.Phi3Config`."""
+        scaling = longrope(self.short, self.original, self.extended)
         return {
-            "rope_scaling": longrope(self.short, self.original, self.extended),
+            "rope_scaling": scaling if self.amplitude is None else replace(scaling, attention_factor=self.amplitude),
             "long_factor": self.long,
             "original_max_position_embeddings": self.original,
+            "extended_max_position_embeddings": self.extended,
         }
 
 
 def read_config(checkpoint: Checkpoint) -> PhiConfig | None:
     """Configuration that the checkpoint states of itself; None if it states none.
 
-    A context that was extended by LongRoPE is read as the original one, with the short rotary factors: a variant for
-    the long context names the long ones.
+    A context that was extended by LongRoPE is read as the original one, with the short rotary factors, see
+    :func:`edgegen_models_phi.phi.config_for_context`.
 
     Raises:
         CheckpointError: it is no Phi, or one with parts that are not known here.
@@ -57,21 +75,22 @@ def read_config(checkpoint: Checkpoint) -> PhiConfig | None:
 
 
 def _read_json(checkpoint: Checkpoint) -> PhiConfig:
-    reader = ConfigReader(checkpoint, ignore=("full_attn_mod", "interpolate_factor"))
-    reader.require("model_type", "phi", "phi3")
-    parallel = reader.read("model_type", str) == "phi"
-    reader.require("hidden_act", *(("gelu_new", "gelu_pytorch_tanh") if parallel else ("silu",)))
-    for absent in ("attention_bias", "mlp_bias", "lm_head_bias"):
-        reader.require(absent, False)
-    rope = reader.read("rope_scaling", dict, {}) | reader.read("rope_parameters", dict, {})
-    base = reader.read("rope_theta", float, 10_000.0)
-    rotary = reader.read("partial_rotary_factor", float, 0.5 if parallel else 1.0)
-    original = reader.read("original_max_position_embeddings", int, 0)
+    ConfigReader(checkpoint).require("model_type", *_DEFAULTS)
+    kind = str(checkpoint.config.get("model_type"))
+    checkpoint = replace(checkpoint, config={**_DEFAULTS.get(kind, {}), **checkpoint.config})
+    reader = ConfigReader(checkpoint, ignore=("full_attn_mod", "interpolate_factor", "attention_bias", "mlp_bias"))
+    reader.require("hidden_act", *HIDDEN_ACTS)
+    reader.require("lm_head_bias", False)
     context = reader.read("max_position_embeddings", int)
-    # Early Phi-3 repositories say "su" for what was later named longrope.
-    known = ("default",) if parallel else ("default", "su", "longrope")
-    long_rope = _long_rope(rope, known, original, context, checkpoint)
     heads, hidden_size = reader.read("num_attention_heads", int), reader.read("hidden_size", int)
+    parallel = kind == "phi"
+    if parallel:
+        reader.require("head_dim", hidden_size // heads)
+    head_dim = reader.read("head_dim", int, hidden_size // heads)
+    types = ("default", "linear", "llama3", "yarn") if parallel else ("default", "longrope")
+    rope = read_rope(reader, checkpoint, types, partial=True)
+    rotary = float(rope.get("partial_rotary_factor", 1.0))
+    long_rope = _long_rope(rope, reader, context, checkpoint)
     common: dict[str, Any] = {
         "vocab_size": reader.read("vocab_size", int),
         "hidden_size": hidden_size,
@@ -80,14 +99,16 @@ def _read_json(checkpoint: Checkpoint) -> PhiConfig:
         "num_attention_heads": heads,
         "num_key_value_heads": reader.read("num_key_value_heads", int, heads),
         "max_position_embeddings": long_rope.original if long_rope else context,
-        "partial_rotary_factor": float(rope.get("partial_rotary_factor", rotary)),
-        "rope_theta": float(rope.get("rope_theta", base)),
+        "hidden_act": reader.read("hidden_act", str),
+        "partial_rotary_factor": rotary,
+        "rope_theta": float(rope["rope_theta"]),
         "tie_word_embeddings": reader.read("tie_word_embeddings", bool, False),
     }
     config: PhiConfig
     if parallel:
         reader.require("sliding_window")
         config = Phi2Config(
+            rope_scaling=rotary_scaling(rope, int(head_dim * rotary), context),
             layer_norm_eps=reader.read("layer_norm_eps", float),
             qk_layernorm=reader.read("qk_layernorm", bool, False),
             **common,
@@ -95,7 +116,7 @@ def _read_json(checkpoint: Checkpoint) -> PhiConfig:
     else:
         reader.require("qk_layernorm", False)
         config = Phi3Config(
-            head_dim=hidden_size // heads,
+            head_dim=head_dim,
             rms_norm_eps=reader.read("rms_norm_eps", float),
             sliding_window=_window(reader.read("sliding_window", int, 0), context),
             **common,
@@ -105,27 +126,26 @@ def _read_json(checkpoint: Checkpoint) -> PhiConfig:
     return config
 
 
-def _long_rope(
-    rope: dict[str, Any], known: tuple[str, ...], original: int, context: int, checkpoint: Checkpoint
-) -> LongRope | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    unknown = sorted(set(rope) - _ROPE_KEYS)
-    if kind not in known or unknown:
-        what = f"with {', '.join(unknown)}" if unknown else repr(kind)
-        raise CheckpointError(f"rotary scaling {what} of {checkpoint.path} is not known", code=ErrorCode.UNKNOWN_CONFIG)
-    if kind == "default":
+def _long_rope(rope: Rope, reader: ConfigReader, context: int, checkpoint: Checkpoint) -> LongRope | None:
+    original = reader.read("original_max_position_embeddings", int, 0)  # the one beside the factors is not looked at
+    if rope["rope_type"] != "longrope":
         return None
     missing = [key for key in ("short_factor", "long_factor") if key not in rope]
     if missing:
         raise CheckpointError(
             f"{checkpoint.path} does not state {missing[0]} of its rotary scaling", code=ErrorCode.INVALID_CONFIG
         )
-    return LongRope(
+    found = LongRope(
         short=tuple(map(float, rope["short_factor"])),
         long=tuple(map(float, rope["long_factor"])),
-        original=original or rope.get("original_max_position_embeddings") or 4096,
+        original=original,
         extended=context,
+        amplitude=rope.get("attention_factor"),
     )
+    if found.amplitude is None and rope.get("factor"):
+        implied = longrope(found.short, original, int(original * float(rope["factor"]))).attention_factor
+        return replace(found, amplitude=implied)
+    return found
 
 
 def _window(stated: int, context: int) -> int | None:
@@ -139,13 +159,17 @@ def _read_gguf(checkpoint: Checkpoint) -> PhiConfig:
     name = general.read("general.architecture", str)
     parallel = name == "phi2"
     reader = ConfigReader(checkpoint, prefix=f"{name}.")
-    reader.require("rope.scaling.type", *(("none",) if parallel else ("none", "longrope")))
     hidden_size, heads = reader.read("embedding_length", int), reader.read("attention.head_count", int)
     head_dim = hidden_size // heads
     for key in ("attention.key_length", "attention.value_length"):
         reader.require(key, head_dim)
     context = reader.read("context_length", int)
-    long_rope = _gguf_long_rope(checkpoint, reader, context)
+    rotary, base = reader.read("rope.dimension_count", int, head_dim), reader.read("rope.freq_base", float, 10_000.0)
+    if parallel:
+        long_rope, scaling = None, read_gguf_rope_scaling(reader, rotary, base, context)
+    else:
+        reader.require("rope.scaling.type", "none", "longrope")
+        long_rope, scaling = _gguf_long_rope(checkpoint, reader, context), None
     table = checkpoint.tensors.get("token_embd.weight")
     common: dict[str, Any] = {
         "vocab_size": table.rows if table else reader.read("vocab_size", int),
@@ -155,13 +179,14 @@ def _read_gguf(checkpoint: Checkpoint) -> PhiConfig:
         "num_attention_heads": heads,
         "num_key_value_heads": reader.read("attention.head_count_kv", int, heads),
         "max_position_embeddings": long_rope.original if long_rope else context,
-        "partial_rotary_factor": reader.read("rope.dimension_count", int, head_dim) / head_dim,
-        "rope_theta": reader.read("rope.freq_base", float, 10_000.0),
+        "partial_rotary_factor": rotary / head_dim,
+        "rope_theta": base,
         "tie_word_embeddings": "output.weight" not in checkpoint.tensors,
     }
     config: PhiConfig
     if parallel:
-        config = Phi2Config(layer_norm_eps=reader.read("attention.layer_norm_epsilon", float), **common)
+        epsilon = reader.read("attention.layer_norm_epsilon", float)
+        config = Phi2Config(layer_norm_eps=epsilon, rope_scaling=scaling, **common)
     else:
         config = Phi3Config(
             head_dim=head_dim,

@@ -18,10 +18,11 @@ from torch import nn
 from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import SourceLike, concat, first_of
 from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, FrequencyScaling, KVCache, LayerChoices
-from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.families.llama import Llama, LlamaConfig
 from edgegen_layers.kernels import AttentionKernel
 from edgegen_layers.lora import AttentionLora, LoraWeights
+from edgegen_layers.rotary_scaling import RotaryScaling
 from edgegen_models_phi.variants import CONFIGS
 
 
@@ -30,7 +31,9 @@ class Phi2Config:
     """Hyper-parameters of Phi-1 and 2, as ``config.json`` names them.
 
     Attributes:
+        hidden_act: activation of the feed-forward layer, a key of :data:`edgegen_layers.config.HIDDEN_ACTS`.
         partial_rotary_factor: share of each head's channels that are rotated.
+        rope_scaling: of the rotary frequencies; None for none.
         qk_layernorm: True for norms of each head's queries and keys.
     """
 
@@ -41,7 +44,9 @@ class Phi2Config:
     num_attention_heads: int
     num_key_value_heads: int
     max_position_embeddings: int
+    hidden_act: str = "gelu_new"
     partial_rotary_factor: float = 0.5
+    rope_scaling: RotaryScaling | None = None
     rope_theta: float = 10_000.0
     layer_norm_eps: float = 1e-5
     qk_layernorm: bool = False
@@ -63,6 +68,7 @@ class Phi2Config:
             num_kv_heads=self.num_key_value_heads,
             head_dim=self.hidden_size // self.num_attention_heads,
             rope_theta=self.rope_theta,
+            rope_scaling=self.rope_scaling,
             partial_rotary_factor=self.partial_rotary_factor,
             qkv_use_bias=True,
             output_proj_use_bias=True,
@@ -72,8 +78,8 @@ class Phi2Config:
     @property
     def mlp(self) -> FeedForwardConfig:
         """Feed-forward layer of every block."""
-        size = self.intermediate_size
-        return FeedForwardConfig(intermediate_size=size, activation="gelu_tanh", gated=False, use_bias=True)
+        size, activation = self.intermediate_size, HIDDEN_ACTS[self.hidden_act]
+        return FeedForwardConfig(intermediate_size=size, activation=activation, gated=False, use_bias=True)
 
 
 class Phi2Block(DecoderBlock):
@@ -139,11 +145,13 @@ class Phi3Config(LlamaConfig):
         rope_scaling: LongRoPE's factors for texts up to ``original_max_position_embeddings``; None for none.
         long_factor: factors that replace them where ``max_position_embeddings`` is beyond that.
         original_max_position_embeddings: context before it was extended, in tokens.
+        extended_max_position_embeddings: context that it was extended to, in tokens.
     """
 
     partial_rotary_factor: float = 1.0
     long_factor: tuple[float, ...] | None = None
     original_max_position_embeddings: int | None = None
+    extended_max_position_embeddings: int | None = None
 
     @property
     def attention(self) -> AttentionConfig:
@@ -162,6 +170,16 @@ def config(variant: str) -> PhiConfig:
     """Configuration of a listed variant; raises KeyError for any other."""
     model_type, row = CONFIGS[variant]
     return Phi2Config(**row) if model_type == "phi" else Phi3Config(**row)
+
+
+def config_for_context(config: PhiConfig, cache_length: int) -> PhiConfig:
+    """The long rotary factors for a cache beyond the original context: a text may then be longer than that."""
+    if not isinstance(config, Phi3Config) or config.original_max_position_embeddings is None:
+        return config
+    if cache_length <= config.original_max_position_embeddings:
+        return config
+    extended = config.extended_max_position_embeddings or config.max_position_embeddings
+    return replace(config, max_position_embeddings=extended)
 
 
 def build(config: PhiConfig, *, layers: Mapping[str, str]) -> Phi2 | Llama:

@@ -16,6 +16,7 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         config="edgegen_models_phi.phi:config",
         builder="edgegen_models_phi.phi:build",
         read_config="edgegen_models_phi.checkpoint_config:read_config",
+        config_for_context="edgegen_models_phi.phi:config_for_context",
         weight_maps={
             "huggingface": "edgegen_models_phi.phi:huggingface",
             "gguf": "edgegen_models_phi.phi:gguf",

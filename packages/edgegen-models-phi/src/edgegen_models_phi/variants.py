@@ -54,6 +54,7 @@ PHI_3_MINI: Row = {"vocab_size": 32_064, "hidden_size": 3072, "intermediate_size
                    "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 96, "sliding_window": 2047,
                    "max_position_embeddings": 4096}  # fmt: skip
 PHI_3_5_MINI = PHI_3_MINI | {"sliding_window": None, "original_max_position_embeddings": 4096,
+                             "extended_max_position_embeddings": 131_072,
                              "rope_scaling": longrope(PHI_3_5_MINI_SHORT, 4096, 131_072),
                              "long_factor": PHI_3_5_MINI_LONG}  # fmt: skip
 PHI_4_MINI = PHI_3_5_MINI | {"vocab_size": 200_064, "num_attention_heads": 24, "num_key_value_heads": 8,

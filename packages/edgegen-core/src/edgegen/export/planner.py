@@ -23,7 +23,7 @@ from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
 from edgegen.export.records import ExportPlan
 from edgegen.export.tasks import TASKS, Task
-from edgegen.family_calls import family_title, named_config, resolve_weights, stated_config
+from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
 from edgegen.modeling import CausalLM, TextEncoder, require
 from edgegen.module_calls import check_signatures
 from edgegen.plugins import load, registry
@@ -74,7 +74,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
             checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
         if options.lora is not None:
             checkpoint = with_adapter(checkpoint, options.lora)
-        config = _config(checkpoint, family, listed)
+        config = config_for_context(family, _config(checkpoint, family, listed), options.cache_length)
         module = empty_model(family, config, options.layers)
         require(module, task.protocol, family_title(family))
         variant = listed or _unlisted(options.checkpoint, checkpoint, family, config, module)

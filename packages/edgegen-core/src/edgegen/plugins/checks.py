@@ -24,7 +24,7 @@ _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 REFERENCES: Mapping[type, tuple[str, ...]] = {
     LayerImpl: ("impl",),
-    ModelFamily: ("config", "builder", "weight_maps"),
+    ModelFamily: ("config", "builder", "read_config", "config_for_context", "weight_maps"),
     CheckpointFormat: ("detect", "open"),
     QuantScheme: ("scheme",),
     ExportTarget: ("package", "check", "files", "contents"),

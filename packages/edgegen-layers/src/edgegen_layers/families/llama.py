@@ -11,16 +11,16 @@ llama.cpp's ``gguf-py/gguf/constants.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import Source, concat, permute_rows
+from edgegen.weights.weight_map import SourceLike, concat, permute_rows
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.cache import KVCache
-from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.decoder import DecoderBlock, DecoderLM
 from edgegen_layers.kernels import AttentionKernel
 from edgegen_layers.layer_choices import LayerChoices, Norm
@@ -35,9 +35,13 @@ class LlamaConfig:
 
     Attributes:
         head_dim: H; ``hidden_size // num_attention_heads`` where a checkpoint does not state it.
+        hidden_act: activation of the feed-forward layer, a key of :data:`edgegen_layers.config.HIDDEN_ACTS`.
         rope_scaling: stretching of the rotary frequencies for long contexts; None for none.
         sliding_window: how many tokens back a token sees, itself included; None for all.
-        attention_bias: True for biases of queries, keys and values (Qwen2), which the output projection has not.
+        layer_types: ``sliding_attention`` or ``full_attention`` of each block; None where all have the window.
+        attention_bias: True for biases of queries, keys and values (Qwen2).
+        attention_output_bias: True for a bias of attention's output projection.
+        mlp_bias: True for biases of the feed-forward layer.
         qk_norm: True for norms of each head's queries and keys (Qwen3).
     """
 
@@ -49,15 +53,21 @@ class LlamaConfig:
     num_key_value_heads: int
     head_dim: int
     max_position_embeddings: int
+    hidden_act: str = "silu"
     rms_norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
     rope_scaling: RotaryScaling | None = None
     sliding_window: int | None = None
+    layer_types: tuple[str, ...] | None = None
     attention_bias: bool = False
+    attention_output_bias: bool = False
+    mlp_bias: bool = False
     qk_norm: bool = False
     tie_word_embeddings: bool = False
 
     def __post_init__(self) -> None:
+        if self.layer_types is not None and len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(f"{len(self.layer_types)} layer_types for {self.num_hidden_layers} layers")
         _ = self.attention  # refuses sizes that contradict each other, before a model is built
 
     @property
@@ -67,7 +77,7 @@ class LlamaConfig:
 
     @property
     def attention(self) -> AttentionConfig:
-        """Self-attention of every block."""
+        """Self-attention of the blocks that have the window, where not all have."""
         return AttentionConfig(
             num_attention_heads=self.num_attention_heads,
             num_kv_heads=self.num_key_value_heads,
@@ -75,14 +85,27 @@ class LlamaConfig:
             rope_theta=self.rope_theta,
             rope_scaling=self.rope_scaling,
             qkv_use_bias=self.attention_bias,
+            output_proj_use_bias=self.attention_output_bias,
             sliding_window=self.sliding_window,
             qk_norm=self.norm if self.qk_norm else None,
         )
 
     @property
+    def attentions(self) -> tuple[AttentionConfig, ...]:
+        """Self-attention of each block."""
+        windowed, full = self.attention, replace(self.attention, sliding_window=None)
+        types = self.layer_types or ("sliding_attention",) * self.num_hidden_layers
+        return tuple(windowed if kind == "sliding_attention" else full for kind in types)
+
+    @property
     def mlp(self) -> FeedForwardConfig:
-        """Feed-forward layer of every block: SwiGLU."""
-        return FeedForwardConfig(intermediate_size=self.intermediate_size, activation="silu", gated=True)
+        """Feed-forward layer of every block: SwiGLU, or another gated one."""
+        return FeedForwardConfig(
+            intermediate_size=self.intermediate_size,
+            activation=HIDDEN_ACTS[self.hidden_act],
+            gated=True,
+            use_bias=self.mlp_bias,
+        )
 
 
 class LlamaBlock(DecoderBlock):
@@ -90,10 +113,12 @@ class LlamaBlock(DecoderBlock):
 
     feed_forward_norm: Norm
 
-    def __init__(self, config: LlamaConfig, kernel: AttentionKernel, layers: LayerChoices) -> None:
-        super().__init__(config.attention, config, kernel, layers.key)
+    def __init__(
+        self, config: LlamaConfig, attention: AttentionConfig, kernel: AttentionKernel, layers: LayerChoices
+    ) -> None:
+        super().__init__(attention, config, kernel, layers.key)
         self.attention_norm = layers.norm(config.hidden_size, config.norm)
-        self.attention = layers.mixer(config.hidden_size, config.attention, kernel)
+        self.attention = layers.mixer(config.hidden_size, attention, kernel)
         self.feed_forward_norm = layers.norm(config.hidden_size, config.norm)
         self.feed_forward = layers.mlp(config.hidden_size, config.mlp)
 
@@ -117,9 +142,9 @@ class Llama(DecoderLM):
     config: LlamaConfig
 
     def __init__(self, config: LlamaConfig, layers: LayerChoices) -> None:
-        super().__init__(config, layers.attention(config.attention))
+        super().__init__(config, layers.attention(*config.attentions))
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleList(LlamaBlock(config, self.kernel, layers) for _ in range(config.num_hidden_layers))
+        self.blocks = nn.ModuleList(LlamaBlock(config, each, self.kernel, layers) for each in config.attentions)
         self.final_norm = layers.norm(config.hidden_size, config.norm)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -152,23 +177,25 @@ def huggingface(config: LlamaConfig) -> WeightMap:
     layer = "model.layers.{i}."
     attention, mlp = layer + "self_attn.", layer + "mlp."
 
-    def fused(kind: str) -> Source:
-        return concat(*(f"{attention}{part}_proj.{kind}" for part in "qkv"))
+    def projections(kind: str) -> dict[str, SourceLike]:
+        return {
+            f"blocks.{{i}}.attention.qkv.{kind}": concat(*(f"{attention}{part}_proj.{kind}" for part in "qkv")),
+            f"blocks.{{i}}.attention.output.{kind}": f"{attention}o_proj.{kind}",
+            f"blocks.{{i}}.feed_forward.gate_up.{kind}": concat(f"{mlp}gate_proj.{kind}", f"{mlp}up_proj.{kind}"),
+            f"blocks.{{i}}.feed_forward.down.{kind}": f"{mlp}down_proj.{kind}",
+        }
 
     return WeightMap(
         {
             "embedding.weight": "model.embed_tokens.weight",
             "blocks.{i}.attention_norm.weight": layer + "input_layernorm.weight",
-            "blocks.{i}.attention.qkv.weight": fused("weight"),
-            "blocks.{i}.attention.qkv.bias": fused("bias"),
             "blocks.{i}.attention.query_norm.weight": attention + "q_norm.weight",
             "blocks.{i}.attention.key_norm.weight": attention + "k_norm.weight",
-            "blocks.{i}.attention.output.weight": attention + "o_proj.weight",
             "blocks.{i}.feed_forward_norm.weight": layer + "post_attention_layernorm.weight",
-            "blocks.{i}.feed_forward.gate_up.weight": concat(mlp + "gate_proj.weight", mlp + "up_proj.weight"),
-            "blocks.{i}.feed_forward.down.weight": mlp + "down_proj.weight",
             "final_norm.weight": "model.norm.weight",
             "lm_head.weight": "lm_head.weight",
+            **projections("weight"),
+            **projections("bias"),
         },
         # A tied head is sometimes stored a second time.
         ignore=("*.rotary_emb.inv_freq", *(("lm_head.weight",) if config.tie_word_embeddings else ())),
@@ -188,30 +215,32 @@ def gguf_interleaved(config: LlamaConfig) -> WeightMap:
 def _gguf(config: LlamaConfig, *, interleaved: bool) -> WeightMap:
     layer = "blk.{i}."
 
-    def rotated(name: str, heads: int) -> str | Source:
+    def rotated(name: str, heads: int) -> SourceLike:
         return permute_rows(name, interleaved_to_half_rotary(heads, config.head_dim)) if interleaved else name
 
-    def fused(kind: str) -> Source:
-        return concat(
-            rotated(f"{layer}attn_q.{kind}", config.num_attention_heads),
-            rotated(f"{layer}attn_k.{kind}", config.num_key_value_heads),
-            f"{layer}attn_v.{kind}",
-        )
+    def projections(kind: str) -> dict[str, SourceLike]:
+        return {
+            f"blocks.{{i}}.attention.qkv.{kind}": concat(
+                rotated(f"{layer}attn_q.{kind}", config.num_attention_heads),
+                rotated(f"{layer}attn_k.{kind}", config.num_key_value_heads),
+                f"{layer}attn_v.{kind}",
+            ),
+            f"blocks.{{i}}.attention.output.{kind}": f"{layer}attn_output.{kind}",
+            f"blocks.{{i}}.feed_forward.gate_up.{kind}": concat(f"{layer}ffn_gate.{kind}", f"{layer}ffn_up.{kind}"),
+            f"blocks.{{i}}.feed_forward.down.{kind}": f"{layer}ffn_down.{kind}",
+        }
 
     return WeightMap(
         {
             "embedding.weight": "token_embd.weight",
             "blocks.{i}.attention_norm.weight": layer + "attn_norm.weight",
-            "blocks.{i}.attention.qkv.weight": fused("weight"),
-            "blocks.{i}.attention.qkv.bias": fused("bias"),
             "blocks.{i}.attention.query_norm.weight": layer + "attn_q_norm.weight",
             "blocks.{i}.attention.key_norm.weight": layer + "attn_k_norm.weight",
-            "blocks.{i}.attention.output.weight": layer + "attn_output.weight",
             "blocks.{i}.feed_forward_norm.weight": layer + "ffn_norm.weight",
-            "blocks.{i}.feed_forward.gate_up.weight": concat(layer + "ffn_gate.weight", layer + "ffn_up.weight"),
-            "blocks.{i}.feed_forward.down.weight": layer + "ffn_down.weight",
             "final_norm.weight": "output_norm.weight",
             "lm_head.weight": "output.weight",
+            **projections("weight"),
+            **projections("bias"),
         },
         # Factors of the rotary frequencies are part of the configuration, which is checked against them.
         ignore=(

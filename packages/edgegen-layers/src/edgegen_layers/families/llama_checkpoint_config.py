@@ -1,28 +1,62 @@
-"""Reads :class:`~edgegen_layers.families.llama.LlamaConfig` from a checkpoint: ``config.json`` or GGUF metadata."""
+"""Reads :class:`~edgegen_layers.families.llama.LlamaConfig` from a checkpoint: ``config.json`` or GGUF metadata.
+
+A key that is absent has the value that transformers' configuration class gives it, which differs by architecture.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
+from edgegen_layers.config import HIDDEN_ACTS
 from edgegen_layers.families.llama import LlamaConfig
-from edgegen_layers.rotary_scaling import (
-    FrequencyScaling,
-    LinearScaling,
-    RotaryScaling,
-    llama3_scaling,
-    yarn_scaling,
+from edgegen_layers.rope_parameters import read_gguf_rope_scaling, read_rope, rotary_scaling
+from edgegen_layers.rotary_scaling import FrequencyScaling
+
+_BIASES = ("attention_bias", "mlp_bias")
+
+WINDOWS = ("none", "every", "chosen")
+"""Which blocks have a sliding window: none, every one, or those that ``layer_types`` or ``max_window_layers`` name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What the name of an architecture implies.
+
+    Attributes:
+        implied: fields of :class:`LlamaConfig` that its ``config.json`` does not state.
+        defaults: keys of ``config.json`` -> value where the key is absent.
+        windows: one of :data:`WINDOWS`.
+        biases: which of ``attention_bias`` and ``mlp_bias`` are keys of its own; another has no effect.
+    """
+
+    implied: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    windows: str = "none"
+    biases: tuple[str, ...] = ()
+
+
+LLAMA = Architecture(
+    defaults={"vocab_size": 32_000, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6},
+    biases=("attention_bias", "mlp_bias"),
+)
+MISTRAL = Architecture(
+    defaults={
+        "vocab_size": 32_000,
+        "max_position_embeddings": 131_072,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-6,
+        "sliding_window": 4096,
+    },
+    windows="every",
 )
 
-Implied = Mapping[str, Any]
-"""Fields of :class:`LlamaConfig` that an architecture's name implies and its configuration file does not state."""
 
-
-def read_config(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) -> LlamaConfig | None:
+def read_config(checkpoint: Checkpoint, architectures: Mapping[str, Architecture]) -> LlamaConfig | None:
     """Configuration that the checkpoint states of itself; None if it states none.
 
     Args:
@@ -37,79 +71,78 @@ def read_config(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) ->
     return (_read_gguf if checkpoint.naming == "gguf" else _read_json)(checkpoint, architectures)
 
 
-def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) -> LlamaConfig:
-    reader = ConfigReader(checkpoint, ignore=("max_window_layers", "rope_scaling", "layer_types"))
-    reader.require("model_type", *architectures)
-    reader.require("hidden_act", "silu")
-    for absent in ("mlp_bias", "rope_interleaved", "attention_bias"):
-        reader.require(absent, False)
+def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Architecture]) -> LlamaConfig:
+    ConfigReader(checkpoint).require("model_type", *architectures)
+    architecture = architectures[checkpoint.config.get("model_type") or next(iter(architectures))]
+    checkpoint = replace(checkpoint, config={**architecture.defaults, **checkpoint.config})
+    reader = ConfigReader(checkpoint)
+    reader.require("hidden_act", *HIDDEN_ACTS)
+    reader.require("rope_interleaved", False)
     heads, hidden_size = reader.read("num_attention_heads", int), reader.read("hidden_size", int)
+    layers, context = reader.read("num_hidden_layers", int), reader.read("max_position_embeddings", int)
     head_dim = reader.read("head_dim", int, hidden_size // heads)
-    rope = {**(checkpoint.config.get("rope_scaling") or {}), **reader.read("rope_parameters", dict, {})}
-    theta = float(rope.get("rope_theta") or reader.read("rope_theta", float, 10_000.0))
-    window = reader.read("sliding_window", int, 0) if reader.read("use_sliding_window", bool, True) else 0
+    rope = read_rope(reader, checkpoint, ("default", "linear", "llama3", "yarn"))
+    window, types = _windows(reader, checkpoint, architecture.windows, layers)
+    biases = {key: reader.read(key, bool, False) and key in architecture.biases for key in _BIASES}
     config = LlamaConfig(
         vocab_size=reader.read("vocab_size", int),
         hidden_size=hidden_size,
         intermediate_size=reader.read("intermediate_size", int),
-        num_hidden_layers=reader.read("num_hidden_layers", int),
+        num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=reader.read("num_key_value_heads", int, heads),
         head_dim=head_dim,
-        max_position_embeddings=reader.read("max_position_embeddings", int),
+        max_position_embeddings=context,
+        hidden_act=reader.read("hidden_act", str, "silu"),
         rms_norm_eps=reader.read("rms_norm_eps", float),
-        rope_theta=theta,
-        rope_scaling=_read_scaling(checkpoint, rope, head_dim, theta),
-        sliding_window=window or None,
+        rope_theta=float(rope["rope_theta"]),
+        rope_scaling=rotary_scaling(rope, head_dim, context),
+        sliding_window=window,
+        layer_types=types,
+        attention_bias=biases["attention_bias"],
+        attention_output_bias=biases["attention_bias"],
+        mlp_bias=biases["mlp_bias"],
         tie_word_embeddings=reader.read("tie_word_embeddings", bool, False),
     )
-    for read_above in ("rope_theta", "sliding_window"):
-        reader.read(read_above, object, None)
     reader.finish()
-    return replace(config, **architectures[checkpoint.config.get("model_type") or next(iter(architectures))])
+    return replace(config, **architecture.implied)
 
 
-def _read_scaling(checkpoint: Checkpoint, rope: Mapping[str, Any], head_dim: int, base: float) -> RotaryScaling | None:
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind == "default":
-        return None
-    if kind == "linear":
-        return LinearScaling(factor=float(rope["factor"]))
-    if kind == "llama3":
-        return llama3_scaling(
-            head_dim,
-            base,
-            factor=rope["factor"],
-            low=rope["low_freq_factor"],
-            high=rope["high_freq_factor"],
-            original=rope["original_max_position_embeddings"],
+def _windows(
+    reader: ConfigReader, checkpoint: Checkpoint, windows: str, layers: int
+) -> tuple[int | None, tuple[str, ...] | None]:
+    """``sliding_window`` and ``layer_types`` of :class:`LlamaConfig`; keys of other architectures have no effect."""
+    window = reader.read("sliding_window", int, 0)
+    used = reader.read("use_sliding_window", bool, False)
+    first = reader.read("max_window_layers", int, 28)
+    stated = reader.read("layer_types", list, None)
+    if windows == "none" or (windows == "chosen" and not used and stated is None):
+        return None, None
+    if windows == "every":
+        return window or None, None
+    types = tuple(stated or (("full_attention", "sliding_attention")[i >= first] for i in range(layers)))
+    if len(types) != layers or set(types) - {"full_attention", "sliding_attention"}:
+        raise CheckpointError(
+            f"layer_types of {checkpoint.path} has {len(types)} of {', '.join(sorted(map(str, set(types))))}; "
+            f"expected {layers} of full_attention and sliding_attention",
+            code=ErrorCode.UNKNOWN_CONFIG,
         )
-    if kind == "yarn" and not {"mscale", "mscale_all_dim"} & rope.keys():
-        names = {"beta_fast", "beta_slow", "attention_factor", "truncate"}
-        return yarn_scaling(
-            head_dim,
-            base,
-            factor=rope["factor"],
-            original=rope.get("original_max_position_embeddings") or checkpoint.config["max_position_embeddings"],
-            **{name: rope[name] for name in names & rope.keys() if rope[name] is not None},
-        )
-    raise CheckpointError(
-        f"rotary scaling {kind!r} of {checkpoint.path} is not known",
-        code=ErrorCode.UNKNOWN_CONFIG,
-        hint="it knows default, linear, llama3 and yarn",
-    )
+    if "sliding_attention" not in types or not (used and window):
+        return None, None
+    return window, types if "full_attention" in types else None
 
 
-def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) -> LlamaConfig:
+def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Architecture]) -> LlamaConfig:
     ConfigReader(checkpoint).require("general.architecture", *architectures)
-    architecture = str(checkpoint.config["general.architecture"])
-    reader = ConfigReader(checkpoint, prefix=f"{architecture}.", ignore=("*.rope.scaling.*",))
-    reader.require("rope.scaling.type", "none")
+    name = str(checkpoint.config["general.architecture"])
+    reader = ConfigReader(checkpoint, prefix=f"{name}.")
     heads, hidden_size = reader.read("attention.head_count", int), reader.read("embedding_length", int)
     rotated = reader.read("rope.dimension_count", int, hidden_size // heads)
     head_dim = reader.read("attention.key_length", int, rotated)
     reader.require("rope.dimension_count", head_dim)
     reader.require("attention.value_length", head_dim)
+    base, context = reader.read("rope.freq_base", float, 10_000.0), reader.read("context_length", int)
+    scaling = read_gguf_rope_scaling(reader, head_dim, base, context)
     factors = checkpoint.tensors.get("rope_freqs.weight")
     table = checkpoint.tensors.get("token_embd.weight")
     config = LlamaConfig(
@@ -120,12 +153,15 @@ def _read_gguf(checkpoint: Checkpoint, architectures: Mapping[str, Implied]) -> 
         num_attention_heads=heads,
         num_key_value_heads=reader.read("attention.head_count_kv", int, heads),
         head_dim=head_dim,
-        max_position_embeddings=reader.read("context_length", int),
+        max_position_embeddings=context,
         rms_norm_eps=reader.read("attention.layer_norm_rms_epsilon", float),
-        rope_theta=reader.read("rope.freq_base", float, 10_000.0),
-        rope_scaling=None if factors is None else FrequencyScaling(factors=tuple(factors.read().tolist())),
+        rope_theta=base,
+        rope_scaling=scaling if factors is None else FrequencyScaling(factors=tuple(factors.read().tolist())),
         sliding_window=reader.read("attention.sliding_window", int, 0) or None,
+        attention_bias="blk.0.attn_q.bias" in checkpoint.tensors,
+        attention_output_bias="blk.0.attn_output.bias" in checkpoint.tensors,
+        mlp_bias="blk.0.ffn_down.bias" in checkpoint.tensors,
         tie_word_embeddings="output.weight" not in checkpoint.tensors,
     )
     reader.finish()
-    return replace(config, **architectures[architecture])
+    return replace(config, **architectures[name].implied)
