@@ -130,7 +130,7 @@ def litertlm(session: nox.Session) -> None:
 
 @nox.session
 def differential(session: nox.Session) -> None:
-    """Random configurations of every architecture compared with transformers; ``-- --count 200 --seed 1 --only qwen2``."""
+    """Random configurations of every architecture, compared with transformers: ``-- --count 200 --only qwen2``."""
     install_editable(session, "-r", "tests/requirements.txt")
     session.run("python", "tests/differential/run.py", *session.posargs)
 

@@ -181,8 +181,8 @@ SPACES: tuple[Space, ...] = (
     ),
     Space(
         "gemma", {"model_type": "gemma", **_GEMMA, "hidden_act": "gelu_pytorch_tanh"},
-        _GEMMA_CHOICES | {"hidden_act": ("gelu", "silu", MISSING), "query_pre_attn_scalar": (24,), "sliding_window": (8,),
-                          "hidden_activation": (None, "gelu_pytorch_tanh", "silu")},
+        _GEMMA_CHOICES | {"hidden_act": ("gelu", "silu", MISSING), "query_pre_attn_scalar": (24,),
+                          "sliding_window": (8,), "hidden_activation": (None, "gelu_pytorch_tanh", "silu")},
         lambda rng: _rope(rng, [*_PLAIN, *_STRETCHED]),
     ),
     Space("gemma", {"model_type": "gemma2", **_GEMMA, "sliding_window": 8}, _GEMMA2_CHOICES,

@@ -119,12 +119,23 @@ def group(producer="weight", consumer="weight"):
 
 
 BAD = {
-    "max_rollback": (lambda module: module_calls.max_rollback(module, 8), [-3, "all", 1.5, True]),
+    "max_rollback": (lambda module: module_calls.max_rollback(module, 8), [-3, "all", 1.5, True, False]),
     "lora_projections": (
         module_calls.lora_projections,
-        [None, [1], [{"q": "weight"}], [{"q": ("nope", 2)}], [{"q": ("weight", None)}]],
+        [
+            None,
+            [1],
+            [{"q": "weight"}],
+            [{"q": ("nope", 2)}],
+            [{"q": ("weight", None)}],
+            [{"q": ("weight", 3)}],
+            [{"q": ("weight", -1)}],
+        ],
     ),
-    "scaling_groups": (module_calls.scaling_groups, [None, ["weight"], [group("nope")], [group("weight", "nope")]]),
+    "scaling_groups": (
+        module_calls.scaling_groups,
+        [None, ["weight"], [group("nope")], [group("weight", "nope")], [ScalingGroup((), ("weight",))]],
+    ),
     "add_scales": (lambda module: module_calls.add_scales(module, "scales"), [None]),
 }
 
@@ -150,6 +161,9 @@ def signatures(*names):
     return [Signature(name, nn.Linear(1, 1), (torch.zeros(1, 1),)) for name in names]
 
 
+WANTED = ("prefill_8", "decode")
+
+
 @pytest.mark.parametrize(
     "found",
     [
@@ -157,24 +171,23 @@ def signatures(*names):
         [],
         ["decode"],
         signatures("decode"),
-        signatures("prefill_8"),
-        signatures("forward"),
+        signatures("prefill_4", "decode"),
         signatures("cache_256_decode", "cache_256_prefill_8"),
         signatures("decode", "prefill_8", "decode"),
+        signatures("decode", "prefill_8", 3),
     ],
 )
-def test_signatures_without_those_that_a_runtime_needs_are_refused(found):
+def test_signatures_without_those_that_were_asked_for_are_refused(found):
     with pytest.raises(PluginError, match=r"signatures\(\) of family acme"):
-        module_calls.check_signatures(found, True, False, "family acme")
+        module_calls.check_signatures(found, WANTED, "family acme")
 
 
-def test_signatures_of_each_task_pass():
-    for names, decoding, encoding in [
-        (("prefill_8", "decode"), True, False),
-        (("encode_8",), False, True),
-        (("encode_8", "prefill_8", "decode"), True, True),
-    ]:
-        found = signatures(*names)
-        assert module_calls.check_signatures(found, decoding, encoding, "family acme") == found
-    with pytest.raises(PluginError, match="no encode_<N>"):
-        module_calls.check_signatures(signatures("prefill_8", "decode"), True, True, "family acme")
+def test_further_signatures_pass():
+    found = signatures("prefill_8", "decode", "forward")
+    assert module_calls.check_signatures(found, WANTED, "family acme") == found
+
+
+def test_leaving_the_program_is_a_failure(monkeypatch):
+    monkeypatch.setattr(family_calls, "load", lambda reference: raising(SystemExit(0)))
+    with pytest.raises(PluginError, match="SystemExit"):
+        family_calls.named_config(FAMILY, "acme-1b")

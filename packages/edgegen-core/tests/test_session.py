@@ -28,12 +28,21 @@ def test_the_file_that_xnnpack_writes_is_taken_again(model: Path, tmp_path: Path
     np.testing.assert_array_equal(first["output"], again["output"])
 
 
-def test_an_empty_file_is_taken(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").touch()
-    Session(model, weight_cache=tmp_path / "cache")
+def test_an_empty_file_and_one_that_was_cut_off_are_taken(model: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.touch()
+    Session(model, weight_cache=cache)
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[: len(whole) // 2])
+    Session(model, weight_cache=cache)
+    assert cache.read_bytes() == whole
 
 
-@pytest.mark.parametrize("contents", [b"a text that someone wrote", b"\x04" + bytes(7) + b"x" * 100, b"x"])
+def test_no_name_is_no_file(model: Path) -> None:
+    Session(model, weight_cache="")
+
+
+@pytest.mark.parametrize("contents", [b"a text that someone wrote", b"x", b"\0" * 7])
 def test_another_file_is_kept(model: Path, tmp_path: Path, contents: bytes) -> None:
     (tmp_path / "file").write_bytes(contents)
     with pytest.raises(UsageError, match="holds something else") as caught:

@@ -195,7 +195,6 @@ def test_the_row_is_what_the_published_configuration_says(variant: str, settings
     [
         {"model_type": "phimoe"},
         {"hidden_act": "mish"},
-        {"head_dim": 2},
         {"rope_scaling": {"type": "yarn", "short_factor": [1.0], "long_factor": [1.0]}},
         {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0], "short_mscale": 1.1}},
         {"num_local_experts": 16},

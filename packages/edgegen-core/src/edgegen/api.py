@@ -102,6 +102,14 @@ class Converter:
             )
         chosen = choose(scheme).scheme
         kept = composites if isinstance(composites, Composites) else Composites.parse(composites)
+        if parameters is not None and not (
+            isinstance(parameters, Mapping) and all(isinstance(each, LazyTensor) for each in parameters.values())
+        ):
+            raise UsageError(
+                "parameters are a mapping from names to lazy tensors",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="leave them out to take the module's own; edgegen.weights.module.module_weights makes one",
+            )
         if parameters is None:
             parameters = module_weights(self._signatures[0].checked().module)
         program = build_program(self._signatures, kept)
@@ -137,6 +145,12 @@ class ConvertedModel:
             UsageError: ``path`` cannot be a file.
             ResourceError: it cannot be written.
         """
+        if not isinstance(path, (str, Path)):
+            raise UsageError(
+                f"a file is named by a string or a path, not {path!r}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint='give the name of a file, "model.tflite"',
+            )
         path = Path(path)
         if path.is_dir() or not path.parent.is_dir():
             raise UsageError(
@@ -147,6 +161,8 @@ class ConvertedModel:
         try:
             write_model(self.program, self._parameters, self._scheme, path)
         except OSError as error:
+            if error.filename not in (None, str(path), f"{path}.partial"):
+                raise  # of a file that weights are read from
             raise ResourceError(
                 f"cannot write {path}: {error.strerror or error}",
                 code=ErrorCode.FILE_SYSTEM,

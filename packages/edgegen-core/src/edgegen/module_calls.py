@@ -5,13 +5,12 @@ The methods are those of :mod:`edgegen.modeling`. Needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
 
-from edgegen.genai.signature_names import encode_signatures, signature_groups
 from edgegen.modeling import LimitsRollback, SupportsChannelScaling, SupportsLora, supports
 from edgegen.plugins.calls import bad_return, plugin_code, returned, returned_list
 from edgegen.quantization.channel_scaling import ScalingGroup
@@ -43,7 +42,9 @@ def max_rollback(module: object, cache_length: int) -> int | None:
         return None
     with module_code(module, "max_rollback"):
         limit = limited.max_rollback(cache_length)
-    if limit is not None and (returned(limit, int, class_title(module), "max_rollback()") < 0 or limit is True):
+    if limit is None:
+        return None
+    if returned(limit, int, class_title(module), "max_rollback()") < 0 or isinstance(limit, bool):
         raise bad_return(class_title(module), "max_rollback()", f"{limit}, which is no number of tokens")
     return limit
 
@@ -62,8 +63,12 @@ def lora_projections(module: nn.Module) -> LoraProjections:
             {str(name): (str(parameter), int(rows)) for name, (parameter, rows) in block.items()}
             for block in adaptable.lora_projections()
         ]
-    named = [parameter for block in blocks for parameter, _ in block.values()]
-    _check_names(module, named, "lora_projections()")
+    named = [each for block in blocks for each in block.values()]
+    _check_names(module, [parameter for parameter, _ in named], "lora_projections()")
+    shapes = parameter_shapes(module)
+    for parameter, rows in named:
+        if len(shapes[parameter]) != 2 or not 0 < rows <= shapes[parameter][0]:
+            raise bad_return(class_title(module), "lora_projections()", f"{rows} rows of {parameter}")
     return blocks
 
 
@@ -79,10 +84,12 @@ def scaling_groups(module: nn.Module) -> Sequence[ScalingGroup]:
     owner = class_title(module)
     with module_code(module, "scaling_groups"):
         groups = list(scalable.scaling_groups())
-    for group in groups:
-        returned(group, ScalingGroup, owner, "an element of scaling_groups()")
-        producers = [rows.parameter for rows in group.producers if rows.parameter != group.added]
-        _check_names(module, [*group.consumers, *producers], "scaling_groups()")
+        for group in groups:
+            returned(group, ScalingGroup, owner, "an element of scaling_groups()")
+            if not group.consumers or not group.producers:
+                raise bad_return(owner, "scaling_groups()", "a group without producers or without consumers")
+            producers = [rows.parameter for rows in group.producers if rows.parameter != group.added]
+            _check_names(module, [*group.consumers, *producers], "scaling_groups()")
     return groups
 
 
@@ -99,13 +106,12 @@ def add_scales(module: nn.Module, name: str) -> None:
     _check_names(module, [name], "add_scales()")
 
 
-def check_signatures(found: object, decoding: bool, encoding: bool, owner: str) -> list[Signature]:
+def check_signatures(found: object, wanted: Collection[str], owner: str) -> list[Signature]:
     """``found``, which the module's ``signatures()`` returned, as a list of signatures that a runtime can use.
 
     Args:
         found: the value.
-        decoding: True if text is generated, which takes ``prefill_<N>`` and ``decode``.
-        encoding: True if texts are encoded, which takes ``encode_<N>``.
+        wanted: names that were asked for.
         owner: for the message: the family and the package that it comes from.
 
     Raises:
@@ -114,14 +120,14 @@ def check_signatures(found: object, decoding: bool, encoding: bool, owner: str) 
     what = "signatures()"
     signatures = returned_list(found, Signature, owner, what)
     names = [signature.name for signature in signatures]
+    for name in names:
+        returned(name, str, owner, "the name of an element of signatures()")
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise bad_return(owner, what, f"{repeated[0]} twice")
-    whole = [group for group in signature_groups(names) if group.cache is None]
-    if decoding and not (whole and whole[0].prefill):
-        raise bad_return(owner, what, f"{', '.join(names)}, among which decode or every prefill_<N> is missing")
-    if encoding and not encode_signatures(names):
-        raise bad_return(owner, what, f"{', '.join(names)}, among which there is no encode_<N>")
+    lacking = [name for name in wanted if name not in names]
+    if lacking:
+        raise bad_return(owner, what, f"{', '.join(names)}, among which {', '.join(lacking)} is missing")
     return signatures
 
 

@@ -90,7 +90,7 @@ def _read_json(checkpoint: Checkpoint) -> PhiConfig:
     types = ("default", "linear", "llama3", "yarn") if parallel else ("default", "longrope")
     rope = read_rope(reader, checkpoint, types, partial=True)
     rotary = float(rope.get("partial_rotary_factor", 1.0))
-    long_rope = _long_rope(rope, reader, context, checkpoint)
+    long_rope = _long_rope(rope, reader, context, int(head_dim * rotary) // 2, checkpoint)
     common: dict[str, Any] = {
         "vocab_size": reader.read("vocab_size", int),
         "hidden_size": hidden_size,
@@ -126,7 +126,7 @@ def _read_json(checkpoint: Checkpoint) -> PhiConfig:
     return config
 
 
-def _long_rope(rope: Rope, reader: ConfigReader, context: int, checkpoint: Checkpoint) -> LongRope | None:
+def _long_rope(rope: Rope, reader: ConfigReader, context: int, pairs: int, checkpoint: Checkpoint) -> LongRope | None:
     original = reader.read("original_max_position_embeddings", int, 0)  # the one beside the factors is not looked at
     if rope["rope_type"] != "longrope":
         return None
@@ -134,6 +134,12 @@ def _long_rope(rope: Rope, reader: ConfigReader, context: int, checkpoint: Check
     if missing:
         raise CheckpointError(
             f"{checkpoint.path} does not state {missing[0]} of its rotary scaling", code=ErrorCode.INVALID_CONFIG
+        )
+    if not len(rope["short_factor"]) == len(rope["long_factor"]) == pairs:
+        raise CheckpointError(
+            f"{checkpoint.path} states {len(rope['short_factor'])} short and {len(rope['long_factor'])} long rotary "
+            f"factors for {pairs} pairs of channels",
+            code=ErrorCode.INVALID_CONFIG,
         )
     found = LongRope(
         short=tuple(map(float, rope["short_factor"])),

@@ -24,7 +24,8 @@ from edgegen.export.output_folder import check_output
 from edgegen.export.records import ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
-from edgegen.modeling import CausalLM, TextEncoder, require
+from edgegen.genai.signature_names import decode_name, encode_name, prefill_name, verify_name
+from edgegen.modeling import require
 from edgegen.module_calls import check_signatures
 from edgegen.plugins import load, registry
 from edgegen.plugins.calls import plugin_code
@@ -103,6 +104,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         conversion=conversion_report(parameters, chosen.name),
         lora=lora or None,
     )
+    _ = draft.max_rollback  # a module that gets it wrong is told so before any work
     planned = replace(draft, passes=weight_passes.planned(passes, draft.pass_context, options.weight_passes))
     if target.check is not None:
         load(target.check)(planned, report)
@@ -170,7 +172,19 @@ def _signatures(task: Task, module: nn.Module, options: ExportOptions, family: M
     owner = family_title(family)
     with plugin_code(owner, "signatures()"):
         found = task.signatures(module, options)
-    return check_signatures(found, task.protocol is not TextEncoder, task.protocol is not CausalLM, owner)
+    return check_signatures(found, _signature_names(task, options), owner)
+
+
+def _signature_names(task: Task, options: ExportOptions) -> list[str]:
+    """Names of the signatures that the options ask for."""
+    names = [encode_name(length) for length in options.encode_lengths or ()]
+    if "cache_length" in task.rejected:
+        return names
+    for cache, slots in [(None, options.cache_length), *((slots, slots) for slots in options.shorter_caches)]:
+        names += [prefill_name(length, cache) for length in options.prefill_lengths if length <= slots]
+        names += [verify_name(length, cache) for length in options.verify_lengths if length <= slots]
+        names.append(decode_name(cache))
+    return names
 
 
 def _check_lengths(options: ExportOptions) -> None:

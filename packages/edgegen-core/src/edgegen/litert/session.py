@@ -151,11 +151,12 @@ def check_weight_cache(path: Path) -> None:
 
 
 def _is_weight_cache(path: Path) -> bool:
-    """True for an empty file, and for XNNPACK's: its version, where its table begins, and how long that is."""
+    """True for an empty file, and for XNNPACK's, whole or cut off: a small version first, in 8 bytes; 0 meanwhile."""
+    if not path.is_file():
+        return False  # a pipe or a device
     with path.open("rb") as file:
-        version, offset, size = (int.from_bytes(file.read(8), "little") for _ in range(3))
-    end = path.stat().st_size
-    return end == 0 or version == offset == size == 0 or (version < 1 << 8 and offset + size == end)
+        version = file.read(8)
+        return not version or (len(version) == 8 and int.from_bytes(version, "little") < 1 << 8)
 
 
 class Session:
@@ -177,7 +178,7 @@ class Session:
         path = Path(path)
         if not path.is_file():
             raise UsageError(f"no such model file: {path}", code=ErrorCode.FILE_UNREADABLE)
-        if weight_cache is not None and str(weight_cache) != IN_MEMORY:
+        if weight_cache and str(weight_cache) != IN_MEMORY:
             check_weight_cache(Path(weight_cache))
         cpu = litert.CpuOptions(
             num_threads=threads or os.cpu_count() or 1,

@@ -29,7 +29,7 @@ def plugin_code(owner: str, what: str) -> Iterator[None]:
         yield
     except (EdgegenError, MemoryError, OSError, ModuleNotFoundError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise MemoryError(str(error)) from error
         raise PluginError(

@@ -36,10 +36,10 @@ def source_of(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
 def _given(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
     name = value.parameter or ""
     found = sources.get(name)
-    if found is None or found.shape != value.shape:
+    if not isinstance(found, LazyTensor) or tuple(found.shape) != value.shape:
         raise UsageError(
             f"there are no numbers for the parameter {name}, {list(value.shape)}"
-            if found is None
+            if not isinstance(found, LazyTensor)
             else f"the parameter {name} is {list(value.shape)}, but its numbers are {list(found.shape)}",
             code=ErrorCode.WEIGHTS_NOT_LOADED,
             hint="parameters=... has a lazy tensor for each parameter of the module, by its name there",
