@@ -14,8 +14,6 @@ _CONVENTIONS = {
 """Naming convention of an architecture -> patterns that give it away."""
 
 _SYMPTOMS = {
-    r"lora_[AB]\b": "this is a LoRA adapter; merge it into its base model first",
-    r"\.(qweight|qzeros|weight_packed|absmax)$": "already quantized for a GPU runtime; use the original weights",
     r"^(module|_orig_mod|_forward_module)\.": "saved from a wrapped model; strip the first part of every name",
     r"^(score|v_head|value_head|classifier|qa_outputs)\b": "it has another head: a classifier or a reward model",
     r"\.experts\.": "a mixture of experts; the family's models have none",

@@ -21,30 +21,96 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
 MODULES = "modules.json"
 """List of a sentence-transformers model's parts, each with a folder for its settings."""
 
-HARMLESS_KEYS = (
+_PROVENANCE = (
     "_*",
-    "*_token_id",
     "architectures",
-    "attention_dropout",
     "auto_map",
-    "dtype",
-    "embd_pdrop",
-    "hidden_dropout*",
-    "id2label",
-    "initializer_range",
+    "finetuning_task",
     "is_llama_config",
-    "label2id",
+    "license",
     "model_type",
-    "pretraining_tp",
-    "resid_pdrop",
-    "return_dict",
-    "torch_dtype",
+    "name_or_path",
     "transformers*",
-    "use_cache",
-    "output_*",
+    "unsloth_*",
 )
-"""Patterns of keys of ``config.json`` that change nothing: provenance, training, generation, and how transformers is to
-run the model."""
+_TRAINING = (
+    "*_dropout",
+    "attention_dropout",
+    "dropout*",
+    "embd_pdrop",
+    "gradient_checkpointing",
+    "hidden_dropout*",
+    "initializer_factor",
+    "initializer_range",
+    "neftune_noise_alpha",
+    "resid_pdrop",
+    "router_jitter_noise",
+)
+_RUNNING = (
+    "attn_implementation",
+    "base_model_*_plan",
+    "chunk_size_feed_forward",
+    "dtype",
+    "keys_to_ignore_at_inference",
+    "output_*",
+    "pretraining_tp",
+    "quantization_config",  # of tensors that are plain numbers; see edgegen_huggingface.quantized
+    "return_dict*",
+    "tf_legacy_loss",
+    "torch_dtype",
+    "torchscript",
+    "use_bfloat16",
+    "use_cache",
+    "use_return_dict",
+)
+_OTHER_HEADS = ("classifier_dropout", "id2label", "label2id", "num_labels", "problem_type", "summary_*")
+_GENERATION = (
+    "*_token_id",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "diversity_penalty",
+    "do_sample",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "length_penalty",
+    "max_length",
+    "max_new_tokens",
+    "max_sequence_length",
+    "min_length",
+    "min_new_tokens",
+    "model_max_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "prefix",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "typical_p",
+)
+HARMLESS_KEYS = (*_PROVENANCE, *_TRAINING, *_RUNNING, *_OTHER_HEADS, *_GENERATION)
+"""Patterns of keys of ``config.json`` that change nothing: provenance, training, other heads, generation, and how
+transformers is to run the model."""
+
+HARMLESS_VALUES: Mapping[str, Any] = {
+    "add_cross_attention": False,
+    "cross_attention_hidden_size": None,
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "pruned_heads": {},
+    "rope_interleaved": False,
+    "tie_encoder_decoder": False,
+    "use_mrope": False,
+    "use_qk_norm": False,
+}
+"""Keys that change nothing as long as they have this value."""
 
 _POOLING = "1_Pooling/config.json"
 SIDECARS = (

@@ -19,7 +19,9 @@ from edgegen.weights.dtypes import DECODERS, Float32, refuser
 from edgegen.weights.files import DOWNLOAD_AGAIN, SlicedFile, check_rows
 from edgegen.weights.tensors import Checkpoint, LazyTensor, RowReader
 from edgegen_huggingface import repository_files
+from edgegen_huggingface.quantized import check_unquantized
 from edgegen_huggingface.sharded import FileNames, locate, open_tensors
+from edgegen_huggingface.tensor_names import canonical_names
 
 FORMAT = "safetensors"
 NAMING = "huggingface"
@@ -51,13 +53,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     weights, index = locate(path, FILE_NAMES)
     folder = weights[0].parent
     config = repository_files.read_config(folder)
+    tensors = open_tensors(weights, index, _open_file)
+    check_unquantized(tensors, config)
     return Checkpoint(
         path=path,
         format=FORMAT,
         naming=NAMING,
-        tensors=open_tensors(weights, index, _open_file),
+        tensors=canonical_names(tensors, weights[0]),
         config=config,
         harmless_keys=repository_files.HARMLESS_KEYS,
+        harmless_values=repository_files.HARMLESS_VALUES,
         files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
         tokenizer=lambda: repository_files.read_tokenizer(folder, config),
         pipeline_modules=lambda: repository_files.read_modules(folder),

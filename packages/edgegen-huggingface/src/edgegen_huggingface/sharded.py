@@ -63,10 +63,11 @@ def locate(path: Path, names: FileNames) -> tuple[tuple[Path, ...], Path | None]
     if path.is_file():
         return (path,), None
     index, single = path / names.index, path / names.single
-    if index.is_file():
-        return _listed(index), index
+    # As transformers does: where both are there, the index is what an earlier save has left.
     if single.is_file():
         return (single,), None
+    if index.is_file():
+        return _listed(index), index
     found, kind = names.in_folder(path), ", ".join(names.suffixes)
     if not found:
         raise CheckpointError(

@@ -10,6 +10,7 @@ from typing import Any
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
+from edgegen.weights.tied import head_is_tied
 from edgegen_layers.config import HIDDEN_ACTS
 from edgegen_layers.rope_parameters import checked, read_gguf_rope_scaling, read_rope, rotary_scaling
 from edgegen_models_gemma.gemma import GemmaConfig
@@ -94,7 +95,7 @@ def _read_json(checkpoint: Checkpoint) -> GemmaConfig:
         attention_bias=reader.read("attention_bias", bool, False),
         post_norms=generation != "gemma",
         qk_norm=generation == "gemma3",
-        tie_word_embeddings=reader.read("tie_word_embeddings", bool, True),
+        tie_word_embeddings=head_is_tied(checkpoint, reader.read("tie_word_embeddings", bool, True)),
     )
     reader.finish()
     return config

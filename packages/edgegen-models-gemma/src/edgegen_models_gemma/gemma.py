@@ -20,6 +20,7 @@ from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import Source, SourceLike, add, concat, first_of
 from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, KVCache
 from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.families.llama import embedding_table
 from edgegen_layers.kernels import AttentionKernel, softcap
 from edgegen_layers.layer_choices import LayerChoices, Norm
 from edgegen_layers.lora import AttentionLora, LoraWeights
@@ -179,46 +180,39 @@ def build(config: GemmaConfig, *, layers: Mapping[str, str]) -> Gemma:
 
 def huggingface(config: GemmaConfig) -> WeightMap:
     """Names as in the repositories' ``model.safetensors``; norms are stored as what they add to 1."""
-
-    def name(suffix: str) -> Source:  # text alone, then two ways of putting it beside a vision tower
-        return first_of(*(prefix + suffix for prefix in ("model.", "language_model.model.", "model.language_model.")))
-
-    def norm(suffix: str) -> Source:
-        return add(name(f"{suffix}norm.weight"), 1)
-
-    layer = "layers.{i}."
+    layer = "model.layers.{i}."
     attention, mlp = layer + "self_attn.", layer + "mlp."
+    # Without the norms after each part, the name "after attention" is that of the one before the next part.
+    before_mlp = "pre_feedforward_layernorm" if config.post_norms else "post_attention_layernorm"
+
+    def norm(name: str) -> Source:
+        return add(f"{name}.weight", 1)
 
     def projections(kind: str) -> dict[str, SourceLike]:
         return {
-            f"blocks.{{i}}.attention.qkv.{kind}": concat(*(name(f"{attention}{part}_proj.{kind}") for part in "qkv")),
-            f"blocks.{{i}}.attention.output.{kind}": name(f"{attention}o_proj.{kind}"),
+            f"blocks.{{i}}.attention.qkv.{kind}": concat(*(f"{attention}{part}_proj.{kind}" for part in "qkv")),
+            f"blocks.{{i}}.attention.output.{kind}": f"{attention}o_proj.{kind}",
         }
 
     return WeightMap(
         {
-            "embedding.weight": name("embed_tokens.weight"),
-            "blocks.{i}.attention_norm.weight": norm(layer + "input_layer"),
+            "embedding.weight": embedding_table(config.tie_word_embeddings),
+            "blocks.{i}.attention_norm.weight": norm(layer + "input_layernorm"),
             **projections("weight"),
             **projections("bias"),
-            "lm_head.weight": first_of("lm_head.weight", "language_model.lm_head.weight"),
-            "blocks.{i}.attention.query_norm.weight": norm(attention + "q_"),
-            "blocks.{i}.attention.key_norm.weight": norm(attention + "k_"),
-            "blocks.{i}.post_attention_norm.weight": norm(layer + "post_attention_layer"),
-            # Without the norms after each part, the name "after attention" is that of the one before the next part.
-            "blocks.{i}.feed_forward_norm.weight": norm(
-                layer + ("pre_feedforward_layer" if config.post_norms else "post_attention_layer")
-            ),
-            "blocks.{i}.feed_forward.gate_up.weight": concat(
-                name(mlp + "gate_proj.weight"), name(mlp + "up_proj.weight")
-            ),
-            "blocks.{i}.feed_forward.down.weight": name(mlp + "down_proj.weight"),
-            "blocks.{i}.post_feed_forward_norm.weight": norm(layer + "post_feedforward_layer"),
-            "final_norm.weight": norm(""),
+            "blocks.{i}.attention.query_norm.weight": norm(attention + "q_norm"),
+            "blocks.{i}.attention.key_norm.weight": norm(attention + "k_norm"),
+            "blocks.{i}.post_attention_norm.weight": norm(layer + "post_attention_layernorm"),
+            "blocks.{i}.feed_forward_norm.weight": norm(layer + before_mlp),
+            "blocks.{i}.feed_forward.gate_up.weight": concat(mlp + "gate_proj.weight", mlp + "up_proj.weight"),
+            "blocks.{i}.feed_forward.down.weight": mlp + "down_proj.weight",
+            "blocks.{i}.post_feed_forward_norm.weight": norm(layer + "post_feedforward_layernorm"),
+            "final_norm.weight": norm("model.norm"),
+            "lm_head.weight": "lm_head.weight",
         },
         # A tied head is sometimes stored a second time; what sees is not exported.
         ignore=(
-            *(("*lm_head.weight",) if config.tie_word_embeddings else ()),
+            *(("lm_head.weight",) if config.tie_word_embeddings else ()),
             "*vision_tower.*",
             "*multi_modal_projector.*",
             "*.rotary_emb.inv_freq",

@@ -10,6 +10,7 @@ from typing import Any
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
+from edgegen.weights.tied import head_is_tied
 from edgegen_layers.config import HIDDEN_ACTS
 from edgegen_layers.rope_parameters import Rope, read_gguf_rope_scaling, read_rope, rotary_scaling
 from edgegen_models_phi.phi import Phi2Config, Phi3Config, PhiConfig
@@ -102,7 +103,7 @@ def _read_json(checkpoint: Checkpoint) -> PhiConfig:
         "hidden_act": reader.read("hidden_act", str),
         "partial_rotary_factor": rotary,
         "rope_theta": float(rope["rope_theta"]),
-        "tie_word_embeddings": reader.read("tie_word_embeddings", bool, False),
+        "tie_word_embeddings": head_is_tied(checkpoint, reader.read("tie_word_embeddings", bool, False)),
     }
     config: PhiConfig
     if parallel:

@@ -19,7 +19,7 @@ from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import SourceLike, concat, first_of
 from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, FrequencyScaling, KVCache, LayerChoices
 from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
-from edgegen_layers.families.llama import Llama, LlamaConfig
+from edgegen_layers.families.llama import Llama, LlamaConfig, embedding_table
 from edgegen_layers.kernels import AttentionKernel
 from edgegen_layers.lora import AttentionLora, LoraWeights
 from edgegen_layers.rotary_scaling import RotaryScaling
@@ -194,7 +194,7 @@ def huggingface(config: PhiConfig) -> WeightMap:
     layer = "model.layers.{i}."
     attention = layer + "self_attn."
     rules: dict[str, SourceLike] = {
-        "embedding.weight": "model.embed_tokens.weight",
+        "embedding.weight": embedding_table(config.tie_word_embeddings),
         "blocks.{i}.attention_norm.weight": layer + "input_layernorm.weight",
         "lm_head.weight": "lm_head.weight",
     }

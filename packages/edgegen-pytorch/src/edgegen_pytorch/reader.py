@@ -10,7 +10,9 @@ from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint, LazyTensor
 from edgegen.weights.files import DOWNLOAD_AGAIN, summarize
 from edgegen_huggingface import repository_files
+from edgegen_huggingface.quantized import check_unquantized
 from edgegen_huggingface.sharded import locate, open_tensors
+from edgegen_huggingface.tensor_names import canonical_names
 from edgegen_pytorch.containers import read_container
 from edgegen_pytorch.identify import FILE_NAMES, HUGGINGFACE, identify
 from edgegen_pytorch.pickles import DamagedError, TensorRef
@@ -45,13 +47,16 @@ def open_as(path: Path, format: str, naming: str) -> Checkpoint:
     weights, index = locate(path, FILE_NAMES)
     folder = weights[0].parent
     config = repository_files.read_config(folder)
+    tensors = open_tensors(weights, index, _open_file)
+    check_unquantized(tensors, config)
     return Checkpoint(
         path=path,
         format=format,
         naming=naming,
-        tensors=open_tensors(weights, index, _open_file),
+        tensors=canonical_names(tensors, weights[0]) if naming == NAMING else tensors,
         config=config,
         harmless_keys=repository_files.HARMLESS_KEYS,
+        harmless_values=repository_files.HARMLESS_VALUES,
         files=(*((index,) if index else ()), *weights, *repository_files.sidecars(folder)),
         tokenizer=lambda: repository_files.read_tokenizer(folder, config),
         pipeline_modules=lambda: repository_files.read_modules(folder),

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from edgegen.weights import open_checkpoint
 from edgegen.weights.files import read_json_object, summarize
 from edgegen.weights.tensors import Checkpoint, LazyTensor
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+"""Files of an adapter; peft writes one of the latter."""
 
 NAMING = "huggingface"
 """How the models that peft trains on name their weights."""
@@ -37,6 +39,11 @@ _PARTS = re.compile(
 )
 
 Float32 = npt.NDArray[np.float32]
+
+
+def weights_file(folder: Path) -> Path:
+    """The file in an adapter's folder that has its matrices; the usual one where there is none."""
+    return next((folder / name for name in WEIGHTS if (folder / name).is_file()), folder / WEIGHTS[0])
 
 
 @dataclass(frozen=True)
@@ -86,12 +93,14 @@ class SavedAdapter:
     Attributes:
         folder: where it was read from.
         settings: ``adapter_config.json``.
+        weights: the file with its matrices.
         adapters: name of a weight (``model.layers.0.self_attn.q_proj.weight``) -> what is added to it.
         replaced: name -> a weight that was trained whole.
     """
 
     folder: Path
     settings: Mapping[str, Any]
+    weights: Path
     adapters: Mapping[str, Adapter]
     replaced: Mapping[str, LazyTensor]
 
@@ -104,15 +113,16 @@ class SavedAdapter:
             CheckpointError: it is damaged.
             UnsupportedError: it is of a kind that is no sum of a weight and a product.
         """
-        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        weights = weights_file(folder)
+        if not (folder / CONFIG).is_file() or not weights.is_file():
             raise UsageError(
-                f"{folder} is no adapter: it lacks {CONFIG} or {WEIGHTS}",
+                f"{folder} is no adapter: it lacks {CONFIG} or {WEIGHTS[0]}",
                 code=ErrorCode.NOT_AN_ADAPTER,
                 hint="name the folder that peft's save_pretrained made",
             )
         settings = read_json_object(folder / CONFIG)
         _check_kind(settings)
-        return cls(folder, settings, *_read(open_checkpoint(folder / WEIGHTS).tensors, settings))
+        return cls(folder, settings, weights, *_read(open_checkpoint(weights).tensors, settings))
 
 
 def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
@@ -143,21 +153,79 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
             details=summarize(lost),
             hint="the adapter was trained on another model; adapter_config.json says which",
         )
+    _check_vocabulary(checkpoint, replaced)
     _check_tied(checkpoint, {*adapters, *replaced}, saved.settings)
     merged = {name: adapter.merged(checkpoint.tensors[name]) for name, adapter in adapters.items()}
-    files = (*checkpoint.files, folder / CONFIG, folder / WEIGHTS)
+    files = (*checkpoint.files, folder / CONFIG, saved.weights)
     return replace(checkpoint, tensors={**checkpoint.tensors, **replaced, **merged}, files=files)
 
 
+_READ = ("alpha_pattern", "ensure_weight_tying", "lora_alpha", "modules_to_save", "peft_type", "r", "rank_pattern",
+         "use_dora", "use_rslora")  # fmt: skip
+_NO_EFFECT = ("auto_mapping", "base_model_name_or_path", "bias", "corda_config", "eva_config", "exclude_modules",
+              "inference_mode", "layers_pattern", "layers_to_transform", "loftq_config", "lora_dropout",
+              "lora_ga_config", "megatron_config", "megatron_core", "peft_version", "qalora_group_size", "revision",
+              "runtime_config", "target_modules", "task_type", "unsloth_*")  # fmt: skip
+"""Settings that say how an adapter was trained, or which modules it has, which its weights say too."""
+
+_INITIALIZATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Values of ``init_lora_weights`` that leave the model's own weights as they are; others subtract something first."""
+
+_REASONS = {
+    "alora_invocation_tokens": "it works on the text after certain tokens only",
+    "lora_bias": "it adds biases, which the model's projections do not have",
+    "layer_replication": "it repeats layers of the model",
+    "trainable_token_indices": "it changes single rows of the embedding table",
+    "target_parameters": "it changes parameters that are no layer's weight",
+    "fan_in_fan_out": "its matrices are transposed",
+}
+
+
 def _check_kind(settings: Mapping[str, Any]) -> None:
-    """Settings under which an adapter is something else than the module's docstring says."""
-    expected = {"peft_type": ("LORA",), "fan_in_fan_out": (False, None), "use_qalora": (False, None)}
-    for key, allowed in expected.items():
-        if settings.get(key) not in allowed:
+    """Refuse an adapter that is something else than the module's docstring says, by any of its settings.
+
+    Raises:
+        UnsupportedError: it is; the setting is named.
+    """
+    kind, start = settings.get("peft_type"), settings.get("init_lora_weights")
+    if kind != "LORA":
+        problem = f"is of type {kind}"
+    elif start not in _INITIALIZATIONS:
+        problem = f"began as {start!r}, for which peft changes the model's own weights first"
+    elif settings.get("bias") not in (None, "none"):
+        problem = f"trains biases (bias {settings['bias']!r})"
+    elif other := next(
+        (
+            key
+            for key, value in settings.items()
+            if value and key not in (*_READ, "init_lora_weights") and not any(fnmatch(key, own) for own in _NO_EFFECT)
+        ),
+        None,
+    ):
+        problem = f"has {other} {settings[other]!r}: {_REASONS.get(other, 'a setting that is not known here')}"
+    else:
+        return
+    raise UnsupportedError(
+        f"the adapter {problem}, which cannot be merged here",
+        code=ErrorCode.ADAPTER_NOT_MERGEABLE,
+        hint="merge it with peft's merge_and_unload() and export the result",
+    )
+
+
+def _check_vocabulary(checkpoint: Checkpoint, replaced: Mapping[str, LazyTensor]) -> None:
+    for name, tensor in replaced.items():
+        shape = checkpoint.tensors[name].shape
+        if tensor.shape[1:] == shape[1:] and tensor.rows > shape[0]:
             raise UnsupportedError(
-                f"{key} of {CONFIG} is {settings.get(key)!r}, which cannot be merged here",
+                f"the adapter was trained with a vocabulary of {tensor.rows} tokens, and the model has {shape[0]}",
                 code=ErrorCode.ADAPTER_NOT_MERGEABLE,
-                hint="merge it with peft's merge_and_unload() and export the result",
+                hint="merge it with peft, into the model with as many: resize_token_embeddings, merge_and_unload()",
+            )
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"the adapter has {name} as {list(tensor.shape)}, but the model as {list(shape)}",
+                code=ErrorCode.ADAPTER_MISMATCH,
+                hint="the adapter was trained on another model or size",
             )
 
 
@@ -168,7 +236,7 @@ def _check_tied(checkpoint: Checkpoint, changed: set[str], settings: Mapping[str
         raise UnsupportedError(
             f"the adapter changes {tables[0]}, which is the model's head as well, in one of its two places",
             code=ErrorCode.ADAPTER_NOT_MERGEABLE,
-            hint="train it with ensure_weight_tying=True, or on other modules",
+            hint="merge it with peft's merge_and_unload(), which gives the head weights of its own",
         )
 
 
@@ -179,13 +247,21 @@ def _read(
     parts: dict[str, dict[str, Float32]] = {}
     replaced: dict[str, LazyTensor] = {}
     for name, tensor in saved.items():
-        short = name.removeprefix(_PREFIX)
+        short = _at_home(name.removeprefix(_PREFIX))
         match = _PARTS.fullmatch(short)
         if match is None:
             replaced[short.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = tensor
         else:
             parts.setdefault(match["module"], {})[match["part"]] = tensor.read()
     return {f"{module}.weight": _adapter(module, found, settings) for module, found in parts.items()}, replaced
+
+
+def _at_home(name: str) -> str:
+    """A name without what models that see images put before their text part, as checkpoints are read."""
+    for prefix in ("language_model.model.", "model.language_model."):
+        if name.startswith(prefix):
+            return "model." + name.removeprefix(prefix)
+    return name
 
 
 def _adapter(module: str, parts: Mapping[str, Float32], settings: Mapping[str, Any]) -> Adapter:

@@ -90,6 +90,14 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     help="Checkpoint format, such as safetensors or gguf; see edgegen list-plugins.  [default: detected]",
 )
 @option(
+    "--allow-key",
+    "allow_keys",
+    multiple=True,
+    metavar="NAME",
+    group=_MODEL,
+    help="Key of the checkpoint's configuration that is not known and, as you know, changes nothing; repeatable.",
+)
+@option(
     "--layer",
     "layers",
     multiple=True,

@@ -25,6 +25,10 @@ def model_card(result: ExportResult, command: str | None = None) -> str:
     conversions = "\n".join(f"- {line}" for line in summaries(plan.conversion))
     meanings = "\n".join(f"- *{conversion}*: {meaning}" for conversion, meaning in used.items())
     verified = str(result.verification) if result.verification else "not verified (`--no-verify`)"
+    keys = "".join(
+        f"| not looked at | `{key}` of the checkpoint's configuration (`--allow-key`) |\n"
+        for key in plan.options.allow_keys
+    )
     return f"""---
 license: {variant.license}
 base_model: {variant.source}
@@ -43,7 +47,7 @@ pipeline_tag: {task.name}
 {rows}
 | trained context | {variant.context_length} tokens |
 | licence | {variant.license} |
-| against the float model | {verified} |
+{keys}| against the float model | {verified} |
 
 ## Weights
 

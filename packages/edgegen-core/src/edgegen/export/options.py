@@ -31,6 +31,7 @@ class ExportOptions:
             speculative decoding and scoring.
         target: name of the export target.
         checkpoint_format: name of the checkpoint format; None to detect it.
+        allow_keys: keys of the checkpoint's configuration that are not known and, as the user says, change nothing.
         composites: composites to keep, see :class:`edgegen.tracing.Composites`: ``none``, ``all`` or names.
         lora: folder of a LoRA adapter to merge into the weights; None for none.
         lora_rank: highest rank of adapters that the file takes at run time, see :mod:`edgegen.adapters.layout`; None
@@ -53,6 +54,7 @@ class ExportOptions:
     verify_lengths: tuple[int, ...] = ()
     target: str = "tflite"
     checkpoint_format: str | None = None
+    allow_keys: tuple[str, ...] = ()
     composites: str = "none"
     lora: Path | None = None
     lora_rank: int | None = None

@@ -72,7 +72,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     check_output(options.output)
     with report.stage("checkpoint") as stage:
         with reporting_to(stage):
-            checkpoint = open_checkpoint(options.checkpoint, options.checkpoint_format)
+            checkpoint = _allowing(open_checkpoint(options.checkpoint, options.checkpoint_format), options.allow_keys)
         if options.lora is not None:
             checkpoint = with_adapter(checkpoint, options.lora)
         config = config_for_context(family, _config(checkpoint, family, listed), options.cache_length)
@@ -126,6 +126,23 @@ def _named(name: str) -> tuple[ModelFamily, Variant | None]:
     if name in families and name not in registry().variants:
         return families[name].descriptor, None
     return registry().variant(name)
+
+
+def _allowing(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Checkpoint:
+    absent = [key for key in keys if key not in _stated_keys(checkpoint)]
+    if absent:
+        raise UsageError(
+            f"--allow-key {absent[0]} has no effect: {checkpoint.path} does not state it",
+            code=ErrorCode.OPTION_NOT_APPLICABLE,
+            hint=f"leave out --allow-key {absent[0]}",
+        )
+    return replace(checkpoint, allowed_keys=keys)
+
+
+def _stated_keys(checkpoint: Checkpoint) -> set[str]:
+    """Keys of the configuration, and of its text part where it has parts."""
+    part = checkpoint.config.get("text_config")
+    return {*checkpoint.config, *(part if isinstance(part, Mapping) else ())}
 
 
 def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None) -> Any:

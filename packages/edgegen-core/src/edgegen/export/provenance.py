@@ -57,6 +57,7 @@ def provenance(result: ExportResult) -> dict[str, Any]:
             "verify_lengths": list(options.verify_lengths),
             "target": options.target,
             "composites": options.composites,
+            "allow_keys": list(options.allow_keys),
             "lora": None if options.lora is None else str(options.lora),
             "lora_rank": options.lora_rank,
             "layers": dict(options.layers),

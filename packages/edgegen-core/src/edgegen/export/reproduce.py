@@ -13,6 +13,7 @@ _PATHS = ("lora", "calibration")
 _OPTIONAL = (*_PATHS, "lora_rank")
 _NUMBERS = ("cache_length", "lora_rank")
 _LENGTHS = ("encode_lengths", "prefill_lengths", "cache_buckets", "verify_lengths")
+_NAMES = ("allow_keys",)
 _MAPPINGS = {"layers": str, "weight_passes": bool}
 
 
@@ -44,6 +45,8 @@ def _value(name: str, value: Any) -> Any:
         return None
     if name in _LENGTHS:
         expected, sound = "a list of integers", isinstance(value, list) and all(type(each) is int for each in value)
+    elif name in _NAMES:
+        expected, sound = "a list of strings", isinstance(value, list) and all(isinstance(each, str) for each in value)
     elif name in _MAPPINGS:
         of = _MAPPINGS[name]
         sound = isinstance(value, Mapping) and all(isinstance(each, of) for each in value.values())
@@ -53,6 +56,6 @@ def _value(name: str, value: Any) -> Any:
         expected, sound = of.__name__, type(value) is of
     if not sound:
         raise ValueError(f"options.{name} is {value!r}, not {expected}")
-    if name in _LENGTHS:
+    if name in (*_LENGTHS, *_NAMES):
         return tuple(value)
     return Path(value) if name in _PATHS else value

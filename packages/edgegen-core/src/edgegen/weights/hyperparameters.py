@@ -51,7 +51,8 @@ class ConfigReader:
         self._values: Mapping[str, Any] = checkpoint.config
         self._prefix = prefix
         self._most_layers = max(_MOST_LAYERS, len(checkpoint.tensors))
-        self._ignored = (*checkpoint.harmless_keys, *ignore)
+        self._ignored = (*checkpoint.harmless_keys, *checkpoint.allowed_keys, *ignore)
+        self._harmless_values = checkpoint.harmless_values
         self._read: set[str] = set()
 
     def read(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
@@ -113,14 +114,17 @@ class ConfigReader:
         left = [
             key
             for key, value in self._values.items()
-            if key not in self._read and value is not None and not any(fnmatchcase(key, p) for p in self._ignored)
+            if key not in self._read
+            and value not in (None, {}, [])
+            and self._harmless_values.get(key, _REQUIRED) != value
+            and not any(fnmatchcase(key, p) for p in self._ignored)
         ]
         if left:
             raise CheckpointError(
                 f"the configuration of {self._path} has keys that this family does not know",
                 code=ErrorCode.UNKNOWN_CONFIG,
                 details=summarize(f"{reprlib.repr(key)[1:-1]} = {reprlib.repr(self._values[key])}" for key in left),
-                hint="they may change what the model computes; the architecture is a newer one",
+                hint=f"they may change what the model computes; where you know that they do not: --allow-key {left[0]}",
             )
 
 

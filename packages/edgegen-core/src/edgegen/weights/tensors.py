@@ -91,6 +91,8 @@ class Checkpoint:
         tensors: name -> lazy tensor.
         config: the architecture's hyper-parameters as the checkpoint states them.
         harmless_keys: patterns of keys of ``config`` that do not change what a model computes.
+        harmless_values: keys that change nothing as long as they have this value.
+        allowed_keys: further keys that the user vouches for, by name.
         license: the weights' licence, as the checkpoint states it.
         files: every file that was opened, for hashing into ``export.json``.
         tokenizer: returns the tokenizer's files, or None where the checkpoint has none.
@@ -105,6 +107,8 @@ class Checkpoint:
     tensors: Mapping[str, LazyTensor]
     config: Mapping[str, Any] = field(default_factory=dict)
     harmless_keys: tuple[str, ...] = ()
+    harmless_values: Mapping[str, Any] = field(default_factory=dict)
+    allowed_keys: tuple[str, ...] = ()
     license: str = "unknown"
     files: tuple[Path, ...] = ()
     tokenizer: Callable[[], TokenizerAssets | None] = lambda: None

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import SourceLike, concat, permute_rows
+from edgegen.weights.weight_map import SourceLike, concat, first_of, permute_rows
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
@@ -172,6 +172,12 @@ def build(config: LlamaConfig, *, layers: Mapping[str, str]) -> Llama:
     return LayerChoices(layers).build(Llama, config)
 
 
+def embedding_table(tied: bool) -> SourceLike:
+    """The table in Hugging Face's names; a tied one is sometimes saved as the head alone."""
+    names = ("model.embed_tokens.weight", "lm_head.weight")
+    return first_of(*names) if tied else names[0]
+
+
 def huggingface(config: LlamaConfig) -> WeightMap:
     """Names as in the repositories' ``model.safetensors``."""
     layer = "model.layers.{i}."
@@ -187,7 +193,7 @@ def huggingface(config: LlamaConfig) -> WeightMap:
 
     return WeightMap(
         {
-            "embedding.weight": "model.embed_tokens.weight",
+            "embedding.weight": embedding_table(config.tie_word_embeddings),
             "blocks.{i}.attention_norm.weight": layer + "input_layernorm.weight",
             "blocks.{i}.attention.query_norm.weight": attention + "q_norm.weight",
             "blocks.{i}.attention.key_norm.weight": attention + "k_norm.weight",

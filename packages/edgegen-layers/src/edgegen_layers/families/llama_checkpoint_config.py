@@ -12,6 +12,7 @@ from typing import Any
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights import Checkpoint
 from edgegen.weights.hyperparameters import ConfigReader
+from edgegen.weights.tied import head_is_tied
 from edgegen_layers.config import HIDDEN_ACTS
 from edgegen_layers.families.llama import LlamaConfig
 from edgegen_layers.rope_parameters import read_gguf_rope_scaling, read_rope, rotary_scaling
@@ -102,7 +103,7 @@ def _read_json(checkpoint: Checkpoint, architectures: Mapping[str, Architecture]
         attention_bias=biases["attention_bias"],
         attention_output_bias=biases["attention_bias"],
         mlp_bias=biases["mlp_bias"],
-        tie_word_embeddings=reader.read("tie_word_embeddings", bool, False),
+        tie_word_embeddings=head_is_tied(checkpoint, reader.read("tie_word_embeddings", bool, False)),
     )
     reader.finish()
     return replace(config, **architecture.implied)

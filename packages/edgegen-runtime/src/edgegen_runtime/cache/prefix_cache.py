@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgegen.adapters.peft import WEIGHTS
+from edgegen.adapters.peft import weights_file
 from edgegen.errors import ErrorCode, ResourceError, UsageError
 from edgegen_runtime.cache.kv_cache import KVCache, common_prefix
 
@@ -194,7 +194,7 @@ def load(model: CachedModel, path: Path | str) -> KVCache:
 
 def identity(model: CachedModel) -> str:
     """Identity of a model for its KV caches: hashes of the model file and of its adapter's, if it has one."""
-    files = [model.exported.model] if model.adapter is None else [model.exported.model, model.adapter / WEIGHTS]
+    files = [model.exported.model] if model.adapter is None else [model.exported.model, weights_file(model.adapter)]
     return "+".join(map(_file_identity, files))
 
 
