@@ -178,6 +178,26 @@ class WeightPass:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Oracle:
+    """Another implementation of published models, which an export is compared with: a misreading of a checkpoint agrees
+    with itself, but not with that.
+
+    Example::
+
+        Oracle(name="transformers", summary="the models' published code, in float32",
+               open="edgegen_huggingface.transformers_oracle:open_model")
+    """
+
+    name: str
+    """Lower case, as ``--verify-against`` takes it."""
+    summary: str
+    open: str
+    """``module:attr`` of ``(checkpoint, task: str, tokenizer, lora: Path | None, *, asked: bool) ->``
+    :class:`edgegen.export.oracle.OracleModel`; raises UnsupportedError where it does not know the model, cannot run it
+    here, or would take long although the user has not ``asked`` for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportTarget:
     """An export target: what an export makes of a converted model, a folder or a bundle.
 

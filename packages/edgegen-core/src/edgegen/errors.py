@@ -197,6 +197,8 @@ class ErrorCode(StrEnum):
     """A tensor has no elements, which LiteRT cannot hold. Leave it out of the signature."""
     UNSUPPORTED_STORAGE = "EG310"
     """Tensors of the checkpoint are stored in a type that cannot be read. Use another file of the same weights."""
+    ORACLE_UNAVAILABLE = "EG317"
+    """The oracle does not know the model, or cannot run it here. The message says why; ``--verify-against none``."""
     UNSUPPORTED_FILE_VERSION = "EG311"
     """A file is in a version or byte order of its format that cannot be read. Convert it."""
     UNSUPPORTED_TOKENIZER = "EG312"

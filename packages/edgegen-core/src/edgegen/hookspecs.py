@@ -19,6 +19,7 @@ from edgegen.descriptors import (
     LayerImpl,
     LoweringRules,
     ModelFamily,
+    Oracle,
     QuantScheme,
     WeightPass,
 )
@@ -81,6 +82,14 @@ def edgegen_op_lowerings() -> Iterable[LoweringRules]:  # type: ignore[empty-bod
 @hookspec
 def edgegen_weight_passes() -> Iterable[WeightPass]:  # type: ignore[empty-body]
     """Passes over weights between reading and encoding: channel scaling, GPTQ, ...
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def edgegen_oracles() -> Iterable[Oracle]:  # type: ignore[empty-body]
+    """Other implementations of published models, which exports are compared with.
 
     .. versionadded:: 0.1
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgegen.descriptors import CheckpointFormat
+from edgegen.descriptors import CheckpointFormat, Oracle
 from edgegen.hookspecs import hookimpl
 
 _CONVENTIONS = {
@@ -51,4 +51,15 @@ def edgegen_checkpoint_formats() -> list[CheckpointFormat]:
             open="edgegen_huggingface.hub.checkpoint:open_checkpoint",
             reference="a repository: hf:org/name",
         ),
+    ]
+
+
+@hookimpl
+def edgegen_oracles() -> list[Oracle]:
+    return [
+        Oracle(
+            name="transformers",
+            summary="the models' published code, in float32",
+            open="edgegen_huggingface.transformers_oracle:open_model",
+        )
     ]

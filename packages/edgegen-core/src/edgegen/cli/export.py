@@ -201,6 +201,13 @@ def _layers(context: click.Context, option: click.Parameter, values: tuple[str, 
     group=_CHECKS,
     help="Run the result against the float model.",
 )
+@option(
+    "--verify-against",
+    metavar="NAME|none",
+    group=_CHECKS,
+    help="Oracle to compare the result with, such as transformers; see edgegen list-plugins.  "
+    "[default: the first that is installed and knows the model]",
+)
 @option("--dry-run", is_flag=True, group=_CHECKS, help="Plan only: say what would be written, and what it takes.")
 @output_options
 def export(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     cls=GroupedCommand,
     examples=[
         ("edgegen verify ./smollm2", "Check as when it was exported"),
+        ("edgegen verify ./smollm2 --against transformers", "Compare with the published modelling code as well"),
         ("edgegen verify ./smollm2 --layers", "Compare block by block, to find where the two part"),
     ],
 )
@@ -30,13 +31,19 @@ if TYPE_CHECKING:
     help="Checkpoint with the weights.  [default: the one that DIR was exported from]",
 )
 @option(
+    "--against",
+    metavar="NAME",
+    group="Checks",
+    help="Oracle to compare with too, such as transformers; see edgegen list-plugins.  [default: none]",
+)
+@option(
     "--layers",
     is_flag=True,
     group="Checks",
     help="Compare each block's output too, and name the first that is beyond the limit.",
 )
 @output_options
-def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) -> int:
+def verify(path: Path, checkpoint: Path | None, against: str | None, layers: bool, output: Output) -> int:
     """Run an export against the float model, as `edgegen export` did when it made it.
 
     DIR is a folder that `edgegen export` wrote. Ends with exit code 5 where the two differ by more than the scheme
@@ -47,6 +54,7 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
     from edgegen.errors import ErrorCode, UsageError, VerificationError
     from edgegen.export import plan
     from edgegen.export.compare_layers import compare_blocks, first_beyond
+    from edgegen.export.compare_oracle import compare_with_oracle
     from edgegen.export.options import MODEL_FILE
     from edgegen.export.reproduce import reproduce
     from edgegen.export.tasks import TASKS
@@ -68,8 +76,10 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
         beside = Path(scratch) / MODEL_FILE
         beside.symlink_to(file.resolve())
         with output.stage("verify") as stage:
-            figures = task.verify(open_session(beside, planned.weight_bytes), reference)
+            session = open_session(beside, planned.weight_bytes)
+            figures = task.verify(session, reference)
             stage.detail(str(figures))
+        oracle = None if against is None else compare_with_oracle(task, planned, session, output, against)
         if layers:
             with output.stage("layers"):
                 blocks = compare_blocks(task, reference, beside)
@@ -82,13 +92,15 @@ def verify(path: Path, checkpoint: Path | None, layers: bool, output: Output) ->
     document = {
         "path": path,
         "verification": asdict(figures),
+        "oracle": oracle and asdict(oracle),
         "passed": problem is None,
         "problems": [] if problem is None else list(problem.details),
         "limit": limit,
         "blocks": [asdict(block) for block in blocks],
         "first_diverging": first and first.path,
     }
-    output.result(document, _shown(str(figures), problem, blocks, first, limit))
+    shown = str(figures) if oracle is None else f"{figures}\n{oracle}"
+    output.result(document, _shown(shown, problem, blocks, first, limit))
     return 0 if problem is None else VerificationError.exit_code
 
 

@@ -48,6 +48,7 @@ pipeline_tag: {task.name}
 | trained context | {variant.context_length} tokens |
 | licence | {variant.license} |
 {keys}| against the float model | {verified} |
+| against another implementation | {result.oracle or "not compared"} |
 
 ## Weights
 

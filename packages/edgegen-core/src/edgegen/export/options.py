@@ -40,6 +40,8 @@ class ExportOptions:
         calibration: text file to calibrate on; None for the built-in text.
         weight_passes: pass over weights -> True to run it, False to leave it out; those not named decide by themselves,
             see :mod:`edgegen.quantization.passes`.
+        verify_against: oracle to compare the result with, see :mod:`edgegen.export.oracle`; ``none`` for none; None for
+            the first that knows the model.
         verify: True to run the result against the eager model.
     """
 
@@ -61,6 +63,7 @@ class ExportOptions:
     layers: Mapping[str, str] = field(default_factory=dict)
     calibration: Path | None = None
     weight_passes: Mapping[str, bool] = field(default_factory=dict)
+    verify_against: str | None = None
     verify: bool = True
 
     @property

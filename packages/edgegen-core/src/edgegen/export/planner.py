@@ -65,6 +65,8 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         if descriptor.caution:
             report.warn(f"{descriptor.name}: {descriptor.caution}")
     target = registered.target(options.target)
+    if options.verify_against not in (None, "none"):
+        registered.oracle(options.verify_against)
     _check_target(target, task, options.variant)
     for block, implementation in options.layers.items():
         registered.layer(block, implementation)

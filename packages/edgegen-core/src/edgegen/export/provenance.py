@@ -68,6 +68,7 @@ def provenance(result: ExportResult) -> dict[str, Any]:
         "weights": [asdict(row) for row in plan.conversion],
         "versions": {"python": platform.python_version(), **_versions()},
         "verification": asdict(result.verification) if result.verification else None,
+        "oracle": asdict(result.oracle) if result.oracle else None,
     }
 
 

@@ -12,7 +12,7 @@ from edgegen.descriptors import ModelFamily, Variant
 from edgegen.export.conversion_report import ConversionRow
 from edgegen.export.options import ExportOptions
 from edgegen.export.reference import Reference
-from edgegen.export.results import VerificationResult
+from edgegen.export.results import OracleVerification, VerificationResult
 from edgegen.graph import Program
 from edgegen.module_calls import lora_projections, max_rollback
 from edgegen.quantization.passes import PassContext, PassReport, PlannedPass
@@ -133,12 +133,14 @@ class ExportResult:
         hashes: SHA-256 of each checkpoint file, and of the calibration text.
         passes: pass over weights -> its report.
         verification: figures against the float model; None with ``verify=False``.
+        oracle: figures against another implementation; None where there is none.
     """
 
     plan: ExportPlan
     hashes: Mapping[Path, str]
     passes: Mapping[str, PassReport]
     verification: VerificationResult | None
+    oracle: OracleVerification | None = None
 
     @property
     def output(self) -> Path:

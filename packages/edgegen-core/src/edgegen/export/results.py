@@ -10,6 +10,12 @@ from typing import Any, ClassVar, Protocol
 from edgegen.errors import ErrorCode, ResourceError, VerificationError
 from edgegen.weights.storage import Tolerance
 
+_OTHER_TEXT = 2.0
+"""Times the scheme's tolerance that a file may be off: that is for a text which the file has written itself."""
+
+_ROUNDING = 0.01
+"""Relative error between two float models: far above what rounding makes, far below what a misread setting makes."""
+
 
 class VerificationResult(Protocol):
     """Figures of an exported file against the eager float model: a frozen dataclass of numbers."""
@@ -97,6 +103,49 @@ class EmbeddingVerification:
         errors = {"embedding error": self.embedding_error, "vectors error": self.vectors_error}
         limit = f"at most {tolerance.logits}"
         check_figures(scheme, {name: (error, error <= tolerance.logits, limit) for name, error in errors.items()})
+
+
+@dataclass(frozen=True)
+class OracleVerification:
+    """Figures of an export against an oracle.
+
+    Attributes:
+        oracle: the implementation and its version.
+        tokens: length of the text.
+        model_error: root-mean-square difference of the float model's outputs, relative to the oracle's.
+        file_error: the same of the file's.
+        top1: share of positions where the file's most likely token is the oracle's; 1 for encoders.
+        tokenizer: how the exported tokenizer differs; empty for not at all.
+    """
+
+    oracle: str
+    tokens: int
+    model_error: float
+    file_error: float
+    top1: float
+    tokenizer: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.oracle}: float model error {self.model_error:.1e}, file error {self.file_error:.2e}"
+
+    def check(self, scheme: str, tolerance: Tolerance) -> None:
+        """Raise VerificationError where a figure is beyond what it may be; NaN is."""
+        failed = []
+        if not self.model_error <= _ROUNDING:
+            failed.append(f"float model      {self.model_error:.3g}, allowed at most {_ROUNDING}")
+        if not self.file_error <= _OTHER_TEXT * tolerance.logits:
+            failed.append(
+                f"file             {self.file_error:.3g}, allowed at most {_OTHER_TEXT * tolerance.logits:.3g}"
+            )
+        if self.tokenizer:
+            failed.append(f"tokenizer        {self.tokenizer}")
+        if failed:
+            raise VerificationError(
+                f"the export ({scheme}) disagrees with {self.oracle} on the same checkpoint",
+                code=ErrorCode.VERIFICATION_FAILED,
+                details=failed,
+                hint="report it: the checkpoint was read wrongly, or its files are; --verify-against none keeps it",
+            )
 
 
 def check_figures(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -> None:

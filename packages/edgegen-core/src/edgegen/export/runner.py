@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from edgegen.export.compare_oracle import compare_with_oracle
 from edgegen.export.options import MODEL_FILE
 from edgegen.export.output_folder import list_files, put_in_place, work_folder
 from edgegen.export.provenance import sha256
 from edgegen.export.quality_warning import warn_of_quality
 from edgegen.export.records import ExportPlan, ExportResult
-from edgegen.export.results import VerificationResult
+from edgegen.export.results import OracleVerification, VerificationResult
 from edgegen.export.tasks import TASKS
 from edgegen.export.verify import PACKED_FILE, open_session
 from edgegen.plugins import load, registry
@@ -35,13 +36,14 @@ def run(plan: ExportPlan, report: Reporter) -> ExportResult:
     with work_folder(output) as folder, _background() as background:
         hashes = {path: background.submit(sha256, path) for path in _inputs(plan)}
         passes = _write(plan, folder / MODEL_FILE, report)
-        verification = _verify(plan, folder / MODEL_FILE, report) if plan.options.verify else None
+        verification, oracle = _verify(plan, folder / MODEL_FILE, report) if plan.options.verify else (None, None)
         with report.stage("package") as stage:
             result = ExportResult(
                 plan=plan,
                 hashes={path: future.result() for path, future in hashes.items()},
                 passes=passes,
                 verification=verification,
+                oracle=oracle,
             )
             package(result, folder)
             stage.detail(str(output))
@@ -75,14 +77,17 @@ def _write(plan: ExportPlan, file: Path, report: Reporter) -> Mapping[str, PassR
     return reports
 
 
-def _verify(plan: ExportPlan, file: Path, report: Reporter) -> VerificationResult:
+def _verify(plan: ExportPlan, file: Path, report: Reporter) -> tuple[VerificationResult, OracleVerification | None]:
+    task = TASKS[plan.family.task]
     with report.stage("verify") as stage:
-        figures = TASKS[plan.family.task].verify(open_session(file, plan.weight_bytes), plan.reference)
-        file.with_name(PACKED_FILE).unlink(missing_ok=True)
+        session = open_session(file, plan.weight_bytes)
+        figures = task.verify(session, plan.reference)
         stage.detail(str(figures))
     figures.check(plan.scheme_name, plan.scheme.tolerance)
+    oracle = compare_with_oracle(task, plan, session, report, plan.options.verify_against)
+    file.with_name(PACKED_FILE).unlink(missing_ok=True)
     warn_of_quality(plan, figures, report)
-    return figures
+    return figures, oracle
 
 
 def _inputs(plan: ExportPlan) -> list[Path]:

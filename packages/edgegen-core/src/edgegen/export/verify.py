@@ -109,6 +109,12 @@ def write_text(
         tokens.append(_sample(outputs[-1]["logits"][0, 0], generator))
 
 
+def read_text(session: Session, group: SignatureGroup, tokens: list[int], static_inputs: StaticInputs) -> Logits:
+    """Logits ``[T, V]`` of a file that reads a text token by token."""
+    state = session.new_state(group.names, static_inputs)
+    return np.stack([_decode(session, group, state, tokens, position) for position in range(len(tokens))])
+
+
 def joined(outputs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Concatenate outputs of one token each, ``[1, 1, ...]``, along the tokens."""
     return {name: np.concatenate([output[name] for output in outputs], axis=1) for name in outputs[0]}

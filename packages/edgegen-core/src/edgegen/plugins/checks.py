@@ -15,6 +15,7 @@ from edgegen.descriptors import (
     LayerImpl,
     LoweringRules,
     ModelFamily,
+    Oracle,
     QuantScheme,
     Variant,
     WeightPass,
@@ -30,6 +31,7 @@ REFERENCES: Mapping[type, tuple[str, ...]] = {
     ExportTarget: ("package", "check", "files", "contents"),
     LoweringRules: ("rules",),
     WeightPass: ("implementation",),
+    Oracle: ("open",),
     Command: ("command",),
     ErrorHint: ("hint",),
 }

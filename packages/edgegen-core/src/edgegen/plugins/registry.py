@@ -16,6 +16,7 @@ from edgegen.descriptors import (
     LayerImpl,
     LoweringRules,
     ModelFamily,
+    Oracle,
     QuantScheme,
     Variant,
     WeightPass,
@@ -51,6 +52,7 @@ class Registry:
     layers: Mapping[tuple[str, str], Provided[LayerImpl]]
     lowering_rules: Mapping[str, Provided[LoweringRules]]
     weight_passes: Mapping[str, Provided[WeightPass]]
+    oracles: Mapping[str, Provided[Oracle]]
     commands: Mapping[str, Provided[Command]]
     error_hints: Mapping[str, Provided[ErrorHint]]
     plugins: tuple[Plugin, ...]
@@ -81,6 +83,10 @@ class Registry:
         """A pass over weights. Raises UsageError with the closest name."""
         return self._find("weight pass", name, self.weight_passes, "edgegen list-plugins")
 
+    def oracle(self, name: str) -> Oracle:
+        """Another implementation of models. Raises UsageError with the closest name."""
+        return self._find("oracle", name, self.oracles, "edgegen list-plugins")
+
     def layer(self, block: str, name: str) -> LayerImpl:
         """An implementation of a building block. Raises UsageError with the closest name."""
         blocks: dict[str, dict[str, Provided[LayerImpl]]] = {}
@@ -100,6 +106,7 @@ class Registry:
             "layer": self.layers.values(),
             "lowering rules": self.lowering_rules.values(),
             "weight pass": self.weight_passes.values(),
+            "oracle": self.oracles.values(),
             "command": self.commands.values(),
             "error hint": self.error_hints.values(),
         }
@@ -143,6 +150,7 @@ def registry() -> Registry:
         layers=_table(loader, "edgegen_layers", LayerImpl, lambda layer: [(layer.block, layer.name)]),
         lowering_rules=_table(loader, "edgegen_op_lowerings", LoweringRules, _name),
         weight_passes=_table(loader, "edgegen_weight_passes", WeightPass, _name),
+        oracles=_table(loader, "edgegen_oracles", Oracle, _name),
         commands=_table(loader, "edgegen_commands", Command, _name),
         error_hints=_table(loader, "edgegen_error_hints", ErrorHint, _name),
         # Last, because collecting is what finds the problems.

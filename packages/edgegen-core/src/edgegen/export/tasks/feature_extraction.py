@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from edgegen.export.options import ExportOptions
+from edgegen.export.oracle import LONGEST, OracleModel
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
-from edgegen.export.results import EmbeddingVerification
+from edgegen.export.results import EmbeddingVerification, OracleVerification
 from edgegen.export.tasks.task import Task, listed
 from edgegen.export.verify import Array
 from edgegen.genai.signature_names import encode_signatures
@@ -41,6 +42,25 @@ def _verify(session: Session, reference: Reference) -> EmbeddingVerification:
         cosines.append(_cosine(got["embedding"], expected["embedding"]))
         vectors.append(_distance(got["token_vectors"][:, : len(text)], expected["token_vectors"]))
     return EmbeddingVerification(len(compared), max(errors), min(cosines), max(vectors))
+
+
+def _against(session: Session, reference: Reference, oracle: OracleModel) -> OracleVerification:
+    """The oracle's text in the shortest signature that takes it, padded; vectors of its tokens are compared."""
+    signatures = encode_signatures(session.signatures)
+    tokens = oracle.tokens[: min(LONGEST, max(signatures))]
+    length = min(length for length in signatures if length >= len(tokens))
+    expected = oracle.run({"tokens": tokens})["token_vectors"]
+    with reference.loaded():
+        model = _eager(reference.module, tokens)["token_vectors"][0]
+    file = session.run(signatures[length], padded(tokens, length))["token_vectors"][0, : len(tokens)]
+    return OracleVerification(
+        oracle=oracle.name,
+        tokens=len(tokens),
+        model_error=_distance(model, expected),
+        file_error=_distance(file, expected),
+        top1=1.0,
+        tokenizer=oracle.tokenizer,
+    )
 
 
 def _debug_signatures(names: Iterable[str]) -> list[str]:
@@ -115,6 +135,7 @@ TASK = Task(
     encode_lengths=(32, 128, 512),
     signatures=_signatures,
     verify=_verify,
+    against=_against,
     debug_signatures=_debug_signatures,
     debug_run=_debug_run,
     manifest=_manifest,

@@ -10,9 +10,10 @@ from torch import nn
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.options import ExportOptions
+from edgegen.export.oracle import OracleModel
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
-from edgegen.export.results import VerificationResult
+from edgegen.export.results import OracleVerification, VerificationResult
 from edgegen.export.verify import Array
 from edgegen.litert.session import Session
 from edgegen.tracing import Signature
@@ -33,6 +34,7 @@ class Task:
             :class:`ExportOptions`.
         signatures: ``(module, options) -> signatures`` of the file.
         verify: ``(session, reference) -> figures`` of the file against the float model.
+        against: ``(session, reference, oracle) -> figures`` of the file and the float model against an oracle.
         debug_signatures: ``(signature names) -> names`` of those that run all of the model's blocks.
         debug_run: ``(session, reference) -> outputs, eager``: outputs of those signatures for a short text, and a
             function that runs the float model on the same text, called while its weights can be read.
@@ -49,6 +51,7 @@ class Task:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     signatures: Callable[[nn.Module, ExportOptions], list[Signature]]
     verify: Callable[[Session, Reference], VerificationResult]
+    against: Callable[[Session, Reference, OracleModel], OracleVerification]
     debug_signatures: Callable[[Iterable[str]], Sequence[str]]
     debug_run: Callable[[Session, Reference], tuple[Mapping[str, Array], Callable[[], object]]]
     manifest: Callable[[ExportPlan], Mapping[str, Any]]

@@ -9,13 +9,23 @@ import torch
 from torch import nn
 
 from edgegen.export.options import ExportOptions
+from edgegen.export.oracle import LONGEST, OracleModel, error, top1
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
-from edgegen.export.results import LogitsVerification
+from edgegen.export.results import LogitsVerification, OracleVerification
 from edgegen.export.tasks import text_generation
 from edgegen.export.tasks.feature_extraction import padded
 from edgegen.export.tasks.task import Task, listed
-from edgegen.export.verify import LENGTH, Array, Logits, compare_logits, first_logits_error, joined, write_text
+from edgegen.export.verify import (
+    LENGTH,
+    Array,
+    Logits,
+    compare_logits,
+    first_logits_error,
+    joined,
+    read_text,
+    write_text,
+)
 from edgegen.genai.signature_names import encode_signatures, is_encoder_state, signature_groups
 from edgegen.litert.session import Session
 from edgegen.modeling import Seq2SeqLM, require
@@ -47,6 +57,29 @@ def _verify(session: Session, reference: Reference) -> LogitsVerification:
     )
     errors = [first_logits_error(session, whole, start, encoded, read(length)) for length in others]
     return result.with_errors(errors)
+
+
+def _against(session: Session, reference: Reference, oracle: OracleModel) -> OracleVerification:
+    """The oracle's text is read; the beginning of it is the answer as well."""
+    encoders = encode_signatures(session.signatures)
+    text = oracle.tokens[: min(LONGEST, max(encoders))]
+    answer = [reference.config.decoder_start_token_id, *text][: min(LENGTH, reference.cache_length)]
+    expected = oracle.run({"tokens": text, "answer": answer})["logits"]
+    with reference.loaded():
+        model = _eager_logits(reference.as_protocol(Seq2SeqLM), text, answer)
+    length = min(length for length in encoders if length >= len(text))
+    whole = signature_groups(session.signatures)[-1]
+    encoded = session.run(encoders[length], padded(text, length))
+    states = {name: array for name, array in encoded.items() if is_encoder_state(name)}
+    file = read_text(session, whole, answer, session.set_static_inputs(whole.decode, states))
+    return OracleVerification(
+        oracle=oracle.name,
+        tokens=len(answer),
+        model_error=error(model, expected),
+        file_error=error(file, expected),
+        top1=top1(file, expected),
+        tokenizer=oracle.tokenizer,
+    )
 
 
 def _debug_signatures(names: Iterable[str]) -> list[str]:
@@ -109,6 +142,7 @@ TASK = Task(
     defaults={"cache_length": 512, "prefill_lengths": (8,)},
     signatures=_signatures,
     verify=_verify,
+    against=_against,
     debug_signatures=_debug_signatures,
     debug_run=_debug_run,
     manifest=_manifest,

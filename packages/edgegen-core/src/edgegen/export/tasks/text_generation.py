@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.export.options import ExportOptions
+from edgegen.export.oracle import LONGEST, OracleModel, error, top1
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
-from edgegen.export.results import LogitsVerification
+from edgegen.export.results import LogitsVerification, OracleVerification
 from edgegen.export.tasks.task import Task, listed
-from edgegen.export.verify import LENGTH, Array, compare_logits, eager_logits, joined, write_text
+from edgegen.export.verify import LENGTH, Array, compare_logits, eager_logits, joined, read_text, write_text
 from edgegen.genai.signature_names import signature_groups
 from edgegen.litert.session import Session
 from edgegen.modeling import CausalLM, SupportsLora, SupportsVerifyLengths, missing, require
@@ -64,6 +66,25 @@ def _eager(reference: Reference) -> Callable[[list[int]], Any]:
     return lambda tokens: eager_logits(decoder, tokens, adapter)
 
 
+def _against(session: Session, reference: Reference, oracle: OracleModel) -> OracleVerification:
+    """The oracle's text, token by token; without what an adapter would add."""
+    tokens = oracle.tokens[: min(LONGEST, reference.cache_length)]
+    expected = oracle.run({"tokens": tokens})["logits"]
+    with reference.loaded():
+        model = eager_logits(reference.as_protocol(CausalLM), tokens)
+    whole = signature_groups(session.signatures)[-1]
+    adapter = {name: np.zeros_like(array) for name, array in reference.random_adapter().items()}
+    file = read_text(session, whole, tokens, session.set_static_inputs(whole.decode, adapter))
+    return OracleVerification(
+        oracle=oracle.name,
+        tokens=len(tokens),
+        model_error=error(model, expected),
+        file_error=error(file, expected),
+        top1=top1(file, expected),
+        tokenizer=oracle.tokenizer,
+    )
+
+
 def _debug_signatures(names: Iterable[str]) -> list[str]:
     return [signature_groups(names)[-1].decode]
 
@@ -111,6 +132,7 @@ TASK = Task(
     rejected=("encode_lengths",),
     signatures=_signatures,
     verify=_verify,
+    against=_against,
     debug_signatures=_debug_signatures,
     debug_run=_debug_run,
     manifest=_manifest,
