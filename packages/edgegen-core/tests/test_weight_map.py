@@ -234,8 +234,6 @@ def test_a_map_for_another_naming_is_recognised() -> None:
 @pytest.mark.parametrize(
     ("name", "meaning"),
     [
-        ("base_model.model.layers.0.q_proj.lora_A.weight", "LoRA"),
-        ("model.layers.0.mlp.up_proj.qweight", "quantized"),
         ("module.model.norm.weight", "wrapped"),
         ("language_model.model.norm.weight", "multimodal"),
     ],

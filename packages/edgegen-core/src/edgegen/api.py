@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgegen.graph import Program
 from edgegen.litert.dynamic_session import ResizingSession
 from edgegen.litert.session import Session
 from edgegen.quantization.assign import plan_parameters
+from edgegen.quantization.fallback import fallback
 from edgegen.quantization.recipe import Recipe, choose
 from edgegen.tflite.writer import Parameter, write_model
 from edgegen.tracing import Composites, Dynamic, Signature
@@ -100,7 +102,7 @@ class Converter:
                 code=ErrorCode.INVALID_ARGUMENT,
                 hint="make one module of them, and pick what a signature does by a keyword argument",
             )
-        chosen = choose(scheme).scheme
+        chosen = choose(scheme)
         kept = composites if isinstance(composites, Composites) else Composites.parse(composites)
         if parameters is not None and not (
             isinstance(parameters, Mapping) and all(isinstance(each, LazyTensor) for each in parameters.values())
@@ -113,10 +115,14 @@ class Converter:
         if parameters is None:
             parameters = module_weights(self._signatures[0].checked().module)
         program = build_program(self._signatures, kept)
+        planned = plan_parameters(program, parameters, chosen.scheme)
+        fell_back = fallback(planned, chosen.scheme, chosen.name)
+        if fell_back is not None:
+            warnings.warn(fell_back, stacklevel=2)
         return ConvertedModel(
             program,
-            plan_parameters(program, parameters, chosen),
-            chosen,
+            planned,
+            chosen.scheme,
             {s.name: s for s in self._signatures},
         )
 

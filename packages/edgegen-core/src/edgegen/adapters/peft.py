@@ -83,7 +83,7 @@ class Adapter:
             return rows
 
         # Changed numbers are no longer those that the checkpoint keeps packed.
-        return replace(tensor, read_rows=read_rows, packed=None)
+        return replace(tensor, read_rows=read_rows, packed=None, computed=True)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from edgegen.tflite.writer import Parameter
@@ -14,6 +14,8 @@ MANTISSA = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
 MEANINGS = {
     "kept": "the checkpoint's own quantized numbers, bit for bit",
     "exact": "the same numbers as floats",
+    "computed": "worked out from the checkpoint's numbers, as floats: a pass, an adapter or a constant changed them",
+    "added": "not in the checkpoint: what edgegen adds, as floats",
     "rounded": "floats of lower precision",
     "quantized": "floats rounded to integers with scales",
     "dequantized": "quantized numbers turned into floats",
@@ -45,12 +47,28 @@ class ConversionRow:
     nbytes: int
 
 
-def conversion_report(parameters: Mapping[str, Parameter], scheme: str) -> tuple[ConversionRow, ...]:
-    """One row for each group of weights, in the order of the file."""
-    rows: dict[tuple[str, str, str], ConversionRow] = {}
+def conversion_report(
+    parameters: Mapping[str, Parameter], scheme: str, changed: Collection[str] = (), added: Collection[str] = ()
+) -> tuple[ConversionRow, ...]:
+    """One row for each group of weights, in the order of the file.
+
+    Args:
+        parameters: by name.
+        scheme: name.
+        changed: parameters whose numbers a pass will change.
+        added: parameters that a pass has added.
+    """
+    rows: dict[tuple[str, str, str, str], ConversionRow] = {}
     for name, parameter in parameters.items():
         conversion = _conversion(parameter)
-        pattern, source, storage = key = (pattern_of(name), parameter.source.dtype, str(parameter.storage))
+        if name in added:
+            conversion = "added"
+        elif conversion in ("exact", "kept") and (name in changed or parameter.source.computed):
+            conversion = "computed"
+        pattern, source, storage = pattern_of(name), parameter.source.dtype, str(parameter.storage)
+        if name in added:
+            source = "none"
+        key = (pattern, source, storage, conversion)
         row = rows.get(key) or ConversionRow(pattern, 0, source, storage, conversion, "", 0)
         reason = _reason(parameter, scheme) if conversion == "requantized" else row.reason
         rows[key] = replace(row, count=row.count + 1, nbytes=row.nbytes + parameter.nbytes, reason=reason)

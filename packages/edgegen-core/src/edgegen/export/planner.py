@@ -31,6 +31,7 @@ from edgegen.plugins import load, registry
 from edgegen.plugins.calls import plugin_code
 from edgegen.progress import Reporter, reporting_to
 from edgegen.quantization.assign import plan_parameters
+from edgegen.quantization.fallback import fallback
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites, Signature
 from edgegen.weights import Checkpoint, open_checkpoint
@@ -83,6 +84,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         variant = listed or _unlisted(options.checkpoint, checkpoint, family, config, module)
         weights = resolve_weights(checkpoint, family, config, parameter_shapes(module), variant.name)
         lora = options.lora_rank and lora_layout(checkpoint, family, config, module, options.lora_rank)
+        own = weights.keys()
         weights = weight_passes.prepare(passes, module, weights, chosen.scheme, options.weight_passes)
         stage.detail(f"{checkpoint.format}, {len(checkpoint.tensors)} tensors")
     options = task.with_encode_lengths(options, variant.context_length)
@@ -91,6 +93,9 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         program = build_program(_signatures(task, module, options, family), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
     parameters = plan_parameters(program, weights, chosen.scheme)
+    fell_back = fallback(parameters, chosen.scheme, chosen.name)
+    if fell_back is not None:
+        report.warn(fell_back)
     draft = ExportPlan(
         options=options,
         family=family,
@@ -103,11 +108,14 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         weights=weights,
         program=program,
         parameters=parameters,
-        conversion=conversion_report(parameters, chosen.name),
+        conversion=(),
         lora=lora or None,
     )
     _ = draft.max_rollback  # a module that gets it wrong is told so before any work
-    planned = replace(draft, passes=weight_passes.planned(passes, draft.pass_context, options.weight_passes))
+    running = weight_passes.planned(passes, draft.pass_context, options.weight_passes)
+    changed = frozenset(name for each in running for name in each.changes)
+    rows = conversion_report(parameters, chosen.name, changed, weights.keys() - own)
+    planned = replace(draft, passes=running, conversion=rows)
     if target.check is not None:
         load(target.check)(planned, report)
     return planned

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgegen.errors import ErrorCode, VerificationError
 from edgegen.export.reference import Reference
 from edgegen.export.results import LogitsVerification
 from edgegen.genai.signature_names import SignatureGroup, signature_groups
@@ -134,6 +135,13 @@ def _decode(session: Session, group: SignatureGroup, state: State, tokens: list[
 
 
 def _sample(logits: Logits, generator: np.random.Generator) -> int:
+    if not np.isfinite(logits).all():
+        raise VerificationError(
+            "the exported file gives logits that are no numbers",
+            code=ErrorCode.VERIFICATION_FAILED,
+            details=[f"of {logits.size} after a token, {int((~np.isfinite(logits)).sum())} are NaN or infinite"],
+            hint="the file is damaged, or numbers overflow: export it again, with --scheme fp32 to tell the two apart",
+        )
     candidates = np.argpartition(logits, -_CANDIDATES)[-_CANDIDATES:] if logits.size > _CANDIDATES else None
     chosen = np.arange(logits.size) if candidates is None else np.sort(candidates)
     weights = np.exp(logits[chosen] - logits[chosen].max())

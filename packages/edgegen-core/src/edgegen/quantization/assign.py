@@ -30,7 +30,7 @@ def plan_parameters(program: Program, sources: Mapping[str, LazyTensor], scheme:
 
 def _planned(info: ParameterInfo, source: LazyTensor, scheme: Scheme) -> Parameter:
     chosen = scheme_for(scheme, info)
-    return Parameter(source, chosen.storage(info), chosen)
+    return Parameter(source, chosen.storage(info), chosen, info.role)
 
 
 def _packed(source: LazyTensor) -> Storage | None:

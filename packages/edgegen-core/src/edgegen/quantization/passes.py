@@ -103,6 +103,7 @@ class PlannedPass:
         name: the pass's, as its descriptor has it.
         cost: an estimate.
         uses_calibration: True if it reads the user's calibration text where there is one.
+        changes: names of the parameters whose numbers ``transform`` will change.
         transform: ``(weights) -> (other weights, report)``; None where the pass changes none.
         encode: ``(weights, encode) -> report``, called with the file open; None where the pass writes none itself.
     """
@@ -110,6 +111,7 @@ class PlannedPass:
     name: str
     cost: PassCost
     uses_calibration: bool = False
+    changes: frozenset[str] = frozenset()
     transform: Callable[[Weights], tuple[Weights, PassReport]] | None = None
     encode: Callable[[Weights, Encode], PassReport] | None = None
 

@@ -61,11 +61,13 @@ class Parameter:
         source: where its rows come from.
         storage: what they are stored as.
         scheme: what encodes them; None for the file's scheme.
+        role: ``linear``, ``embedding`` or ``other``, see :class:`~edgegen.weights.storage.ParameterInfo`.
     """
 
     source: LazyTensor
     storage: Storage
     scheme: Scheme | None = None
+    role: str = "other"
 
     @property
     def nbytes(self) -> int:

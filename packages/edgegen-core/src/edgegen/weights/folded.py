@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def _permuted(tensor: LazyTensor, order: tuple[int, ...]) -> LazyTensor:
             return np.ascontiguousarray(permuted(tensor.read_rows(start, stop), order))
         return np.ascontiguousarray(np.atleast_1d(permuted(tensor.read(), order))[start:stop])
 
-    return LazyTensor(tensor.name, permuted_shape(tensor.shape, order), tensor.dtype, tensor.nbytes, read_rows)
+    shape = permuted_shape(tensor.shape, order)
+    return replace(tensor, shape=shape, read_rows=read_rows, packed=None)
 
 
 def _computed(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
@@ -69,7 +71,8 @@ def _computed(value: Value, sources: Mapping[str, LazyTensor]) -> LazyTensor:
         rows = np.asarray(EVALUATE[folded.kind](*parts), np.float32)
         return np.broadcast_to(rows, (stop - start, *value.shape[1:]) if value.shape else (1,))
 
-    return LazyTensor(value.parameter or "", value.shape, "float32", value.elements * 4, read_rows)
+    name, nbytes = value.parameter or "", value.elements * 4
+    return LazyTensor(name, value.shape, "F32", nbytes, read_rows, computed=True)
 
 
 def _part(operand: Any, shape: tuple[int, ...], start: int, stop: int) -> Numbers:

@@ -96,6 +96,7 @@ def _stack(parts: Sequence[LazyTensor]) -> LazyTensor:
         dtype="+".join(dict.fromkeys(part.dtype for part in parts)),
         nbytes=sum(part.nbytes for part in parts),
         read_rows=read_rows,
+        computed=any(part.computed for part in parts),
     )
 
 
@@ -170,7 +171,7 @@ def affine(tensor: LazyTensor, factor: float, amount: float) -> LazyTensor:
     def read_rows(start: int, stop: int) -> Numbers:
         return tensor.read_rows(start, stop) * np.float32(factor) + np.float32(amount)
 
-    return _derived(tensor, f"affine({tensor.name})", tensor.shape, read_rows)
+    return replace(_derived(tensor, f"affine({tensor.name})", tensor.shape, read_rows), computed=True)
 
 
 def transposed(tensor: LazyTensor) -> LazyTensor:

@@ -42,6 +42,7 @@ class LazyTensor:
         read_rows: ``(start, stop) -> float32 array`` of shape ``(stop - start, *shape[1:])``; a scalar counts as one
             row and comes back with shape ``(1,)``.
         packed: the same rows as the checkpoint keeps them, where a LiteRT file can keep them too.
+        computed: True if the numbers were worked out from the checkpoint's, rather than moved.
     """
 
     name: str
@@ -50,6 +51,7 @@ class LazyTensor:
     nbytes: int
     read_rows: RowReader = field(repr=False)
     packed: Packed | None = None
+    computed: bool = False
 
     @property
     def rows(self) -> int:

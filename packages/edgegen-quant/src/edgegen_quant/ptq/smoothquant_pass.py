@@ -125,6 +125,9 @@ class SmoothQuantPass:
             name=NAME,
             cost=PassCost(seconds=tokens * weights / _PER_SECOND, memory=MEMORY),
             uses_calibration=True,
+            changes=frozenset(
+                name for each in groups for name in (*each.consumers, *(rows.parameter for rows in each.producers))
+            ),
             transform=lambda weights: _transform(context, groups, weights),
         )
 
