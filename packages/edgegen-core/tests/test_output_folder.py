@@ -31,6 +31,11 @@ def test_exports_replace_each_other_and_leave_nothing_beside(tmp_path: Path, nam
         assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_a_target_finds_an_empty_folder(tmp_path: Path) -> None:
+    with work_folder(tmp_path / "out") as folder:
+        assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("other", ["m.v2", "m.abcdefgh", "m.previous", ".m"])
 def test_an_export_leaves_others_alone_whose_names_begin_alike(tmp_path: Path, other: str) -> None:
     with work_folder(tmp_path / other) as running:
@@ -42,8 +47,9 @@ def test_an_export_leaves_others_alone_whose_names_begin_alike(tmp_path: Path, o
 def test_what_a_killed_export_left_is_removed_and_given_back(tmp_path: Path, name: str) -> None:
     export(tmp_path / name, "first")
     with work_folder(tmp_path / name) as folder:
-        previous = folder.with_name(folder.name.replace("partial", "previous"))
-        left = folder.rename(folder.with_name(f".{name}.abcd_123.partial"))
+        work = folder.parent
+        previous = work.with_name(work.name.replace("partial", "previous"))
+        left = work.rename(work.with_name(f".{name}.abcd_123.partial"))
         (tmp_path / name).rename(previous)
     with work_folder(tmp_path / name):
         assert not left.exists()
@@ -59,7 +65,7 @@ def test_the_earlier_export_comes_back_where_the_new_one_cannot_be_renamed(
     honest = os.replace
 
     def failing(source: Path, destination: Path) -> None:
-        if source.name.endswith(".partial"):
+        if source.parent.name.endswith(".partial"):
             raise error
         honest(source, destination)
 

@@ -239,18 +239,32 @@ def test_unreadable_metadata_of_one_distribution_hides_no_other(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("names", [("edgegen-aaa", "edgegen-bbb"), ("edgegen-bbb", "edgegen-aaa")])
-def test_of_two_packages_with_one_variant_the_first_by_name_keeps_it(names: tuple[str, str], tmp_path: Path) -> None:
+def test_a_name_that_two_packages_claim_is_neither_s(names: tuple[str, str], tmp_path: Path) -> None:
     for name in names:
         make_distribution(tmp_path, name, HEAD + family(name[-3:], "tiny-1m", f"{name[-3:]}-2m"))
     with installed(tmp_path, alone=True):
         known = registry()
-    assert known.variants["tiny-1m"].distribution == "edgegen-aaa"
-    assert list(known.variants) == ["tiny-1m", "aaa-2m", "bbb-2m"]
-    [problem] = known.problems
-    assert "'tiny-1m' of edgegen-bbb is refused: edgegen-aaa has that name" in problem.message
+        qualified = {f"{name}:tiny-1m" for name in names}
+        assert set(known.variants) == {*qualified, "aaa-2m", "bbb-2m"}
+        for name in names:
+            found, row = known.variant(f"{name}:tiny-1m")
+            assert (found.name, row.name) == (name[-3:], "tiny-1m")
+        with pytest.raises(UsageError, match="claimed by 2 packages") as caught:
+            known.variant("tiny-1m")
+        assert caught.value.hint == "say whose: edgegen-aaa:tiny-1m or edgegen-bbb:tiny-1m"
+    assert [problem.conflict for problem in known.problems] == [True, True]
+    assert {plugin.status for plugin in known.plugins if plugin.distribution in names} == {"ok"}
 
 
-def test_a_taken_alias_is_refused_alone(tmp_path: Path) -> None:
+def test_a_name_of_core_stays_core_s(tmp_path: Path) -> None:
+    scheme = "QuantScheme(name='fp32', summary='', scheme='a:b')"
+    make_distribution(tmp_path, "edgegen-aaa", f"{HEAD}\n@hookimpl\ndef edgegen_quant_schemes():\n    yield {scheme}\n")
+    with installed(tmp_path, alone=True):
+        assert registry().quant_schemes["fp32"].distribution == "edgegen-core"
+        assert "edgegen-core has that name already" in registry().problems[0].message
+
+
+def test_an_alias_that_two_packages_claim_is_neither_s(tmp_path: Path) -> None:
     for name in ("one", "two"):
         scheme = f"QuantScheme(name='{name}', summary='', scheme='a:b', aliases=('both', 'only-{name}'))"
         source = f"{HEAD}\n@hookimpl\ndef edgegen_quant_schemes():\n    yield {scheme}\n"
@@ -259,8 +273,37 @@ def test_a_taken_alias_is_refused_alone(tmp_path: Path) -> None:
         known = registry()
     schemes = known.quant_schemes.items()
     owners = {name: provided.descriptor.name for name, provided in schemes if provided.plugin != "core"}
-    assert owners == {"one": "one", "both": "one", "only-one": "one", "two": "two", "only-two": "two"}
-    assert len(known.problems) == 1
+    assert owners == {
+        "one": "one", "edgegen-one:both": "one", "only-one": "one",
+        "two": "two", "edgegen-two:both": "two", "only-two": "two",
+    }  # fmt: skip
+
+
+def test_of_two_in_one_package_the_first_has_the_name(tmp_path: Path) -> None:
+    make_distribution(tmp_path, "edgegen-aaa", HEAD + good_command("twice") + good_command("twice"))
+    with installed(tmp_path, alone=True):
+        assert "twice" in registry().commands
+
+
+def test_what_a_plugin_prints_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = f"print('on import')\n{HEAD}\n@hookimpl\ndef edgegen_commands():\n    print('in a hook')\n    yield GOOD\n"
+    make_distribution(tmp_path, "edgegen-loud", source)
+    with installed(tmp_path, alone=True):
+        assert registry().commands
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "on import" in captured.err
+    assert "in a hook" in captured.err
+
+
+def test_doctor_names_slow_plugins_and_requirements_that_are_not_met(tmp_path: Path) -> None:
+    make_distribution(tmp_path, "edgegen-slow", f"import time\ntime.sleep(1.2)\n{HEAD}" + good_command("slow"))
+    metadata = tmp_path / "edgegen_slow-1.0.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: edgegen-slow\nVersion: 1.0\nRequires-Dist: edgegen-core>=99\n")
+    run = edgegen("doctor", "--json", env=environment(tmp_path))
+    problems = {problem["code"]: problem for problem in json.loads(run.stdout)["problems"]}
+    assert "importing it takes 1." in problems["EG139"]["message"]
+    assert "needs edgegen-core>=99, and" in problems["EG140"]["message"]
 
 
 def test_one_module_under_two_entry_points_is_registered_once(tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ class ErrorCode(StrEnum):
     """``--layer`` names a building block that the model does not have. Name one of those that the details list."""
     PLUGIN_FAILED = "EG138"
     """A function of a plugin raised an exception or returned something else than it should. Report it to its author."""
+    PLUGIN_SLOW = "EG139"
+    """Importing a plugin takes long, which every command waits for. Report it to the plugin's author."""
+    REQUIREMENT_UNMET = "EG140"
+    """A plugin's package needs another version of a library than is installed. Install one that fits."""
 
     # 2: checkpoints and adapters.
 

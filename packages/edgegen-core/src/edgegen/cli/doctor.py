@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_SLOW = 1.0
+"""Seconds that importing a plugin may take; core's and edgegen's own take a tenth."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """A problem of the installation, and its remedy."""
@@ -57,7 +61,7 @@ def doctor(output: Output, deep: bool) -> int:
     """
     known = registry()
     dependencies = _dependencies(known)
-    findings = [*_plugin_findings(known), *_missing(dependencies)]
+    findings = [*_plugin_findings(known), *_missing(dependencies), *_unmet(known), *_slow(known)]
     if deep:
         findings += _unloadable(known)
     if not known.plugins:
@@ -104,6 +108,46 @@ def _plugin_findings(known: Registry) -> list[Finding]:
     ]
 
 
+def _unmet(known: Registry) -> list[Finding]:
+    """Requirements of plugins' packages whose installed version is another."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    findings = []
+    for package in sorted({plugin.distribution for plugin in known.plugins}):
+        for line in _lines(package):
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement:
+                continue
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            version = _version(requirement.name) if applies else None
+            if version is not None and not requirement.specifier.contains(version, prereleases=True):
+                older = f"pip install --upgrade {requirement.name}, or another version of {package}"
+                findings.append(
+                    Finding(
+                        code=ErrorCode.REQUIREMENT_UNMET,
+                        subject=package,
+                        message=f"it needs {requirement.name}{requirement.specifier}, and {version} is installed",
+                        remedy=older,
+                    )
+                )
+    return findings
+
+
+def _slow(known: Registry) -> list[Finding]:
+    """Plugins that slow every command down."""
+    return [
+        Finding(
+            code=ErrorCode.PLUGIN_SLOW,
+            subject=plugin.title,
+            message=f"importing it takes {plugin.seconds:.1f} s, in every command",
+            remedy="report it to the plugin's author: modules that hooks refer to are imported when they are needed",
+        )
+        for plugin in known.plugins
+        if plugin.seconds > _SLOW
+    ]
+
+
 def _unloadable(known: Registry) -> list[Finding]:
     """References of descriptors that cannot be imported."""
     findings = []
@@ -136,12 +180,17 @@ def _dependencies(known: Registry) -> list[dict[str, Any]]:
 
 def _requires(package: str) -> list[str]:
     """Packages that ``package`` requires; those of extras and markers are left out."""
-    try:
-        lines = metadata.requires(package) or []
-    except metadata.PackageNotFoundError:
-        return []
+    lines = _lines(package)
     names = (re.match(r"[\w.-]+", line) for line in lines if ";" not in line)
     return [name[0].lower().replace("_", "-") for name in names if name]
+
+
+def _lines(package: str) -> list[str]:
+    """``Requires-Dist`` of a package."""
+    try:
+        return metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _version(package: str) -> str | None:

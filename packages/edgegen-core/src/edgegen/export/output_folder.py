@@ -25,6 +25,9 @@ from edgegen.genai.provenance import EXPORT_FILE, is_export, read_provenance
 _MARKER = "edgegen-work-folder"
 """A file in each work folder: what is without it was not made here."""
 
+_CONTENTS = "contents"
+"""The folder beside it that becomes the output."""
+
 
 def check_output(output: Path) -> None:
     """Check that the folder is new, empty or an earlier export and nothing else, and can be replaced.
@@ -54,7 +57,7 @@ def list_files(folder: Path) -> None:
     record = folder / EXPORT_FILE
     if record.is_file():  # a target that leaves it out makes folders that are never replaced
         document = json.loads(record.read_text(encoding="utf-8"))
-        write_json(record, document | {"files": [name for name in _files(folder) if name != _MARKER]})
+        write_json(record, document | {"files": _files(folder)})
 
 
 def _files(folder: Path) -> list[str]:
@@ -73,7 +76,7 @@ def _other_files(folder: Path) -> list[str]:
 
 @contextmanager
 def work_folder(output: Path) -> Iterator[Path]:
-    """A folder beside ``output``, gone afterwards whatever happens; :func:`put_in_place` gives it its name.
+    """An empty folder, in one beside ``output`` that is gone afterwards; :func:`put_in_place` gives it its name.
 
     Where ``output`` is a symbolic link, the folder that it names is the one that is replaced.
 
@@ -87,6 +90,8 @@ def work_folder(output: Path) -> Iterator[Path]:
             _clean_up(output)
             folder = Path(tempfile.mkdtemp(prefix=_prefix(output), suffix=".partial", dir=output.parent))
             (folder / _MARKER).touch()
+            contents = folder / _CONTENTS
+            contents.mkdir()
         except OSError as error:
             raise ResourceError(
                 f"cannot write to {output.parent}: {error.strerror or error}",
@@ -94,7 +99,7 @@ def work_folder(output: Path) -> Iterator[Path]:
                 hint="name a folder that you may write to with -o",
             ) from error
         try:
-            yield folder
+            yield contents
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,12 +107,11 @@ def work_folder(output: Path) -> Iterator[Path]:
 def put_in_place(folder: Path, output: Path) -> None:
     """Give a work folder its name; an earlier export goes only once the new one is there, else it comes back."""
     output = output.resolve()
-    (folder / _MARKER).unlink()
-    folder.chmod(0o777 & ~_umask())  # mkdtemp makes folders for their owner alone
     if not output.exists():
         os.replace(folder, output)
         return
-    previous = folder.with_name(folder.name.removesuffix(".partial") + ".previous")
+    work = folder.parent
+    previous = work.with_name(work.name.removesuffix(".partial") + ".previous")
     os.replace(output, previous)
     try:
         os.replace(folder, output)
@@ -153,10 +157,3 @@ def _left_over(output: Path, suffix: str) -> list[Path]:
 
 def _prefix(output: Path) -> str:
     return f".{output.name}."
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -81,6 +81,8 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         config = config_for_context(family, _config(checkpoint, family, listed), options.cache_length)
         module = empty_model(family, config, options.layers)
         require(module, task.protocol, family_title(family))
+        if listed is not None:
+            _check_parameters(listed, family, module, report)
         variant = listed or _unlisted(options.checkpoint, checkpoint, family, config, module)
         weights = resolve_weights(checkpoint, family, config, parameter_shapes(module), variant.name)
         lora = options.lora_rank and lora_layout(checkpoint, family, config, module, options.lora_rank)
@@ -176,6 +178,15 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
             hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
         )
     return config
+
+
+def _check_parameters(variant: Variant, family: ModelFamily, module: nn.Module, report: Reporter) -> None:
+    found = sum(math.prod(shape) for shape in parameter_shapes(module).values())
+    if found != variant.parameters:
+        report.warn(
+            f"{variant.name} has {found:,} parameters, and {family_title(family)} says {variant.parameters:,}: report "
+            "it to the plugin's author"
+        )
 
 
 def _unlisted(named: Path, checkpoint: Checkpoint, family: ModelFamily, config: Any, module: nn.Module) -> Variant:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from importlib import metadata
 from types import ModuleType
@@ -53,6 +54,7 @@ class Loader:
         self._plugins: list[Plugin] = []
         self._modules: dict[int, Plugin] = {}
         self._heavy: dict[int, tuple[str, ...]] = {}
+        self._seconds: dict[int, float] = {}
         self._owners: dict[str, Plugin] = {}  # the name that pluggy knows an implementation's holder by -> plugin
         for entry_point in _entry_points():
             self._add(entry_point, frozenset(disabled))
@@ -60,12 +62,13 @@ class Loader:
     @property
     def plugins(self) -> tuple[Plugin, ...]:
         """All entry points, in the order in which they were asked, with their status as of now."""
-        broken = {id(problem.plugin) for problem in self.problems}
+        broken = {id(problem.plugin) for problem in self.problems if not problem.conflict}
         return tuple(
             replace(
                 plugin,
                 status="broken" if id(plugin) in broken else plugin.status,
                 heavy=self._heavy.get(id(plugin), ()),
+                seconds=self._seconds.get(id(plugin), 0.0),
             )
             for plugin in self._plugins
         )
@@ -85,9 +88,16 @@ class Loader:
                 )
 
     def report(
-        self, code: ErrorCode, plugin: Plugin, message: str, remedy: str, error: BaseException | None = None
+        self,
+        code: ErrorCode,
+        plugin: Plugin,
+        message: str,
+        remedy: str,
+        error: BaseException | None = None,
+        *,
+        conflict: bool = False,
     ) -> None:
-        """Note a problem, or raise it when strict."""
+        """Note a problem, or raise it when strict; a ``conflict`` between two plugins breaks neither."""
         remedy = remedy.format(plugin=plugin.name)
         if self._strict:
             raise PluginError(f"{plugin.title}: {message}", code=code, hint=remedy) from error
@@ -97,6 +107,7 @@ class Loader:
                 plugin=plugin,
                 message=message,
                 remedy=remedy,
+                conflict=conflict,
                 location=_location(error) if error else "",
                 traceback="".join(traceback.format_exception(error)) if error else "",
             )
@@ -119,8 +130,9 @@ class Loader:
         self._plugins.append(plugin)
         if plugin.status == "disabled":
             return
-        before = set(sys.modules)
+        before, begin = set(sys.modules), time.perf_counter()
         module = self._import(entry_point, plugin)
+        self._seconds[id(plugin)] = time.perf_counter() - begin
         self._heavy[id(plugin)] = tuple(n for n in HEAVY if n in sys.modules and n not in before)
         if module is not None:
             self._register(module, plugin)
@@ -205,9 +217,10 @@ class Loader:
 
     @contextmanager
     def _guard(self, code: ErrorCode, plugin: Plugin, message: str) -> Iterator[None]:
-        """Turn whatever the plugin raises into a problem, sys.exit() at import time included."""
+        """Turn whatever the plugin raises into a problem, sys.exit() included; what it prints goes to stderr."""
         try:
-            yield
+            with redirect_stdout(sys.stderr):
+                yield
         except KeyboardInterrupt:
             raise
         except BaseException as error:

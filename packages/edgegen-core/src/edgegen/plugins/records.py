@@ -23,6 +23,7 @@ class Plugin:
         distribution: the installed package that it belongs to.
         version: of that package.
         heavy: large libraries that importing it brought in, which slows every command down.
+        seconds: how long importing it took.
         status: ``broken`` where anything of it was refused; what is sound in it works nevertheless.
     """
 
@@ -32,6 +33,7 @@ class Plugin:
     version: str
     status: Literal["ok", "broken", "disabled"] = "ok"
     heavy: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def title(self) -> str:
@@ -58,6 +60,7 @@ class Problem:
         plugin: the plugin at fault.
         message: one line: what was wrong and what became of it.
         remedy: one line: how to fix it.
+        conflict: True where two plugins are sound, and claim one name.
         location: ``file:line`` where it happened, or empty.
         traceback: of the exception behind it, or empty.
     """
@@ -66,5 +69,6 @@ class Problem:
     plugin: Plugin
     message: str
     remedy: str
+    conflict: bool = False
     location: str = ""
     traceback: str = ""

@@ -24,7 +24,7 @@ from edgegen.descriptors import (
 from edgegen.errors import ErrorCode, UsageError
 from edgegen.plugins import loading
 from edgegen.plugins.checks import references
-from edgegen.plugins.records import Plugin, Problem, Provided
+from edgegen.plugins.records import CORE, Plugin, Problem, Provided
 from edgegen.suggest import closest
 
 D = TypeVar("D")
@@ -61,7 +61,7 @@ class Registry:
     def variant(self, name: str) -> tuple[ModelFamily, Variant]:
         """The family that has the variant, and its row. Raises UsageError with the closest name."""
         family = self._find("model", name, self.variants, "edgegen list-models")
-        return family, next(row for row in family.variants if row.name == name)
+        return family, next(row for row in family.variants if row.name == bare(name))
 
     def family(self, name: str) -> ModelFamily:
         """An architecture. Raises UsageError with the closest name."""
@@ -101,7 +101,7 @@ class Registry:
         tables: dict[str, Iterable[Provided[Any]]] = {
             "model family": self.families.values(),
             "checkpoint format": self.checkpoint_formats.values(),
-            "quantization scheme": [item for name, item in self.quant_schemes.items() if name == item.descriptor.name],
+            "quantization scheme": _each(self.quant_schemes),
             "export target": self.export_targets.values(),
             "layer": self.layers.values(),
             "lowering rules": self.lowering_rules.values(),
@@ -127,6 +127,13 @@ class Registry:
         details = [f"available   {', '.join(names) or 'none'}"]
         if broken:
             details.append(f"broken      {', '.join(broken)}: what they provide may be missing (edgegen doctor)")
+        rivals = [each for each in names if bare(each) == name]
+        if rivals:
+            return UsageError(
+                f"the {noun} {name!r} is claimed by {len(rivals)} packages",
+                code=ErrorCode.DUPLICATE_NAME,
+                hint=f"say whose: {' or '.join(rivals)}",
+            )
         meant = closest(name, names)
         hint = f"did you mean {meant}?" if meant else f"{listing} shows what is installed"
         return UsageError(f"there is no {noun} named {name!r}", code=ErrorCode.UNKNOWN_NAME, details=details, hint=hint)
@@ -173,34 +180,70 @@ def _scheme_names(scheme: QuantScheme) -> list[str]:
 
 
 def _table(loader: loading.Loader, hook: str, kind: type[D], names: Callable[[D], list[K]]) -> Mapping[K, Provided[D]]:
-    """Collect a hook into a table.
-
-    The first name of an item is its own: where that is taken the item is refused; where one of the others is,
-    only that alias is.
-    """
-    table: dict[K, Provided[D]] = {}
+    """Collect a hook into a table, see :func:`_claimed`."""
+    claims: dict[K, list[tuple[Provided[D], bool]]] = {}
     for provided in loader.collect(hook, kind):
-        for name in dict.fromkeys(names(provided.descriptor)):
-            if name not in table:
-                table[name] = provided
-                continue
-            _refuse_duplicate(loader, kind.__name__, name, first=table[name], later=provided)
-            if name == names(provided.descriptor)[0]:
-                break
-    return MappingProxyType(table)
+        own, *aliases = names(provided.descriptor)
+        for name in dict.fromkeys([own, *aliases]):
+            claims.setdefault(name, []).append((provided, name == own))
+    return _claimed(loader, kind.__name__, claims)
+
+
+def _each(table: Mapping[str, Provided[D]]) -> Iterable[Provided[D]]:
+    """What is in a table, once each."""
+    return {id(provided): provided for provided in table.values()}.values()
 
 
 def _variants(
     loader: loading.Loader, families: Mapping[str, Provided[ModelFamily]]
 ) -> Mapping[str, Provided[ModelFamily]]:
-    table: dict[str, Provided[ModelFamily]] = {}
-    for provided in families.values():
+    claims: dict[str, list[tuple[Provided[ModelFamily], bool]]] = {}
+    for provided in _each(families):
         for variant in provided.descriptor.variants:
-            if variant.name in table:
-                _refuse_duplicate(loader, "Variant", variant.name, first=table[variant.name], later=provided)
-            else:
-                table[variant.name] = provided
+            claims.setdefault(variant.name, []).append((provided, True))
+    return _claimed(loader, "Variant", claims)
+
+
+def _claimed(
+    loader: loading.Loader, kind: str, claims: Mapping[K, list[tuple[Provided[D], bool]]]
+) -> Mapping[K, Provided[D]]:
+    """Name -> who has it.
+
+    A name is its only claimant's. Core's own are reserved; a name of an item's own comes before an alias of another's;
+    and of two in one package the first has it. What two packages claim is neither's: it is ``package:name`` of each.
+
+    Args:
+        loader: takes what is refused.
+        kind: of descriptor, for messages.
+        claims: name -> each item that claims it, and whether it is its own name rather than an alias.
+    """
+    table: dict[K, Provided[D]] = {}
+    for name, claimants in claims.items():
+        own = [provided for provided, is_own in claimants if is_own]
+        rivals = own or [provided for provided, _ in claimants]
+        first = next((each for each in rivals if each.distribution == CORE), rivals[0])
+        packages = dict.fromkeys(each.distribution for each in rivals)
+        if len(packages) == 1 or first.distribution == CORE:
+            table[name] = first
+            for provided, _ in claimants:
+                if provided is not first:
+                    _refuse_duplicate(loader, kind, name, first=first, later=provided)
+            continue
+        for provided in rivals:
+            table.setdefault(qualified(provided.distribution, name), provided)
+        for package in packages:
+            _refuse_ambiguous(loader, kind, name, next(p for p in rivals if p.distribution == package), list(packages))
     return MappingProxyType(table)
+
+
+def qualified(package: str, name: Any) -> Any:
+    """The name with its package: ``edgegen-acme:gemma3-270m``; of a layer, the implementation's within its block."""
+    return (name[0], f"{package}:{name[1]}") if isinstance(name, tuple) else f"{package}:{name}"
+
+
+def bare(name: str) -> str:
+    """A name without its package."""
+    return name.rpartition(":")[2]
 
 
 def _refuse_duplicate(
@@ -212,4 +255,16 @@ def _refuse_duplicate(
         f"{kind} {name!r} of {later.distribution} is refused: {first.distribution} has that name already",
         f"uninstall {first.distribution} or {later.distribution}, or disable one: "
         f"EDGEGEN_DISABLED_PLUGINS={later.plugin}",
+    )
+
+
+def _refuse_ambiguous(
+    loader: loading.Loader, kind: str, name: str | tuple[str, str], claimant: Provided[Any], packages: list[str]
+) -> None:
+    loader.report(
+        ErrorCode.DUPLICATE_NAME,
+        loader.plugin(claimant),
+        f"{kind} {name!r} is claimed by {' and '.join(packages)}, and is neither's",
+        f"write it with its package, as in {qualified(claimant.distribution, name)!r}, or uninstall one of them",
+        conflict=True,
     )
