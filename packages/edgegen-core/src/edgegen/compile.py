@@ -8,19 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgegen.errors import ErrorCode, UnsupportedError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, UnsupportedError, UsageError
 from edgegen.graph import FixedSizeError, Graph, Program, optimize, with_dynamic_shapes
 from edgegen.lowering import RuleTable, lower
 from edgegen.plugins import load, registry
+from edgegen.plugins.calls import returned
+from edgegen.plugins.records import CORE
 from edgegen.tracing import Composites, Signature, Tracer
 
 
 def lowering_rules() -> RuleTable:
     """The rules of all plugins, in one table."""
-    rules = RuleTable()
+    return merged_rules()[0]
+
+
+def merged_rules() -> tuple[RuleTable, dict[str, EdgegenError]]:
+    """The rules of all plugins in one table, and why those of some plugins are not in it: package -> error."""
+    rules, failed = RuleTable(), {}
     for provided in registry().lowering_rules.values():
-        rules.merge(load(provided.descriptor.rules))
-    return rules
+        try:
+            own = returned(load(provided.descriptor.rules), RuleTable, provided.distribution, "rules")
+        except EdgegenError as error:
+            if provided.distribution == CORE:
+                raise
+            failed[provided.distribution] = error
+            continue
+        rules.merge(own, provided.distribution)
+    return rules, failed
 
 
 def build_program(
@@ -35,7 +49,9 @@ def build_program(
     names = [signature.name for signature in signatures]
     if len(set(names)) != len(names):
         raise UsageError(f"signature names must differ; got {', '.join(names)}", code=ErrorCode.INVALID_ARGUMENT)
-    rules = lowering_rules() if rules is None else rules
+    failed: dict[str, EdgegenError] = {}
+    if rules is None:
+        rules, failed = merged_rules()
     if any(signature.dynamic for signature in signatures):
         if composites is not None and composites.names != frozenset():
             raise UsageError(
@@ -48,7 +64,15 @@ def build_program(
         return _build(signatures, Tracer(rules, composites, places=False), rules)
     except UnsupportedError:
         # Once more, slower, to say on which lines.
-        return _build(signatures, Tracer(rules, composites, places=True), rules)
+        try:
+            return _build(signatures, Tracer(rules, composites, places=True), rules)
+        except UnsupportedError as error:
+            if not failed:
+                raise
+            lost = [f"rules of {owner} cannot be loaded: {cause.message}" for owner, cause in failed.items()]
+            raise UnsupportedError(
+                error.message, code=error.code, details=[*error.details, *lost], hint=error.hint
+            ) from error
 
 
 def _build(signatures: Sequence[Signature], tracer: Tracer, rules: RuleTable) -> Program:

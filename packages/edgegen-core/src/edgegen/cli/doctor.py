@@ -18,6 +18,7 @@ from edgegen.cli.output import Output, draw_table, format_bytes, output_options
 from edgegen.errors import EdgegenError, ErrorCode, UsageError
 from edgegen.plugins import Registry, load, registry
 from edgegen.plugins.checks import references
+from edgegen.plugins.records import CORE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +63,10 @@ def doctor(output: Output, deep: bool) -> int:
     known = registry()
     dependencies = _dependencies(known)
     findings = [*_plugin_findings(known), *_missing(dependencies), *_unmet(known), *_slow(known)]
+    overrides: list[str] = []
+    if deep or any(each.distribution != CORE for each in known.lowering_rules.values()):
+        overrides, conflicts = _rules()
+        findings += conflicts
     if deep:
         findings += _unloadable(known)
     if not known.plugins:
@@ -80,6 +85,7 @@ def doctor(output: Output, deep: bool) -> int:
             }
             for plugin in known.plugins
         ],
+        "overrides": overrides,
         "problems": findings,
     }
     output.result(report, lambda console: _draw(console, report))
@@ -106,6 +112,34 @@ def _plugin_findings(known: Registry) -> list[Finding]:
         )
         for problem in known.problems
     ]
+
+
+def _rules() -> tuple[list[str], list[Finding]]:
+    """Operators whose lowering a plugin replaces on purpose, in words; and those for which two plugins are at odds."""
+    try:
+        from edgegen.compile import merged_rules
+
+        rules, failed = merged_rules()
+    except (EdgegenError, ImportError):  # what lowering needs is not installed
+        return [], []
+    findings = [
+        Finding(code=error.code, subject=f"lowering rules of {owner}", message=error.message, remedy=error.hint or "")
+        for owner, error in failed.items()
+    ]
+    replaced = []
+    for each in rules.conflicts:
+        if each.replaced:
+            replaced.append(f"{each.operator}: {each.owners[0]} replaces the rule of {each.owners[1]}")
+        else:
+            findings.append(
+                Finding(
+                    code=ErrorCode.DUPLICATE_NAME,
+                    subject=f"lowering rule for {each.operator}",
+                    message=f"{' and '.join(each.owners)} both have one, and none is taken",
+                    remedy="disable one of the two: EDGEGEN_DISABLED_PLUGINS=NAME",
+                )
+            )
+    return replaced, findings
 
 
 def _unmet(known: Registry) -> list[Finding]:
@@ -267,6 +301,8 @@ def _draw(console: Console, report: dict[str, Any]) -> None:
                 "waits for that; its author can keep its module and the package around it light\n",
                 soft_wrap=True,
             )
+    for override in report["overrides"]:
+        console.print(f"override: {override}\n", markup=False, soft_wrap=True)
     for finding in report["problems"]:
         _draw_finding(console, finding)
     count = len(report["problems"])

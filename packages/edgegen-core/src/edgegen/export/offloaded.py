@@ -48,7 +48,7 @@ def streamed_weights(
                 _replace_forward(module, product, undo)
             elif type(module) is nn.Embedding:
                 _replace_forward(module, _lookup(source(module.weight)), undo)
-            elif module._parameters:
+            elif module._parameters or _persistent(module):
                 undo += _fill_while_running(module, source)
         yield
     finally:
@@ -99,20 +99,32 @@ def _lookup(table: LazyTensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
 def _fill_while_running(
     module: nn.Module, source: Callable[[torch.Tensor | None], LazyTensor | None]
 ) -> list[Callable[[], Any]]:
-    blank = dict(module._parameters)
+    blank, buffers = dict(module._parameters), _persistent(module)
 
     def fill(module: nn.Module, args: Any) -> None:
         for name, parameter in blank.items():
             contents = source(parameter)
             if contents is not None:
                 module._parameters[name] = nn.Parameter(_tensor(contents.read()), requires_grad=False)
+        for name, buffer in buffers.items():
+            contents = source(buffer)
+            if contents is not None:
+                module._buffers[name] = _tensor(contents.read()).to(buffer.dtype)
 
     def empty(module: nn.Module, args: Any, output: Any) -> None:
         module._parameters.update(blank)
+        module._buffers.update(buffers)
 
     before = module.register_forward_pre_hook(fill)
     after = module.register_forward_hook(empty, always_call=True)
     return [before.remove, after.remove]
+
+
+def _persistent(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Buffers on the ``meta`` device that a checkpoint has."""
+    skipped = module._non_persistent_buffers_set
+    named = ((name, buffer) for name, buffer in module._buffers.items() if name not in skipped)
+    return {name: buffer for name, buffer in named if buffer is not None and buffer.is_meta}
 
 
 def _tensor(contents: Any) -> torch.Tensor:

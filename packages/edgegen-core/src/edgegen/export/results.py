@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 from edgegen.errors import ErrorCode, ResourceError, VerificationError
 from edgegen.weights.storage import Tolerance
@@ -71,7 +73,7 @@ class LogitsVerification:
 
     def with_errors(self, others: Sequence[float]) -> LogitsVerification:
         """These figures, with the errors of further signatures."""
-        return replace(self, prefill_error=max([self.prefill_error, *others]))
+        return replace(self, prefill_error=worst([self.prefill_error, *others]))
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class EmbeddingVerification:
         """Raise VerificationError where a figure is beyond ``tolerance``, whose bound for logits is one for vectors."""
         errors = {"embedding error": self.embedding_error, "vectors error": self.vectors_error}
         limit = f"at most {tolerance.logits}"
-        check_figures(scheme, {name: (error, error <= tolerance.logits, limit) for name, error in errors.items()})
+        figures = {name: (error, error <= tolerance.logits, limit) for name, error in errors.items()}
+        check_figures(scheme, figures | {"cosine": (self.cosine, self.cosine > 0, "above 0")})
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,11 @@ class OracleVerification:
                 details=failed,
                 hint="report it: the checkpoint was read wrongly, or its files are; --verify-against none keeps it",
             )
+
+
+def worst(errors: Iterable[float]) -> float:
+    """The largest of errors; NaN where one is."""
+    return float(np.max(list(errors)))
 
 
 def check_figures(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from edgegen.errors import ErrorCode, VerificationError
 from edgegen.export.reference import Reference
-from edgegen.export.results import LogitsVerification
+from edgegen.export.results import LogitsVerification, worst
 from edgegen.genai.signature_names import SignatureGroup, signature_groups
 from edgegen.litert.session import Session, State, StaticInputs
 from edgegen.modeling import CausalLM
@@ -80,7 +80,7 @@ def compare_logits(
         positions=length,
         logits_error=_error(decoded, expected),
         top1=float(np.mean(decoded.argmax(-1) == expected.argmax(-1))),
-        prefill_error=max(
+        prefill_error=worst(
             _prefill_error(session, group, name, read, tokens, decoded, static_inputs)
             for group in (*shorter, whole)
             for read, name in (*group.prefill.items(), *group.verify.items())
@@ -165,7 +165,7 @@ def _prefill_error(
     outputs = session.run(signature, {"tokens": np.array([padded], np.int32), "input_pos": positions}, state)
     error = _error(_decode(session, group, state, tokens, read), decoded[read])
     if "logits" in outputs:
-        error = max(error, *map(_error, outputs["logits"][0, :read], decoded[:read]))
+        error = worst([error, *map(_error, outputs["logits"][0, :read], decoded[:read])])
     return error
 
 

@@ -77,6 +77,9 @@ def _reshape(g: GraphBuilder, op: Op, twin: Op) -> list[Op]:
         return [replace(op, inputs=(op.inputs[0], g.constant(shape, "int32")), options={"newShape": shape})]
     x = op.inputs[0]
     assert x is not None
+    if x.shape == op.output.shape:  # a copy
+        axes = list(range(op.output.rank))
+        return [Op("TRANSPOSE", (x, g.constant(axes, "int32")), op.outputs, origin=op.origin)]
     added = _ones_added(x.shape, op.output.shape)
     if added is not None:
         return _expanded(g, op, x, added, dynamic_axes)

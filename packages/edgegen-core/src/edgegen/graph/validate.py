@@ -5,11 +5,12 @@ from __future__ import annotations
 from edgegen.graph.ir import DTYPES, Graph
 
 
-def validate(graph: Graph, after: str) -> None:
+def validate(graph: Graph, after: str, *, final: bool = False) -> None:
     """Raise AssertionError, naming the pass ``after`` which the graph is broken.
 
     The rules: every operand is an input, a constant, a parameter or defined by an earlier operator; nothing is
-    defined twice; shapes are positive and dtypes known; constants have the shape they claim; outputs are defined.
+    defined twice; shapes are positive and dtypes known; constants have the shape they claim; outputs are defined. Of a
+    ``final`` graph besides: each output is computed by an operator, and none is two.
     """
     defined = set(graph.inputs.values())
 
@@ -37,7 +38,13 @@ def validate(graph: Graph, after: str) -> None:
                 fail(f"{output} is defined twice")
             defined.add(output)
         if op.body is not None:
-            validate(op.body, after)
+            validate(op.body, after, final=final)
     for name, output in graph.outputs.items():
         if output not in defined:
             fail(f"output {name} is not defined")
+    if final:
+        computed = {value for op in graph.ops for value in op.outputs}
+        for name, output in graph.outputs.items():
+            if output not in computed:
+                fail(f"output {name} is computed by no operator, or is another output too")
+            computed.remove(output)

@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from edgegen.errors import ErrorCode, UnsupportedError
-from edgegen.graph import Graph, GraphBuilder, Value, validate
+from edgegen.graph import Graph, Value, validate
 from edgegen.lowering.context import LoweringContext
 from edgegen.lowering.hints import hint_for
 from edgegen.lowering.rules import RuleTable
@@ -75,7 +75,7 @@ def lower(signature: Signature, trace: Trace, rules: RuleTable) -> Graph:
         raise _unsupported_error(signature.name, lowering.unsupported)
     for name, output in zip(trace.output_names, outputs, strict=True):
         _refuse_empty(f"output {name!r} of signature {signature.name!r}", output.shape)
-        graph.outputs[name] = _own_value(context, graph, output)
+        graph.outputs[name] = output
     validate(graph, "lowering")
     return graph
 
@@ -223,14 +223,6 @@ def _refuse_empty(what: str, shape: Sequence[int]) -> None:
             code=ErrorCode.EMPTY_TENSOR,
             hint="LiteRT keeps no empty tensors at its boundary; leave it out, or convert with a shape that has some",
         )
-
-
-def _own_value(g: GraphBuilder, graph: Graph, output: Value) -> Value:
-    """LiteRT wants each output computed by an operator, and each only once."""
-    computed = {value for op in graph.ops for value in op.outputs}
-    if output in computed and output not in graph.outputs.values():
-        return output
-    return g.op("RESHAPE", [output, g.constant(output.shape, "int32")], output.shape, newShape=list(output.shape))
 
 
 def _user_inputs(trace: Trace) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from edgegen.graph import Graph, GraphBuilder, Op, Value
 from edgegen.weights.storage import Storage
 
-_SEPARATOR = "#"
+_SEPARATOR, _PARTS = "#", ("scales", "offsets")
 
 
 def part_name(parameter: str, part: str) -> str:
@@ -22,8 +22,8 @@ def part_name(parameter: str, part: str) -> str:
 
 def part_of(name: str) -> tuple[str, str]:
     """The parameter and its part: the reverse of :func:`part_name`; a parameter's own name is its ``data``."""
-    parameter, _, part = name.partition(_SEPARATOR)
-    return parameter, part or "data"
+    parameter, _, part = name.rpartition(_SEPARATOR)
+    return (parameter, part) if part in _PARTS and parameter else (name, "data")
 
 
 def with_offsets(storages: Mapping[str, Storage]) -> dict[str, Storage]:

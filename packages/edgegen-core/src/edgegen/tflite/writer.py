@@ -11,6 +11,7 @@ Format: the TensorFlow Lite schema, version 3, as shipped with LiteRT.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
+from edgegen.errors import ErrorCode, PluginError
 from edgegen.graph import Graph, Op, Program, Value
 from edgegen.tflite.blockwise_offsets import expand_offsets, part_name, part_of, with_offsets
 from edgegen.tflite.dequantize import insert_dequantize
@@ -110,6 +112,7 @@ class _Slot:
     def encoded(self, scheme: Scheme, start: int, stop: int) -> Pieces:
         """Rows as they go into the file."""
         encoded = self.parameter.encode(scheme, start, stop)
+        self._check(encoded, start, stop)
         if self.quantization is not None:
             self.quantization.scales[start:stop] = encoded.scales
         rows = self.parameter.source.rows
@@ -117,6 +120,36 @@ class _Slot:
             (place.offset + start * (place.nbytes // rows), getattr(encoded, part))
             for part, place in self.places.items()
         ]
+
+    def _check(self, encoded: Encoded, start: int, stop: int) -> None:
+        """Refuse what is not what the storage says: the file's head has been laid out for that."""
+        storage, shape = self.parameter.storage, self.parameter.source.shape
+        name, rows = self.parameter.source.name, self.parameter.source.rows
+        packed = "uint8" if storage.dtype in ("int4", "int2") else storage.dtype
+        for part, place in self.places.items():
+            array = getattr(encoded, part, None)
+            dtype = packed if part == "data" else "float16" if part == "scales" else storage.offsets
+            nbytes = place.nbytes // rows * (stop - start)
+            if not isinstance(array, np.ndarray) or array.dtype.name != dtype or array.nbytes != nbytes:
+                found = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+                raise _lie(name, storage, f"{part} are {found} where {nbytes} bytes of {dtype} belong")
+            if not array.flags.c_contiguous:
+                raise _lie(name, storage, f"{part} are not contiguous")
+        if self.quantization is not None:
+            scales = encoded.scales
+            if not isinstance(scales, np.ndarray) or scales.shape != (stop - start,):
+                given = list(scales.shape) if isinstance(scales, np.ndarray) else type(scales).__name__
+                raise _lie(name, storage, f"scales are {given} for {stop - start} rows of {list(shape)}")
+            if not (np.isfinite(scales).all() and (scales > 0).all()):
+                raise _lie(name, storage, "scales are not all positive numbers")
+
+
+def _lie(name: str, storage: Storage, what: str) -> PluginError:
+    return PluginError(
+        f"the scheme that encodes {name} as {storage} gave something else: {what}",
+        code=ErrorCode.PLUGIN_FAILED,
+        hint="report it to the scheme's author; see edgegen.weights.storage.Encoded",
+    )
 
 
 Progress = Callable[[int], None]
@@ -186,7 +219,19 @@ class ModelFile:
         self._left.clear()
 
     def _put(self, pieces: Pieces) -> int:
-        return sum(os.pwrite(self._file.fileno(), array.data, start) for start, array in pieces)
+        return sum(_write_all(self._file.fileno(), array, start) for start, array in pieces)
+
+
+def _write_all(file: int, array: npt.NDArray[Any], start: int) -> int:
+    """Write an array at an offset, in as many pieces as the system takes it in; returns its bytes."""
+    view = array.reshape(-1).view(np.uint8).data
+    written = 0
+    while written < len(view):
+        count = os.pwrite(file, view[written:], start + written)
+        if count <= 0:
+            raise OSError(errno.EIO, "the disk took none of it")
+        written += count
+    return written
 
 
 def written_size(program: Program, parameters: Mapping[str, Parameter]) -> int:

@@ -12,6 +12,7 @@ the first really runs), then under ``torch.export`` the same calls are answered 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -111,7 +112,10 @@ class Call:
 
 
 def _call_key(region: Region, leaves: Sequence[Any], in_spec: pytree.TreeSpec) -> Hashable:
-    described = tuple((tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+    # With their types, as 1, 1.0 and True are equal.
+    described = tuple(
+        (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else (type(leaf), leaf) for leaf in leaves
+    )
     return (region.key, region.composite, described, str(in_spec))
 
 
@@ -244,19 +248,32 @@ def composite(name: str, attributes: Attributes = ()) -> Callable[[T], T]:
         class FeedForward(nn.Module): ...
     """
 
+    if isinstance(attributes, str):
+        attributes = (attributes,)
+
     def decorate(target: T) -> T:
         if isinstance(target, type) and issubclass(target, nn.Module):
             target.__call__ = _composite_call(target, name, attributes)  # type: ignore[method-assign]
             return target
+
+        signature = inspect.signature(target)
+        unknown = [] if callable(attributes) else [key for key in attributes if key not in signature.parameters]
+        if unknown:
+            raise UsageError(
+                f"composite {name}: {target.__qualname__} has no argument {unknown[0]}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint=f"it has {', '.join(signature.parameters)}",
+            )
 
         @functools.wraps(target)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             if callable(attributes):
                 stated = dict(attributes(*args, **kwargs))
             else:
-                stated = {key: kwargs[key] for key in attributes if kwargs.get(key) is not None}
-            key = (target.__module__, target.__qualname__)
-            return enter(Region(target, key, composite=name, attributes=stated), args, kwargs)
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                stated = {key: bound.arguments[key] for key in attributes if bound.arguments[key] is not None}
+            return enter(Region(target, cast(Hashable, target), composite=name, attributes=stated), args, kwargs)
 
         return cast(T, wrapper)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Container, Hashable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,7 +47,9 @@ class Signature:
     @property
     def input_names(self) -> tuple[str, ...]:
         """One name per input tensor: the parameter of ``forward``, then the way into it (``kv_cache_k_0``)."""
-        return tuple(name for name, leaf in _named_leaves(self.bind()) if isinstance(leaf, torch.Tensor))
+        names = tuple(name for name, leaf in _named_leaves(self.bind()) if isinstance(leaf, torch.Tensor))
+        _check_names(names, f"inputs of signature {self.name!r}")
+        return names
 
     def bind(self) -> dict[str, Any]:
         """The arguments by the names of the parameters of ``forward``.
@@ -235,6 +237,8 @@ class Tracer:
                 if not self._is_plain(program):
                     program = program.run_decompositions(dict(self._decompositions))
         names = tuple(name for name, _ in _named_leaves(result if isinstance(result, dict) else {"output": result}))
+        if entered is None:
+            _check_names(names, "outputs")
         return Trace(program, target, names, tuple(map(self._trace_call, recorder.calls)))
 
     def _is_plain(self, program: ExportedProgram) -> bool:
@@ -315,6 +319,22 @@ def _dependent(graph: fx.Graph) -> list[Any]:
         if node.op == "placeholder" or varying.intersection(node.all_input_nodes):
             varying.add(node)
     return [node for node in graph.nodes if node in varying and node.op == "call_function" and node.users]
+
+
+def _check_names(names: Sequence[str], what: str) -> None:
+    """Refuse names that a file cannot hold, or that two tensors would have.
+
+    Raises:
+        UsageError: there are some.
+    """
+    for name in names:
+        if not name or "\0" in name or names.count(name) > 1:
+            problem = f"two of them are {name!r}" if names.count(name) > 1 else f"{name!r} is no name"
+            raise UsageError(
+                f"the {what} have names that cannot be told apart: {problem}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="names are made of the keys on the way to a tensor, joined by _; choose keys that differ then",
+            )
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from edgegen.export.options import ExportOptions
 from edgegen.export.oracle import LONGEST, OracleModel
 from edgegen.export.records import ExportPlan
 from edgegen.export.reference import Reference
-from edgegen.export.results import EmbeddingVerification, OracleVerification
+from edgegen.export.results import EmbeddingVerification, OracleVerification, worst
 from edgegen.export.tasks.task import Task, listed
 from edgegen.export.verify import Array
 from edgegen.genai.signature_names import encode_signatures
@@ -41,7 +41,7 @@ def _verify(session: Session, reference: Reference) -> EmbeddingVerification:
         errors.append(_distance(got["embedding"], expected["embedding"]))
         cosines.append(_cosine(got["embedding"], expected["embedding"]))
         vectors.append(_distance(got["token_vectors"][:, : len(text)], expected["token_vectors"]))
-    return EmbeddingVerification(len(compared), max(errors), min(cosines), max(vectors))
+    return EmbeddingVerification(len(compared), worst(errors), -worst(-each for each in cosines), worst(vectors))
 
 
 def _against(session: Session, reference: Reference, oracle: OracleModel) -> OracleVerification:

@@ -109,10 +109,30 @@ def apply(graph: Graph, rewrites: Sequence[Rewrite]) -> Graph:
             break
     else:
         raise AssertionError(f"rewrites of graph {graph.name!r} come to no end: {', '.join(sorted(applied))}")
+    _own_outputs(graph)
     for op in graph.ops:
         if op.body is not None:
             op.body = apply(op.body, rewrites)
+    validate(graph, "giving outputs operators of their own", final=True)
     return graph
+
+
+def _own_outputs(graph: Graph) -> None:
+    """Copy what is an output and an input, a constant or another output as well.
+
+    LiteRT wants each output computed by an operator, and each only once. Last of all, as rewrites take copies for
+    needless.
+    """
+    computed = {value for op in graph.ops for value in op.outputs}
+    taken: set[Value] = set()
+    builder = GraphBuilder(graph)
+    for name, output in graph.outputs.items():
+        if output in computed and output not in taken:
+            taken.add(output)
+            continue
+        shape = builder.constant(output.shape, "int32")
+        copy = builder.op("RESHAPE", [output, shape], output.shape, newShape=list(output.shape))
+        graph.outputs[name] = copy
 
 
 def _pass(graph: Graph, rewrites: Sequence[Rewrite]) -> tuple[Graph, set[str]]:
