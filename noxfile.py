@@ -136,6 +136,13 @@ def differential(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random modules, converted and compared with eager PyTorch: ``-- --graphs 5000 --seed 1``."""
+    install_editable(session)
+    session.run("python", "-m", "edgegen.testing.fuzz", *session.posargs)
+
+
+@nox.session
 def serve_load(session: nox.Session) -> None:
     """A server of SmolLM2 under eight clients that behave badly, for a minute."""
     install_editable(session, "httpx", "psutil")

@@ -1,0 +1,24 @@
+"""A few random modules; ``nox -s fuzz`` draws thousands."""
+
+from __future__ import annotations
+
+from edgegen.testing.fuzz import OPERATORS, draw, fuzz
+
+SEED = 20_000
+
+
+def test_random_modules_are_right_or_refused():
+    results = list(fuzz(100, SEED))
+    wrong = [
+        f"seed {seed}: {outcome.reason}\n{text}" for seed, outcome, _, text in results if outcome.status == "failed"
+    ]
+    assert not wrong, wrong[0]
+    assert sum(outcome.status == "passed" for _, outcome, _, _ in results) >= 90
+
+
+def test_a_seed_is_one_module():
+    assert str(draw(7)) == str(draw(7))
+
+
+def test_there_are_operators_enough():
+    assert len(OPERATORS) >= 60
