@@ -21,7 +21,7 @@ from edgegen.export.conversion_report import conversion_report
 from edgegen.export.identify import CONTEXT_IS_FREE, empty_model
 from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
-from edgegen.export.records import ExportPlan
+from edgegen.export.records import NO_TOKENIZER, ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
 from edgegen.genai.signature_names import decode_name, encode_name, prefill_name, verify_name
@@ -106,6 +106,8 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     )
     _ = draft.max_rollback  # a module that gets it wrong is told so before any work
     planned = replace(draft, passes=weight_passes.planned(passes, draft.pass_context, options.weight_passes))
+    if planned.tokenizer is None:
+        report.warn(f"{NO_TOKENIZER}; put a tokenizer.json beside the weights, or give the model token ids")
     if target.check is not None:
         load(target.check)(planned, report)
     return planned
