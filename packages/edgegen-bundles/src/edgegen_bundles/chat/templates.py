@@ -117,10 +117,7 @@ def render_original(source: str, **special_tokens: str) -> list[Rendering]:
         UnsuitableError: it is no template, or refuses a single question.
     """
     try:
-        renderings = [
-            render(_plain(source), messages, tools=None, **special_tokens)
-            for messages in CONVERSATIONS
-        ]
+        renderings = [render(_plain(source), messages, tools=None, **special_tokens) for messages in CONVERSATIONS]
     except jinja2.TemplateSyntaxError as error:
         raise UnsuitableError(f"it does not parse: line {error.lineno}: {error.message}") from error
     if renderings[0].text is None:

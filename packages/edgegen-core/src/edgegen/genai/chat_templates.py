@@ -104,12 +104,9 @@ def plain_data(value: Any) -> Any:
     """``value`` in JSON types only: methods of richer objects would be callable from inside the sandbox."""
     if value is None or type(value) in (str, int, float, bool):
         return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return getattr(kind, "__str__" if kind is str else f"__{kind.__name__}__")(value)
     if isinstance(value, Mapping):
         return {plain_data(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
