@@ -21,13 +21,6 @@ CASES = {
         {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16},
         YARN,
     ),
-    "yarn, for the record finetuned": (
-        {
-            "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16,
-            "rope.scaling.finetuned": True,
-        },
-        YARN,
-    ),
 }  # fmt: skip
 
 

@@ -130,7 +130,34 @@ def read_tokenizer(header: Header) -> TokenizerAssets | None:
         eos_token_ids=tuple(dict.fromkeys(vocabulary.special[key] for key in _END_TOKENS if key in vocabulary.special)),
         add_bos=add_bos and bos is not None,
         chat_template=template if isinstance(template, str) else None,
+        special_tokens=_special_tokens(header, vocabulary),
+        special_ids={
+            token: index
+            for index, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True))
+            if kind in (TokenType.CONTROL, TokenType.USER_DEFINED)
+        },
     )
+
+
+_TEMPLATE_NAMES = {
+    Keys.Tokenizer.BOS_ID: "bos_token",
+    Keys.Tokenizer.EOS_ID: "eos_token",
+    Keys.Tokenizer.UNK_ID: "unk_token",
+    Keys.Tokenizer.SEP_ID: "sep_token",
+    Keys.Tokenizer.PAD_ID: "pad_token",
+    Keys.Tokenizer.MASK_ID: "mask_token",
+}
+
+
+def _special_tokens(header: Header, vocabulary: _Vocabulary) -> dict[str, str]:
+    """A chat template's names of tokens and their texts, as far as the file states them."""
+    ids = {key: vocabulary.special.get(key, header.metadata.get(key)) for key in _TEMPLATE_NAMES}
+    count = len(vocabulary.tokens)
+    return {
+        _TEMPLATE_NAMES[key]: vocabulary.tokens[index]
+        for key, index in ids.items()
+        if isinstance(index, int) and 0 <= index < count
+    }
 
 
 def _pre_tokenizer(header: Header) -> PreTokenizer:

@@ -5,9 +5,10 @@ Where several files state one value, precedence is as in ``transformers``.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,16 @@ from typing import Any
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.files import DOWNLOAD_AGAIN, LARGEST_TOKENIZER, read_json_list, read_json_object, regular_file_size
 from edgegen.weights.tensors import TokenizerAssets
+from edgegen_huggingface.special_tokens import ANY_CLASS, LARGEST_ID, AddedToken, SpecialTokens, ids_of, tokenizer_class
+from edgegen_huggingface.tokenizer_json import (
+    BYTE_LEVEL_CLASSES,
+    SentencePieceModel,
+    byte_level_json,
+    damaged,
+    with_added,
+)
+
+_log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
@@ -117,6 +128,10 @@ SIDECARS = (
     CONFIG,
     *TOKENIZER_FILES,
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
     "generation_config.json",
     "chat_template.jinja",
     "chat_template.json",
@@ -177,13 +192,12 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets |
     Raises:
         CheckpointError: one of the files is damaged.
     """
-    there = [folder / name for name in TOKENIZER_FILES if _is_there(folder / name)]
-    if not there:
-        return None
     settings = _TokenizerSettings(folder, config)
     if settings.tokenizer:
         _check_vocabulary(settings.tokenizer)
-    files = {path.name: path.read_bytes() for path in there}
+    files = settings.files()
+    if not files:
+        return None
     bos = settings.bos_token_id
     return TokenizerAssets(
         files=files,
@@ -191,6 +205,8 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets |
         eos_token_ids=settings.eos_token_ids,
         add_bos=bos is not None and settings.adds_bos(bos),
         chat_template=settings.chat_template,
+        special_tokens=settings.special.named,
+        special_ids=settings.special_ids,
     )
 
 
@@ -203,24 +219,102 @@ class _TokenizerSettings:
         self.config = {**(text_config if isinstance(text_config, dict) else {}), **config}
         self.settings = _optional_json(folder / "tokenizer_config.json")
         self.generation = _optional_json(folder / "generation_config.json")
+        self.kind = tokenizer_class(self.settings, self.config)
+        self.special = SpecialTokens(
+            self.settings,
+            _optional_json(folder / "special_tokens_map.json"),
+            _optional_json(folder / "added_tokens.json"),
+            self.kind,
+        )
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
         path = self.folder / "tokenizer.json"
         return read_json_object(path, LARGEST_TOKENIZER) if _is_there(path) else {}
 
+    @cached_property
+    def sentencepiece(self) -> SentencePieceModel | None:
+        """The SentencePiece model that is there without a ``tokenizer.json``."""
+        paths = [self.folder / name for name in TOKENIZER_FILES[1:] if _is_there(self.folder / name)]
+        return None if self.tokenizer or not paths else SentencePieceModel(paths[0].read_bytes())
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer's files; a ``tokenizer.json`` is made where those that are there do not say all."""
+        files = {name: (self.folder / name).read_bytes() for name in TOKENIZER_FILES if _is_there(self.folder / name)}
+        if self.tokenizer:
+            whole = with_added(self.tokenizer, self.special.added) if self.special.added else None
+            return files if whole is None else {TOKENIZER_FILES[0]: whole}
+        if not files:
+            return self._byte_level()
+        if self.sentencepiece is None or not self.sentencepiece.is_bpe:
+            return files
+        legacy = self.settings.get("legacy", self.kind != "Llama") is not False
+        known = all(self.sentencepiece.finds(i, token) for i, token in self._beside_pieces().items())
+        if known and (legacy or not self.sentencepiece.has_dummy_prefix):
+            return files
+        made = self.sentencepiece.tokenizer_json(self._beside_pieces(), legacy=legacy)
+        return {TOKENIZER_FILES[0]: made, **(files if known else {})}
+
+    def _beside_pieces(self) -> dict[int, AddedToken]:
+        """Added tokens that are not simply the unknown piece."""
+        pieces = self.sentencepiece.pieces if self.sentencepiece else []
+        unknown = self.special.named.get("unk_token", "<unk>")
+        return {
+            i: token
+            for i, token in self.special.added.items()
+            if token.content != unknown or pieces[i : i + 1] != [unknown]
+        }
+
+    def _byte_level(self) -> dict[str, bytes]:
+        """``tokenizer.json`` of ``vocab.json`` and ``merges.txt``; nothing without them."""
+        vocab, merges = self.folder / "vocab.json", self.folder / "merges.txt"
+        if not (_is_there(vocab) and _is_there(merges)):
+            return {}
+        if self.kind not in BYTE_LEVEL_CLASSES:
+            _log.warning(
+                "%s has vocab.json and merges.txt, but how %s cuts text is not known",
+                self.folder,
+                "a tokenizer without a stated class" if self.kind == ANY_CLASS else f"a {self.kind}Tokenizer",
+            )
+            return {}
+        ids = read_json_object(vocab, LARGEST_TOKENIZER)
+        if not all(type(token) is int and 0 <= token <= LARGEST_ID for token in ids.values()):
+            raise damaged("vocab.json does not map tokens to ids")
+        regular_file_size(merges)
+        try:
+            lines = merges.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise damaged(f"merges.txt is not UTF-8: {error}") from error
+        added = dict(self.special.added)
+        there = {token.content for token in added.values()}
+        for text in dict.fromkeys([*self.special.named.values(), *self.special.further]):
+            if text not in there:
+                added[ids.get(text, max([*ids.values(), *added], default=-1) + 1)] = AddedToken(text, special=True)
+        prefix_space = self.settings.get("add_prefix_space") is True
+        return {TOKENIZER_FILES[0]: byte_level_json(ids, lines, added, self.kind, prefix_space=prefix_space)}
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Texts of added, control and user-defined tokens and their ids."""
+        ids = {entry["content"]: entry["id"] for entry in self.tokenizer.get("added_tokens") or ()}
+        if self.sentencepiece is not None:
+            ids |= {token.content: i for i, token in self.sentencepiece.added().items()}
+        ids |= {token.content: i for i, token in self.special.added.items()}
+        named = {text: self.token_id(text) for text in self.special.named.values()}
+        return ids | {text: token for text, token in named.items() if token is not None}
+
     @property
     def bos_token_id(self) -> int | None:
         # A null in tokenizer_config.json means "none", whatever config.json repeats from a template (Qwen).
-        if "bos_token" in self.settings:
-            text = _token_text(self.settings["bos_token"])
-            if text is None:
-                return None
+        text = self.special.named.get("bos_token")
+        if "bos_token" in self.special.stated and text is None:
+            return None
+        if text is not None:
             token = self.token_id(text)
             if token is not None:
                 return self._within(token)
         for source in (self.generation, self.config):
-            for token in _ids(source.get("bos_token_id")):
+            for token in ids_of(source.get("bos_token_id")):
                 return self._within(token)
         return None
 
@@ -238,8 +332,8 @@ class _TokenizerSettings:
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         stated = self.generation.get("eos_token_id", self.config.get("eos_token_id"))
-        ids = list(_ids(stated))
-        text = _token_text(self.settings.get("eos_token"))
+        ids = list(ids_of(stated))
+        text = self.special.named.get("eos_token")
         own = self.token_id(text) if text is not None else None
         if own is not None:
             ids.append(own)
@@ -274,21 +368,23 @@ class _TokenizerSettings:
         return template if isinstance(template, str) else None
 
     def token_id(self, text: str) -> int | None:
-        """Id of a token given by its text; the files have it in three places."""
-        decoder = self.settings.get("added_tokens_decoder")
-        if isinstance(decoder, dict):
-            for key, entry in decoder.items():
-                if isinstance(entry, dict) and entry.get("content") == text and key.isdecimal():
-                    return _id(key)
+        """Id of a token given by its text; the files have it in several places."""
+        own = self.special.id_of(text)
+        if own is not None:
+            return own
+        if self.sentencepiece is not None:
+            return self.sentencepiece.pieces.index(text) if text in self.sentencepiece.pieces else None
         for entry in self.tokenizer.get("added_tokens") or ():
             if entry["content"] == text:
                 return int(entry["id"])
-        vocab = self.tokenizer["model"].get("vocab") if self.tokenizer else None
+        vocab = self.tokenizer["model"].get("vocab") if self.tokenizer else self._vocab
         found = vocab.get(text) if isinstance(vocab, dict) else None
         return found if isinstance(found, int) else None
 
-
-_LARGEST_ID = 2**31 - 1
+    @cached_property
+    def _vocab(self) -> dict[str, Any]:
+        path = self.folder / "vocab.json"
+        return read_json_object(path, LARGEST_TOKENIZER) if _is_there(path) else {}
 
 
 def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
@@ -304,7 +400,7 @@ def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
     for entry in added if sound else ():
         sound = sound and isinstance(entry, dict) and isinstance(entry.get("content"), str) and "id" in entry
         ids += [entry["id"]] if sound else []
-    if not sound or not all(type(token) is int and 0 <= token <= _LARGEST_ID for token in ids):
+    if not sound or not all(type(token) is int and 0 <= token <= LARGEST_ID for token in ids):
         raise CheckpointError(
             "tokenizer.json has no usable vocabulary", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
         )
@@ -317,32 +413,6 @@ def _is_there(path: Path) -> bool:
 
 def _optional_json(path: Path) -> dict[str, Any]:
     return read_json_object(path) if _is_there(path) else {}
-
-
-def _id(key: str) -> int:
-    if len(key) > len(str(_LARGEST_ID)):  # Python itself refuses to read thousands of digits
-        raise CheckpointError(
-            "a token id has more digits than any vocabulary", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
-        )
-    return int(key)
-
-
-def _ids(value: object) -> Iterator[int]:
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, int) and not isinstance(item, bool):
-            if abs(item) > _LARGEST_ID:
-                raise CheckpointError(
-                    "a token id has more digits than any vocabulary",
-                    code=ErrorCode.TOKENIZER_DAMAGED,
-                    hint=DOWNLOAD_AGAIN,
-                )
-            yield item
-
-
-def _token_text(value: object) -> str | None:
-    """Text of a token, written as a string or as ``{"content": ...}``."""
-    text = value.get("content") if isinstance(value, dict) else value
-    return text if isinstance(text, str) else None
 
 
 def _template_starts_with(processor: object, token: int) -> bool:

@@ -6,6 +6,7 @@ here and nowhere else; everything behind this module works with an :class:`Expor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class TokenizerSpec:
     bos_token_id: int | None = None
     add_bos: bool = False
     """True if a prompt that is not a chat starts with ``bos_token_id``."""
+    special_tokens: Mapping[str, str] | None = None
+    """The chat template's names of tokens (``eos_token``) -> their texts; None in folders that do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,10 @@ class ExportedModel:
             tokenizer=None
             if tokenizer is None
             else TokenizerSpec(
-                file=_there(folder, tokenizer.file), bos_token_id=tokenizer.bos_token_id, add_bos=tokenizer.add_bos
+                file=_there(folder, tokenizer.file),
+                bos_token_id=tokenizer.bos_token_id,
+                add_bos=tokenizer.add_bos,
+                special_tokens=tokenizer.special_tokens,
             ),
             chat_template=None if facts.chat_template is None else _there(folder, facts.chat_template),
             start_token_id=facts.start_token_id,

@@ -6,7 +6,7 @@ if a plain text and a chat both begin with it, and then the template must not pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgegen.weights import TokenizerAssets
@@ -41,18 +41,16 @@ def prompt_format(tokenizer: TokenizerAssets, names: Vocabulary, template: str |
     start = tokenizer.bos_token_id if tokenizer.add_bos else None
     if template is None:
         return PromptFormat(start, None)
-    bos_token, eos_token = (
-        (None if token is None else names.name_of(token)) or ""
-        for token in (tokenizer.bos_token_id, next(iter(tokenizer.eos_token_ids), None))
-    )
+    tokens = _special_tokens(tokenizer, names)
+    bos_token = tokens.get("bos_token", "")
     try:
-        originals = render_original(template, bos_token=bos_token, eos_token=eos_token)
+        originals = render_original(template, **tokens)
         if start is not None and bos_token:
             rests = _without(bos_token, originals)
-            silent = adapt(template, bos_token="", eos_token=eos_token)
+            silent = adapt(template, **{**tokens, "bos_token": ""})
             if rests is not None and _suits(silent, rests):
                 return PromptFormat(start, silent)
-        adapted = adapt(template, bos_token=bos_token, eos_token=eos_token)
+        adapted = adapt(template, **tokens)
         check(adapted, originals)
     except UnsuitableError as reason:
         return PromptFormat(start, None, (f"the chat template is left out, as LiteRT-LM cannot use it: {reason}",))
@@ -61,6 +59,17 @@ def prompt_format(tokenizer: TokenizerAssets, names: Vocabulary, template: str |
     return PromptFormat(
         None, adapted, (f"plain prompts will lack the start token {bos_token}, so that chats are right",)
     )
+
+
+def _special_tokens(tokenizer: TokenizerAssets, names: Vocabulary) -> Mapping[str, str]:
+    """The template's names of tokens and their texts; start and end token where the checkpoint does not say."""
+    if tokenizer.special_tokens is not None:
+        return tokenizer.special_tokens
+    bos, eos = (
+        (None if token is None else names.name_of(token)) or ""
+        for token in (tokenizer.bos_token_id, next(iter(tokenizer.eos_token_ids), None))
+    )
+    return {"bos_token": bos, "eos_token": eos}
 
 
 def _without(bos_token: str, renderings: Sequence[Rendering]) -> list[Rendering] | None:

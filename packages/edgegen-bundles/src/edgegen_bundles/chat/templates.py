@@ -4,7 +4,7 @@ LiteRT-LM renders templates with minijinja, and differs from what they were writ
 
 - the content of a message is a list of parts, ``[{"type": "text", "text": "Hello"}]``, and most templates add it to
   texts as if it were one;
-- ``bos_token`` and ``eos_token`` are empty;
+- ``bos_token``, ``eos_token`` and other names of tokens are empty;
 - a newline at the very end of a template is kept, and ``{% generation %}`` is not always known.
 
 So a template gets a few lines before it, written in Jinja itself, that put things as it expects them. It is not edited,
@@ -23,8 +23,6 @@ import jinja2
 from edgegen_bundles.chat.jinja import Message, Rendering, render, render_as_client
 
 PRELUDE = """\
-{%- set bos_token = BOS_TOKEN -%}
-{%- set eos_token = EOS_TOKEN -%}
 {%- set edgegen = namespace(messages=[], text="", joins=false) -%}
 {%- for message in messages -%}
 {%- set content = message["content"] -%}
@@ -77,16 +75,18 @@ class UnsuitableError(Exception):
     """A chat template that LiteRT-LM cannot use; the message says why."""
 
 
-def adapt(source: str, *, bos_token: str, eos_token: str) -> str:
+def adapt(source: str, **special_tokens: str) -> str:
     """A chat template adapted to LiteRT-LM; see :func:`check`.
 
     Args:
         source: Jinja source as published.
-        bos_token: value of the template's ``bos_token``.
-        eos_token: value of the template's ``eos_token``.
+        special_tokens: the template's names of tokens (``bos_token``) and their texts.
     """
-    prelude = PRELUDE.replace("BOS_TOKEN", _literal(bos_token)).replace("EOS_TOKEN", _literal(eos_token))
-    return prelude + _plain(source).removesuffix("\n")  # as Jinja does
+    named = {"bos_token": "", "eos_token": "", **special_tokens}
+    settings = "".join(
+        f"{{%- set {name} = {_literal(text)} -%}}\n" for name, text in named.items() if name.isidentifier()
+    )
+    return settings + PRELUDE + _plain(source).removesuffix("\n")  # as Jinja does
 
 
 def check(adapted: str, originals: Sequence[Rendering]) -> None:
@@ -110,17 +110,14 @@ def check(adapted: str, originals: Sequence[Rendering]) -> None:
             )
 
 
-def render_original(source: str, *, bos_token: str, eos_token: str) -> list[Rendering]:
+def render_original(source: str, **special_tokens: str) -> list[Rendering]:
     """Renderings of :data:`CONVERSATIONS` by the template's own conventions.
 
     Raises:
         UnsuitableError: it is no template, or refuses a single question.
     """
     try:
-        renderings = [
-            render(_plain(source), messages, bos_token=bos_token, eos_token=eos_token, tools=None)
-            for messages in CONVERSATIONS
-        ]
+        renderings = [render(_plain(source), messages, tools=None, **special_tokens) for messages in CONVERSATIONS]
     except jinja2.TemplateSyntaxError as error:
         raise UnsuitableError(f"it does not parse: line {error.lineno}: {error.message}") from error
     if renderings[0].text is None:

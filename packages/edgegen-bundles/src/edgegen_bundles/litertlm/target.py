@@ -115,7 +115,7 @@ def stop_tokens(plan: ExportPlan) -> list[int]:
     tokenizer = tokenizer_of(plan)
     names = vocabulary(tokenizer)
     named = (names.id_of(name) for name in plan.variant.stop_tokens)
-    return list(dict.fromkeys([*tokenizer.eos_token_ids, *(token for token in named if token is not None)]))
+    return list(dict.fromkeys([*plan.stop_token_ids, *(token for token in named if token is not None)]))
 
 
 def prompt_format_of(plan: ExportPlan) -> PromptFormat:

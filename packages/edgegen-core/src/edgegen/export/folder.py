@@ -49,7 +49,10 @@ def manifest(plan: ExportPlan) -> Manifest:
         tokenizer=None
         if tokenizer is None
         else TokenizerFacts(
-            file=next(iter(tokenizer.files)), bos_token_id=tokenizer.bos_token_id, add_bos=tokenizer.add_bos
+            file=next(iter(tokenizer.files)),
+            bos_token_id=tokenizer.bos_token_id,
+            add_bos=tokenizer.add_bos,
+            special_tokens=tokenizer.special_tokens,
         ),
         **fields,
     )

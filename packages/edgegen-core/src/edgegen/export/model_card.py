@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgegen.export.conversion_report import MEANINGS, summaries
-from edgegen.export.records import ExportResult
+from edgegen.export.records import NO_TOKENIZER, ExportResult
 from edgegen.export.tasks import TASKS
 
 
@@ -29,6 +29,7 @@ def model_card(result: ExportResult, command: str | None = None) -> str:
         f"| not looked at | `{key}` of the checkpoint's configuration (`--allow-key`) |\n"
         for key in plan.options.allow_keys
     )
+    tokenizer = "" if plan.tokenizer else f"| tokenizer | none: {NO_TOKENIZER}; the model takes token ids |\n"
     return f"""---
 license: {variant.license}
 base_model: {variant.source}
@@ -47,7 +48,7 @@ pipeline_tag: {task.name}
 {rows}
 | trained context | {variant.context_length} tokens |
 | licence | {variant.license} |
-{keys}| against the float model | {verified} |
+{tokenizer}{keys}| against the float model | {verified} |
 | against another implementation | {result.oracle or "not compared"} |
 
 ## Weights

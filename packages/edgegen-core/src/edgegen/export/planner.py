@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from edgegen.export.conversion_report import conversion_report
 from edgegen.export.identify import CONTEXT_IS_FREE, empty_model
 from edgegen.export.options import ExportOptions
 from edgegen.export.output_folder import check_output
-from edgegen.export.records import ExportPlan
+from edgegen.export.records import NO_TOKENIZER, ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
 from edgegen.genai.signature_names import decode_name, encode_name, prefill_name, verify_name
@@ -32,6 +32,7 @@ from edgegen.plugins.calls import plugin_code
 from edgegen.progress import Reporter, reporting_to
 from edgegen.quantization.assign import plan_parameters
 from edgegen.quantization.fallback import fallback
+from edgegen.quantization.passes import WeightPass
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites, Signature
 from edgegen.weights import Checkpoint, open_checkpoint
@@ -114,13 +115,21 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
         lora=lora or None,
     )
     _ = draft.max_rollback  # a module that gets it wrong is told so before any work
-    running = weight_passes.planned(passes, draft.pass_context, options.weight_passes)
-    changed = frozenset(name for each in running for name in each.changes)
-    rows = conversion_report(parameters, chosen.name, changed, weights.keys() - own)
-    planned = replace(draft, passes=running, conversion=rows)
+    planned = _with_passes(draft, passes, weights.keys() - own)
+    if planned.tokenizer is None:
+        report.warn(f"{NO_TOKENIZER}; put a tokenizer.json beside the weights, or give the model token ids")
     if target.check is not None:
         load(target.check)(planned, report)
     return planned
+
+
+def _with_passes(draft: ExportPlan, passes: Mapping[str, WeightPass], added: Collection[str]) -> ExportPlan:
+    """The plan with the passes that run, and the conversion report that they make true."""
+    running = weight_passes.planned(passes, draft.pass_context, draft.options.weight_passes)
+    changed = frozenset(name for each in running for name in each.changes)
+    return replace(
+        draft, passes=running, conversion=conversion_report(draft.parameters, draft.scheme_name, changed, added)
+    )
 
 
 def defaults(name: str) -> Mapping[str, Any]:

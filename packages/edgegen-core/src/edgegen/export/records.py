@@ -13,6 +13,7 @@ from edgegen.export.conversion_report import ConversionRow
 from edgegen.export.options import ExportOptions
 from edgegen.export.reference import Reference
 from edgegen.export.results import OracleVerification, VerificationResult
+from edgegen.genai.chat_templates import turn_end
 from edgegen.graph import Program
 from edgegen.module_calls import lora_projections, max_rollback
 from edgegen.quantization.passes import PassContext, PassReport, PlannedPass
@@ -22,6 +23,8 @@ from edgegen.weights.storage import Scheme
 
 if TYPE_CHECKING:
     from torch import nn
+
+NO_TOKENIZER = "the checkpoint has no tokenizer that can be used"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,21 @@ class ExportPlan:
     def chat_template(self) -> str | None:
         """Jinja source: the checkpoint's, or the variant's where that has none."""
         return None if self.tokenizer is None else self.tokenizer.chat_template or self.variant.chat_template
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer: the checkpoint's, and the one by which the chat template ends one.
+
+        Those that the variant names (``stop_tokens``) are not among them.
+        """
+        if self.tokenizer is None:
+            return ()
+        ends = list(self.tokenizer.eos_token_ids)
+        if self.chat_template is not None and self.tokenizer.special_ids:
+            ids = self.tokenizer.special_ids
+            end = turn_end(self.chat_template, self.tokenizer.special_tokens or {}, ids)
+            ends += [] if end is None else [end]
+        return tuple(dict.fromkeys(ends))
 
     @property
     def config(self) -> Any:

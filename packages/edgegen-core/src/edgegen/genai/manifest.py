@@ -35,11 +35,14 @@ class TokenizerFacts:
         file: name of its file in the folder.
         bos_token_id: token that a text begins with; None for none.
         add_bos: True if a prompt that is not a chat starts with ``bos_token_id``.
+        special_tokens: the names that a chat template has for tokens (``eos_token``) -> their texts; None in folders
+            that do not say, where ``bos_token_id`` and the first stop token stand for them.
     """
 
     file: str
     bos_token_id: int | None = None
     add_bos: bool = False
+    special_tokens: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +193,7 @@ def _tokenizer(reader: _Reader) -> TokenizerFacts | None:
         file=section.file_name("file"),
         bos_token_id=section.optional("bos_token_id", int),
         add_bos=section.optional("add_bos", bool) or False,
+        special_tokens=section.texts("special_tokens"),
     )
     if facts.add_bos and facts.bos_token_id is None:
         raise reader.damaged("tokenizer.add_bos is true, but tokenizer.bos_token_id is missing")
@@ -253,6 +257,12 @@ class _Reader:
         if not all(isinstance(value, str) for value in values):
             raise self.damaged(f"{self._prefix}{key} should hold strings, but is {json.dumps(values)}")
         return tuple(values)
+
+    def texts(self, key: str) -> dict[str, str] | None:
+        values = self.optional(key, dict)
+        if values is not None and not all(isinstance(value, str) for value in values.values()):
+            raise self.damaged(f"{self._prefix}{key} should map names to strings, but is {json.dumps(values)}")
+        return values
 
     def file_name(self, key: str) -> str:
         name = self.field(key, str)

@@ -73,6 +73,9 @@ class TokenizerAssets:
         eos_token_ids: tokens that end one.
         add_bos: True if the tokenizer's own rule is to put the start token first.
         chat_template: Jinja source, or None.
+        special_tokens: the names that a chat template has for tokens (``eos_token``) -> their texts; None where the
+            checkpoint does not say, and only ``bos_token_id`` and the first of ``eos_token_ids`` are known.
+        special_ids: texts of the tokens that stand for no text of their own (``<|im_end|>``) -> ids.
     """
 
     files: Mapping[str, bytes]
@@ -80,6 +83,8 @@ class TokenizerAssets:
     eos_token_ids: tuple[int, ...] = ()
     add_bos: bool = False
     chat_template: str | None = None
+    special_tokens: Mapping[str, str] | None = None
+    special_ids: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

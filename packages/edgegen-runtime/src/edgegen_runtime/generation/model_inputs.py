@@ -58,5 +58,7 @@ def open_chat_template(exported: ExportedModel, tokenizer: Tokenizer | None) -> 
         return (tokenizer and token_id is not None and tokenizer.id_to_token(token_id)) or ""
 
     spec = exported.tokenizer
+    if spec is not None and spec.special_tokens is not None:
+        return ChatTemplate(source, **spec.special_tokens)
     eos = exported.stop_token_ids[0] if exported.stop_token_ids else None
     return ChatTemplate(source, bos_token=name(spec.bos_token_id if spec else None), eos_token=name(eos))

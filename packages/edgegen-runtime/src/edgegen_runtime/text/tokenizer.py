@@ -124,11 +124,14 @@ class _HuggingFaceTokenizer:
         # Files often ask for truncation and padding as used in training; a prompt must arrive as it is.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._special = frozenset(
-            token_id for token_id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
-        )
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(token_id for token_id, token in added.items() if token.special)
         self._spell, self.leading_spaces = _byte_decoder(self._tokenizer.decoder) if decodes else (str.encode, 0)
         self._bytes: dict[int, bytes] = {}
+        if self._spell is _spell_byte_level:
+            # Added words are written as they read, letters of the byte alphabet included.
+            self._bytes = {token_id: str(token.content).encode() for token_id, token in added.items()}
+            self._bytes |= dict.fromkeys(self._special, b"")
 
     @property
     def vocab_size(self) -> int:

@@ -112,7 +112,7 @@ def generation_fields(plan: ExportPlan) -> dict[str, Any]:
         "cache_length": plan.options.cache_length,
         "prefill_lengths": plan.options.prefill_lengths,
         "max_rollback_tokens": plan.max_rollback,
-        "stop_token_ids": plan.tokenizer.eos_token_ids if plan.tokenizer else (),
+        "stop_token_ids": plan.stop_token_ids,
         "stop_tokens": plan.variant.stop_tokens,
     }
 
