@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.graph import Graph, Value, validate
@@ -153,6 +154,8 @@ class _Lowering:
         try:
             args, kwargs = _map((args, kwargs), self._as_operand)
             result = self.rules[name](self.g, *args, **kwargs)
+        except GuardOnDataDependentSymNode:
+            return self._refuse(f"{name}: with a number that is the contents of a tensor", node)
         except NotImplementedError as error:
             return self._refuse(f"{name}: {error}", node)
         _check(node, result)
