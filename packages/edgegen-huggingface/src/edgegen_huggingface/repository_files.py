@@ -226,7 +226,7 @@ class _TokenizerSettings:
             _optional_json(folder / "added_tokens.json"),
             self.kind,
         )
-        if self.sentencepiece is not None and self.kind == ANY_CLASS:
+        if self.sentencepiece is not None and self.kind == ANY_CLASS and (self.settings or self.config):
             self.special.set_defaults(self.sentencepiece.special_tokens)
 
     @cached_property
@@ -238,7 +238,7 @@ class _TokenizerSettings:
     def sentencepiece(self) -> SentencePieceModel | None:
         """The SentencePiece model that is there without a ``tokenizer.json``."""
         paths = [self.folder / name for name in TOKENIZER_FILES[1:] if _is_there(self.folder / name)]
-        return None if self.tokenizer or not paths else SentencePieceModel(paths[0].read_bytes())
+        return None if self.tokenizer or not paths else SentencePieceModel(paths[0].read_bytes(), paths[0].name)
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files; a ``tokenizer.json`` is made where those that are there do not say all."""
@@ -363,7 +363,8 @@ class _TokenizerSettings:
         if self.tokenizer:
             return _template_starts_with(self.tokenizer.get("post_processor"), bos)
         name = str(self.settings.get("tokenizer_class", ""))
-        return name.removesuffix("Fast").removesuffix("Tokenizer") in _ADDS_BOS_BY_DEFAULT
+        stated_class = name.removesuffix("Fast").removesuffix("Tokenizer")
+        return not {stated_class, self.kind}.isdisjoint(_ADDS_BOS_BY_DEFAULT)
 
     @property
     def chat_template(self) -> str | None:

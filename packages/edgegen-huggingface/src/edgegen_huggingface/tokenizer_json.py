@@ -26,12 +26,13 @@ class SentencePieceModel:
 
     Args:
         content: the file.
+        name: its name, for messages.
 
     Raises:
         CheckpointError: it is no such file.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, name: str) -> None:
         from sentencepiece import sentencepiece_model_pb2
 
         model_pb2: Any = sentencepiece_model_pb2  # protobuf makes its classes when it is imported
@@ -39,7 +40,7 @@ class SentencePieceModel:
         try:
             self._proto.ParseFromString(content)
         except Exception as error:  # protobuf's own, which has no types
-            raise damaged("the SentencePiece model cannot be read") from error
+            raise damaged(f"{name} is not a SentencePiece model") from error
         self.pieces: list[str] = [piece.piece for piece in self._proto.pieces]
         self.types: list[int] = [piece.type for piece in self._proto.pieces]
 
