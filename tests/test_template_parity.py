@@ -58,3 +58,16 @@ def test_templates_without_such_a_token_name_none():
     assert turn_end(plain + "<|im_end|>", {}, {}) is None
     assert turn_end("{{ raise_exception('no') }}", {}, ids) is None
     assert turn_end("{% if %}", {}, ids) is None
+
+
+def test_a_manifest_keeps_the_names_of_tokens_and_may_lack_them():
+    from edgegen.genai.manifest import Manifest, TokenizerFacts
+
+    facts = Manifest(
+        task="text-generation", name="m", family="f", model="m.tflite", scheme="fp32", parameters=1, context_length=8,
+        cache_length=8, tokenizer=TokenizerFacts(file="tokenizer.json", special_tokens={"eos_token": "</s>"}),
+    )  # fmt: skip
+    assert Manifest.from_json(facts.to_json()) == facts
+    older = facts.to_json()
+    del older["tokenizer"]["special_tokens"]
+    assert Manifest.from_json(older).tokenizer == TokenizerFacts(file="tokenizer.json")

@@ -297,3 +297,14 @@ def test_damaged_sidecars_are_checkpoint_errors(folder: Path) -> None:
     (folder / "config.json").write_text("[1]")
     with pytest.raises(CheckpointError, match=r"config.json"):
         open_checkpoint(folder)
+
+
+def test_an_end_token_that_only_special_tokens_map_names_ends_an_answer(folder: Path) -> None:
+    write_json(folder / "special_tokens_map.json", {"eos_token": {"content": "<end>"}, "pad_token": "a"})
+    found = assets(folder)
+    assert found.eos_token_ids == (2, 8)
+    assert found.special_tokens == {"eos_token": "<end>", "pad_token": "a"}
+    assert found.special_ids["<end>"] == 8
+    # As in transformers, the file does not count where tokenizer_config.json lists the added tokens.
+    write_json(folder / "tokenizer_config.json", {"added_tokens_decoder": {}})
+    assert assets(folder).eos_token_ids == (2,)

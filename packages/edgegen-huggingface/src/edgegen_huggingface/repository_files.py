@@ -226,6 +226,8 @@ class _TokenizerSettings:
             _optional_json(folder / "added_tokens.json"),
             self.kind,
         )
+        if self.sentencepiece is not None and self.kind == ANY_CLASS and (self.settings or self.config):
+            self.special.set_defaults(self.sentencepiece.special_tokens)
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
@@ -236,7 +238,7 @@ class _TokenizerSettings:
     def sentencepiece(self) -> SentencePieceModel | None:
         """The SentencePiece model that is there without a ``tokenizer.json``."""
         paths = [self.folder / name for name in TOKENIZER_FILES[1:] if _is_there(self.folder / name)]
-        return None if self.tokenizer or not paths else SentencePieceModel(paths[0].read_bytes())
+        return None if self.tokenizer or not paths else SentencePieceModel(paths[0].read_bytes(), paths[0].name)
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files; a ``tokenizer.json`` is made where those that are there do not say all."""
@@ -252,7 +254,12 @@ class _TokenizerSettings:
         known = all(self.sentencepiece.finds(i, token) for i, token in self._beside_pieces().items())
         if known and (legacy or not self.sentencepiece.has_dummy_prefix):
             return files
-        made = self.sentencepiece.tokenizer_json(self._beside_pieces(), legacy=legacy)
+        named = {
+            self.sentencepiece.pieces.index(text): AddedToken(text, special=True, normalized=False)
+            for text in self.special.named.values()
+            if text in self.sentencepiece.pieces
+        }
+        made = self.sentencepiece.tokenizer_json(named | self.special.added, legacy=legacy)
         return {TOKENIZER_FILES[0]: made, **(files if known else {})}
 
     def _beside_pieces(self) -> dict[int, AddedToken]:
@@ -285,13 +292,23 @@ class _TokenizerSettings:
             lines = merges.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise damaged(f"merges.txt is not UTF-8: {error}") from error
-        added = dict(self.special.added)
-        there = {token.content for token in added.values()}
-        for text in dict.fromkeys([*self.special.named.values(), *self.special.further]):
-            if text not in there:
-                added[ids.get(text, max([*ids.values(), *added], default=-1) + 1)] = AddedToken(text, special=True)
         prefix_space = self.settings.get("add_prefix_space") is True
-        return {TOKENIZER_FILES[0]: byte_level_json(ids, lines, added, self.kind, prefix_space=prefix_space)}
+        return {TOKENIZER_FILES[0]: byte_level_json(ids, lines, self.added, self.kind, prefix_space=prefix_space)}
+
+    @cached_property
+    def added(self) -> dict[int, AddedToken]:
+        """Added tokens; with ``vocab.json``, special tokens that no file lists are added after all others."""
+        added = dict(self.special.added)
+        if self.tokenizer or self.sentencepiece is not None:
+            return added
+        there = {token.content for token in added.values()}
+        size = self.config.get("vocab_size")
+        for text in dict.fromkeys([*self.special.named.values(), *self.special.further]):
+            ids = [token for token in self._vocab.values() if isinstance(token, int)]
+            token_id = self._vocab.get(text, max([*ids, *added], default=-1) + 1)
+            if text not in there and not (isinstance(size, int) and token_id >= size):
+                added[token_id] = AddedToken(text, special=True, normalized=False)
+        return added
 
     @property
     def special_ids(self) -> dict[str, int]:
@@ -299,7 +316,7 @@ class _TokenizerSettings:
         ids = {entry["content"]: entry["id"] for entry in self.tokenizer.get("added_tokens") or ()}
         if self.sentencepiece is not None:
             ids |= {token.content: i for i, token in self.sentencepiece.added().items()}
-        ids |= {token.content: i for i, token in self.special.added.items()}
+        ids |= {token.content: i for i, token in self.added.items()}
         named = {text: self.token_id(text) for text in self.special.named.values()}
         return ids | {text: token for text, token in named.items() if token is not None}
 
@@ -346,7 +363,8 @@ class _TokenizerSettings:
         if self.tokenizer:
             return _template_starts_with(self.tokenizer.get("post_processor"), bos)
         name = str(self.settings.get("tokenizer_class", ""))
-        return name.removesuffix("Fast").removesuffix("Tokenizer") in _ADDS_BOS_BY_DEFAULT
+        stated_class = name.removesuffix("Fast").removesuffix("Tokenizer")
+        return not {stated_class, self.kind}.isdisjoint(_ADDS_BOS_BY_DEFAULT)
 
     @property
     def chat_template(self) -> str | None:
@@ -369,7 +387,7 @@ class _TokenizerSettings:
 
     def token_id(self, text: str) -> int | None:
         """Id of a token given by its text; the files have it in several places."""
-        own = self.special.id_of(text)
+        own = next((token_id for token_id, token in self.added.items() if token.content == text), None)
         if own is not None:
             return own
         if self.sentencepiece is not None:

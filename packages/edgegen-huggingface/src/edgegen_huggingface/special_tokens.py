@@ -133,9 +133,9 @@ class SpecialTokens:
                 for token_id in ids_of(value)
             }
 
-    def id_of(self, text: str) -> int | None:
-        """Id of an added token given by its text."""
-        return next((token_id for token_id, token in self.added.items() if token.content == text), None)
+    def set_defaults(self, tokens: Mapping[str, str]) -> None:
+        """Name tokens where no file does."""
+        self.named = {**{name: text for name, text in tokens.items() if name not in self.stated}, **self.named}
 
 
 def token_text(value: object) -> str | None:

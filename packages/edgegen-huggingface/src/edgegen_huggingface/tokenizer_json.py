@@ -26,21 +26,21 @@ class SentencePieceModel:
 
     Args:
         content: the file.
+        name: its name, for messages.
 
     Raises:
         CheckpointError: it is no such file.
     """
 
-    def __init__(self, content: bytes) -> None:
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    def __init__(self, content: bytes, name: str) -> None:
         from sentencepiece import sentencepiece_model_pb2
 
         model_pb2: Any = sentencepiece_model_pb2  # protobuf makes its classes when it is imported
         self._proto = model_pb2.ModelProto()
         try:
             self._proto.ParseFromString(content)
-        except DecodeError as error:
-            raise damaged("the SentencePiece model cannot be read") from error
+        except Exception as error:  # protobuf's own, which has no types
+            raise damaged(f"{name} is not a SentencePiece model") from error
         self.pieces: list[str] = [piece.piece for piece in self._proto.pieces]
         self.types: list[int] = [piece.type for piece in self._proto.pieces]
 
@@ -53,6 +53,17 @@ class SentencePieceModel:
     def has_dummy_prefix(self) -> bool:
         """True if it puts a space before a text."""
         return bool(self._proto.normalizer_spec.add_dummy_prefix)
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """Its start, end and unknown piece, by the names that chat templates have for them."""
+        spec = self._proto.trainer_spec
+        stated = (
+            ("bos_token", spec.bos_id, spec.bos_piece),
+            ("eos_token", spec.eos_id, spec.eos_piece),
+            ("unk_token", spec.unk_id, spec.unk_piece),
+        )
+        return {name: piece for name, index, piece in stated if index >= 0}
 
     def added(self) -> dict[int, AddedToken]:
         """Its control and user-defined pieces."""

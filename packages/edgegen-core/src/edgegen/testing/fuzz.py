@@ -30,6 +30,8 @@ Function = Callable[..., Any]
 _SHAPES = ((), (1,), (5,), (1, 4), (3, 4), (2, 1, 4), (2, 3, 4), (1, 2, 4, 6), (2, 3, 4, 5), (1, 2, 1, 3, 2))
 _LARGEST = 1e4
 _TOLERANCE = (2e-4, 2e-4)
+_BATCH = 10
+"""Cases that one process runs."""
 
 
 @dataclass(frozen=True)
@@ -514,14 +516,14 @@ def run(seed: int) -> tuple[Outcome, list[str], str]:
 def fuzz(graphs: int, seed: int, workers: int = 2) -> Iterator[tuple[int, Outcome, list[str], str]]:
     """``graphs`` cases from ``seed`` on, in processes of their own; a crash is a fault of its case."""
     hurry()
-    batches = [str(first) for first in range(seed, seed + graphs, 50)]
+    batches = [str(first) for first in range(seed, seed + graphs, _BATCH)]
 
     def work(first: str) -> list[tuple[int, Outcome, list[str], str]]:
-        return [(each, *run(each)) for each in range(int(first), min(int(first) + 50, seed + graphs))]
+        return [(each, *run(each)) for each in range(int(first), min(int(first) + _BATCH, seed + graphs))]
 
     for first, results in forked(batches, work, workers):
         if isinstance(results, Exception):
-            yield int(first), Outcome("failed", f"{results} in one of the 50 from there on"), [], ""
+            yield int(first), Outcome("failed", f"{results} in one of the {_BATCH} from there on"), [], ""
         else:
             yield from results
 
