@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_files import as_float32, little_memory, save, write_shards
+from sentencepiece import sentencepiece_model_pb2
 
 from edgegen.errors import CheckpointError, UnsupportedError, UsageError
 from edgegen_pytorch.dtypes import DECODERS
@@ -220,13 +221,17 @@ def test_what_trainers_leave_beside_the_weights_is_passed_over(tmp_path: Path) -
 def test_config_and_tokenizer_come_from_the_files_beside(tmp_path: Path) -> None:
     save(tmp_path / "pytorch_model.bin", {"w": WEIGHT})
     (tmp_path / "config.json").write_text('{"hidden_size": 4, "bos_token_id": 1}')
-    (tmp_path / "tokenizer.model").write_bytes(b"pieces")
+    pieces = sentencepiece_model_pb2.ModelProto()
+    for text, kind in (("<unk>", 2), ("<s>", 3), ("</s>", 3), ("\u2581a", 1)):
+        pieces.pieces.add(piece=text, score=0.0, type=kind)
+    (tmp_path / "tokenizer.model").write_bytes(pieces.SerializeToString())
     checkpoint = open_checkpoint(tmp_path)
     assert checkpoint.config["hidden_size"] == 4
     assert {file.name for file in checkpoint.files} == {"pytorch_model.bin", "config.json", "tokenizer.model"}
     found = checkpoint.tokenizer()
     assert found is not None
-    assert (found.files, found.bos_token_id) == ({"tokenizer.model": b"pieces"}, 1)
+    assert found.files["tokenizer.model"] == pieces.SerializeToString()
+    assert found.bos_token_id == 1
 
 
 # --- detection --------------------------------------------------------------------------------------------------
