@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from edgegen.testing.fuzz import OPERATORS, draw, fuzz
+import re
+import subprocess
+import sys
 
-SEED = 20_000
+from edgegen.testing.fuzz import OPERATORS, draw
 
 
 def test_random_modules_are_right_or_refused():
-    passed = 0
-    for seed, outcome, _, text in fuzz(100, SEED):
-        assert outcome.status != "failed", f"seed {seed}: {outcome.reason}\n{text}"
-        passed += outcome.status == "passed"
-    assert passed >= 90
+    # In a process of its own: children of one that has run LiteRT wait for its threads for ever.
+    command = [sys.executable, "-m", "edgegen.testing.fuzz", "--graphs", "100", "--seed", "20000"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    counts = dict(re.findall(r"'(\w+)': (\d+)", run.stdout))
+    assert int(counts["passed"]) >= 90
 
 
 def test_a_seed_is_one_module():
