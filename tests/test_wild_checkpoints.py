@@ -286,3 +286,27 @@ def test_a_key_that_the_user_vouches_for_is_recorded(edgegen, checkpoint, tmp_pa
     assert json.loads((out / "export.json").read_text())["options"]["allow_keys"] == ["surprise"]
     assert "`surprise`" in (out / "README.md").read_text()
     assert "has no effect" in edgegen(*command, "--allow-key", "other").err
+
+
+def test_a_checkpoint_without_a_tokenizer_says_so(edgegen, checkpoint, tmp_path):
+    folder, out = tmp_path / "model", tmp_path / "out"
+    folder.mkdir()
+    for path in checkpoint.iterdir():
+        if not path.name.startswith(("tokenizer", "chat_template")):
+            (folder / path.name).write_bytes(path.read_bytes())
+    result = edgegen("export", "tiny-100k", "--checkpoint", folder, "-o", out, "--no-verify")
+    assert result.code == 0
+    assert "warning: " in result.err
+    assert "tokenizer.json beside the weights" in result.err
+    assert "tokenizer" in (out / "README.md").read_text()
+
+
+def test_a_variant_s_number_of_parameters_is_checked(edgegen, tmp_path):
+    wider = transformers.LlamaConfig(
+        vocab_size=320, hidden_size=96, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=24, max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=True,
+    )  # fmt: skip
+    folder = save(random_model(transformers.LlamaForCausalLM(wider)), tmp_path / "model")
+    result = edgegen("export", "tiny-wider", "--checkpoint", folder, "-o", tmp_path / "out", "--dry-run")
+    assert result.code == 0, result.err
+    assert "says 94,528: report it to the plugin's author" in result.err
