@@ -31,7 +31,12 @@ def test_an_export_is_a_folder_with_all_that_a_runtime_needs(exported):
     ]  # fmt: skip
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["cache_length"] == 48
-    assert manifest["tokenizer"] == {"file": "tokenizer.json", "bos_token_id": 0, "add_bos": False}
+    assert manifest["tokenizer"] == {
+        "file": "tokenizer.json",
+        "bos_token_id": 0,
+        "add_bos": False,
+        "special_tokens": {"bos_token": "<s>", "eos_token": "</s>"},
+    }
     assert manifest["stop_token_ids"] == [1]
 
 

@@ -172,7 +172,10 @@ def _exported_ids(exported: TokenizerAssets | None, text: str) -> list[int]:
         return []
     from tokenizers import Tokenizer
 
-    ids: list[int] = Tokenizer.from_buffer(exported.files["tokenizer.json"]).encode(text, add_special_tokens=False).ids
+    tokenizer = Tokenizer.from_buffer(exported.files["tokenizer.json"])
+    tokenizer.no_truncation()  # which some files ask for, and padding: no part of what a text's ids are
+    tokenizer.no_padding()
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return ids
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import Source, SourceLike, add, concat, first_of
+from edgegen.weights.weight_map import Source, SourceLike, add, concat
 from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, KVCache
 from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
-from edgegen_layers.families.llama import embedding_table
+from edgegen_layers.families.huggingface_names import embedding_table, unused
 from edgegen_layers.kernels import AttentionKernel, softcap
 from edgegen_layers.layer_choices import LayerChoices, Norm
 from edgegen_layers.lora import AttentionLora, LoraWeights
@@ -210,13 +210,8 @@ def huggingface(config: GemmaConfig) -> WeightMap:
             "final_norm.weight": norm("model.norm"),
             "lm_head.weight": "lm_head.weight",
         },
-        # A tied head is sometimes stored a second time; what sees is not exported.
-        ignore=(
-            *(("lm_head.weight",) if config.tie_word_embeddings else ()),
-            "*vision_tower.*",
-            "*multi_modal_projector.*",
-            "*.rotary_emb.inv_freq",
-        ),
+        # What sees is not exported.
+        ignore=(*unused(config.tie_word_embeddings), "*vision_tower.*", "*multi_modal_projector.*"),
     )
 
 
@@ -239,28 +234,4 @@ def gguf(config: GemmaConfig) -> WeightMap:
             "final_norm.weight": "output_norm.weight",
         },
         ignore=("output.weight",),
-    )
-
-
-def gemma_pytorch(config: GemmaConfig) -> WeightMap:
-    """Names as in Gemma's own PyTorch code: queries, keys and values are one, norms are what they add to 1."""
-    layer = "model.layers.{i}."
-    attention, mlp = layer + "self_attn.", layer + "mlp."
-    before_mlp = "pre_feedforward" if config.post_norms else "post_attention"  # as in huggingface's names
-    return WeightMap(
-        {
-            "embedding.weight": first_of("embedder.weight", "text_token_embedder.weight"),  # alone, beside a tower
-            "blocks.{i}.attention_norm.weight": add(layer + "input_layernorm.weight", 1),
-            "blocks.{i}.attention.qkv.weight": attention + "qkv_proj.weight",
-            "blocks.{i}.attention.query_norm.weight": add(attention + "query_norm.weight", 1),
-            "blocks.{i}.attention.key_norm.weight": add(attention + "key_norm.weight", 1),
-            "blocks.{i}.attention.output.weight": attention + "o_proj.weight",
-            "blocks.{i}.post_attention_norm.weight": add(layer + "post_attention_layernorm.weight", 1),
-            "blocks.{i}.feed_forward_norm.weight": add(f"{layer}{before_mlp}_layernorm.weight", 1),
-            "blocks.{i}.feed_forward.gate_up.weight": concat(mlp + "gate_proj.weight", mlp + "up_proj.weight"),
-            "blocks.{i}.feed_forward.down.weight": mlp + "down_proj.weight",
-            "blocks.{i}.post_feed_forward_norm.weight": add(layer + "post_feedforward_layernorm.weight", 1),
-            "final_norm.weight": add("model.norm.weight", 1),
-        },
-        ignore=("*freqs_cis", "siglip_vision_model.*", "mm_input_projection.*", "mm_soft_embedding_norm.*"),
     )

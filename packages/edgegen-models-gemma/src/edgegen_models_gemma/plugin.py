@@ -19,6 +19,6 @@ def edgegen_model_families() -> Iterable[ModelFamily]:
         weight_maps={
             "huggingface": "edgegen_models_gemma.gemma:huggingface",
             "gguf": "edgegen_models_gemma.gemma:gguf",
-            "gemma-pytorch": "edgegen_models_gemma.gemma:gemma_pytorch",
+            "gemma-pytorch": "edgegen_models_gemma.gemma_pytorch:gemma_pytorch",
         },
     )

@@ -19,7 +19,8 @@ from edgegen.weights import WeightMap
 from edgegen.weights.weight_map import SourceLike, concat, first_of
 from edgegen_layers import AttentionInputs, DecoderBlock, DecoderLM, FrequencyScaling, KVCache, LayerChoices
 from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
-from edgegen_layers.families.llama import Llama, LlamaConfig, embedding_table
+from edgegen_layers.families.huggingface_names import embedding_table, unused
+from edgegen_layers.families.llama import Llama, LlamaConfig
 from edgegen_layers.kernels import AttentionKernel
 from edgegen_layers.lora import AttentionLora, LoraWeights
 from edgegen_layers.rotary_scaling import RotaryScaling
@@ -207,7 +208,7 @@ def huggingface(config: PhiConfig) -> WeightMap:
             "blocks.{i}.feed_forward.down.weight": layer + "mlp.down_proj.weight",
             "final_norm.weight": "model.norm.weight",
         }
-        return WeightMap(rules, ignore=_unused(config, "lm_head.weight"))
+        return WeightMap(rules, ignore=unused(config.tie_word_embeddings))
     rules |= {"blocks.{i}.attention_norm.bias": layer + "input_layernorm.bias", "lm_head.bias": "lm_head.bias"}
     projections = [attention + f"{name}_proj." for name in "qkv"]
     for kind in ("weight", "bias"):
@@ -220,7 +221,7 @@ def huggingface(config: PhiConfig) -> WeightMap:
             f"blocks.{{i}}.feed_forward.down.{kind}": f"{layer}mlp.fc2.{kind}",
             f"final_norm.{kind}": f"model.final_layernorm.{kind}",
         }
-    return WeightMap(rules, ignore=_unused(config, "lm_head.weight"))
+    return WeightMap(rules, ignore=unused(config.tie_word_embeddings))
 
 
 def gguf(config: PhiConfig) -> WeightMap:
@@ -245,10 +246,5 @@ def gguf(config: PhiConfig) -> WeightMap:
             f"final_norm.{kind}": f"output_norm.{kind}",
         }
     # The rotary factors are part of the configuration, which is checked against the file's.
-    scaled = isinstance(config, Phi3Config) and config.rope_scaling is not None
-    return WeightMap(rules, ignore=(*_unused(config, "output.weight"), *(("rope_factors_*.weight",) if scaled else ())))
-
-
-def _unused(config: PhiConfig, head: str) -> tuple[str, ...]:
-    """A tied head is sometimes stored a second time."""
-    return ("*.rotary_emb.inv_freq", *((head,) if config.tie_word_embeddings else ()))
+    factors = ("rope_factors_*.weight",) if isinstance(config, Phi3Config) and config.rope_scaling else ()
+    return WeightMap(rules, ignore=(*unused(config.tie_word_embeddings, "output.weight"), *factors))

@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from edgegen.weights import WeightMap
-from edgegen.weights.weight_map import SourceLike, concat, first_of, permute_rows
+from edgegen.weights.weight_map import SourceLike, concat, permute_rows
 from edgegen_layers.attention import AttentionInputs
 from edgegen_layers.cache import KVCache
 from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.decoder import DecoderBlock, DecoderLM
+from edgegen_layers.families.huggingface_names import embedding_table, unused
 from edgegen_layers.kernels import AttentionKernel
 from edgegen_layers.layer_choices import LayerChoices, Norm
 from edgegen_layers.lora import AttentionLora, LoraWeights
@@ -172,12 +173,6 @@ def build(config: LlamaConfig, *, layers: Mapping[str, str]) -> Llama:
     return LayerChoices(layers).build(Llama, config)
 
 
-def embedding_table(tied: bool) -> SourceLike:
-    """The table in Hugging Face's names; a tied one is sometimes saved as the head alone."""
-    names = ("model.embed_tokens.weight", "lm_head.weight")
-    return first_of(*names) if tied else names[0]
-
-
 def huggingface(config: LlamaConfig) -> WeightMap:
     """Names as in the repositories' ``model.safetensors``."""
     layer = "model.layers.{i}."
@@ -203,8 +198,7 @@ def huggingface(config: LlamaConfig) -> WeightMap:
             **projections("weight"),
             **projections("bias"),
         },
-        # A tied head is sometimes stored a second time.
-        ignore=("*.rotary_emb.inv_freq", *(("lm_head.weight",) if config.tie_word_embeddings else ())),
+        ignore=unused(config.tie_word_embeddings),
     )
 
 
