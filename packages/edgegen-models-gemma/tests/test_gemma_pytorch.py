@@ -26,12 +26,12 @@ from edgegen.descriptors import ModelFamily, Variant
 @hookimpl
 def edgegen_model_families():
     gemma = "edgegen_models_gemma.gemma"
-    row = dict(parameters=1, context_length=64, source="nowhere/tiny", license="gemma")
+    row = dict(parameters=31_904, context_length=64, source="nowhere/tiny", license="gemma")
     yield ModelFamily(
         name="tinygemma", summary="a Gemma for tests", config="tiny_gemma_size:config", builder=f"{gemma}:build",
         read_config="edgegen_models_gemma.checkpoint_config:read_config",
         variants=(Variant(name="tinygemma-it", stop_tokens=("<end_of_turn>",), **row),),
-        weight_maps={"gemma-pytorch": f"{gemma}:gemma_pytorch"},
+        weight_maps={"gemma-pytorch": f"{gemma}_pytorch:gemma_pytorch"},
     )
 """
 SIZE = """
@@ -105,7 +105,7 @@ def test_a_folder_of_kaggles_is_exported(tmp_path: Path, capsys: pytest.CaptureF
     with installed(plugins):
         code = main(["export", "tinygemma-it", "--checkpoint", str(folder), "-o", str(tmp_path / "out"), *options])
     captured = capsys.readouterr()
-    assert not code, captured.err
+    assert not code, captured.err + captured.out
     assert json.loads(captured.out)["schema_version"]
     assert (tmp_path / "out" / "model.tflite").is_file()
     assert (tmp_path / "out" / "tokenizer.model").read_bytes() == pieces.getvalue()
