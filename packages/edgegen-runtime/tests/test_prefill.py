@@ -87,3 +87,23 @@ def test_a_long_prompt_is_planned_quickly() -> None:
 def test_rows_outside_the_cache_are_refused(start: int, end: int) -> None:
     with pytest.raises(ValueError, match="cache of 32"):
         plan(LENGTHS, start, end, 32)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 8])
+@pytest.mark.parametrize("lengths", [(3, 5), (4, 16), (2, 7, 11)])
+def test_no_chunk_asks_for_more_rollback_than_there_may_be(limit: int, lengths: tuple[int, ...]) -> None:
+    for cache_length in (5, 11, 18):
+        for start, end in itertools.combinations_with_replacement(range(cache_length + 1), 2):
+            for written in range(start, min(start + limit, cache_length) + 1):
+                chunks = plan(lengths, start, end, cache_length, max_rollback=limit, written=written)
+                assert_valid(chunks, start, end, cache_length)
+                rows = written
+                for chunk in chunks:
+                    assert chunk.start >= rows - limit
+                    rows = max(rows, chunk.end)
+                assert rows <= max(end + limit, written)
+                assert cost(chunks) <= (end - start) * (1 + CALL_COST)
+
+
+def test_a_recurrent_state_is_given_what_fills_a_chunk() -> None:
+    assert plan(LENGTHS, 0, 74, 1280, max_rollback=0) == [Chunk(0, 64), Chunk(64, 8), Chunk(72, 1), Chunk(73, 1)]

@@ -307,6 +307,9 @@ class ErrorCode(StrEnum):
     """The draft model has another tokenizer than the model. Use a draft model of the same family."""
     NO_VERIFY_SIGNATURES = "EG761"
     """Speculative decoding needs verify signatures. Export with ``--verify-lengths 4,8``."""
+    ROLLBACK_TOO_SHORT = "EG762"
+    """The cache cannot drop as many tokens as are drafted in vain. Export with shorter ``--verify-lengths``, or decode
+    without ``--speculate``."""
     INVALID_GRAMMAR = "EG770"
     """A JSON schema, regular expression or grammar cannot be followed. See the message for the part in question."""
     STRUCTURED_OUTPUT_UNAVAILABLE = "EG771"

@@ -46,16 +46,17 @@ def check(plan: ExportPlan, report: Reporter) -> None:
 
 
 def refuse_rings(plan: ExportPlan) -> None:
-    """Refuse ring-buffer caches, which LiteRT-LM (also what MediaPipe runs) does not know.
+    """Refuse ring buffers and recurrent states: LiteRT-LM, which MediaPipe runs too, pads what it reads and rolls back.
 
     Raises:
-        UnsupportedError: the caches of some blocks keep the end of a text only.
+        UnsupportedError: the cache cannot forget every token again.
     """
     if plan.max_rollback is not None:
         raise UnsupportedError(
-            "LiteRT-LM keeps the whole text in every block's cache",
+            "LiteRT-LM takes caches that keep the whole text, and this one can be rolled back by "
+            f"{plan.max_rollback} tokens only",
             code=ErrorCode.BUNDLE_NEEDS_FULL_CACHE,
-            hint="leave out --layer attention=ring",
+            hint="leave out --layer attention=ring, if that is why; --target tflite makes a file for edgegen run",
         )
 
 

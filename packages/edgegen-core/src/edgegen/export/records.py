@@ -101,6 +101,7 @@ class ExportPlan:
             weights=self.weights,
             start_token_id=start_token_id(self.tokenizer),
             cache_length=self.options.cache_length,
+            max_rollback=self.max_rollback,
             lora=self.lora,
         )
 

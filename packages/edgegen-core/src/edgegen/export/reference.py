@@ -32,6 +32,7 @@ class Reference:
         weights: parameter name -> the checkpoint's numbers.
         start_token_id: token that a text begins with.
         cache_length: slots of the file's longest cache, in tokens.
+        max_rollback: most tokens that the cache can be rolled back by; None for all of them.
         lora: the adapters that the file takes; None for none.
     """
 
@@ -39,6 +40,7 @@ class Reference:
     weights: Mapping[str, LazyTensor]
     start_token_id: int = 0
     cache_length: int = 0
+    max_rollback: int | None = None
     lora: LoraLayout | None = None
 
     @property

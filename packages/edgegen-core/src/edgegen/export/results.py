@@ -62,6 +62,7 @@ class LogitsVerification:
     def check(self, scheme: str, tolerance: Tolerance) -> None:
         """Raise VerificationError where a figure is beyond ``tolerance``."""
         limit = f"at most {tolerance.logits}"
+        alone = self.logits_error <= tolerance.logits < self.prefill_error
         check_figures(
             scheme,
             {
@@ -69,6 +70,10 @@ class LogitsVerification:
                 "top-1 agreement": (self.top1, self.top1 >= tolerance.top1, f"at least {tolerance.top1}"),
                 "prefill error": (self.prefill_error, self.prefill_error <= tolerance.logits, limit),
             },
+            # Prefill signatures are padded beyond a text's end.
+            hint="a cache that cannot forget tokens states it: max_rollback() of edgegen.modeling.LimitsRollback"
+            if alone
+            else None,
         )
 
     def with_errors(self, others: Sequence[float]) -> LogitsVerification:
@@ -156,12 +161,13 @@ def worst(errors: Iterable[float]) -> float:
     return float(np.max(list(errors)))
 
 
-def check_figures(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -> None:
+def check_figures(scheme: str, figures: Mapping[str, tuple[float, bool, str]], hint: str | None = None) -> None:
     """Check figures against what a scheme allows.
 
     Args:
         scheme: name, for the message.
         figures: name -> value, True if it is allowed, and the limit in words.
+        hint: a likely reason; None for none that is known.
 
     Raises:
         VerificationError: a figure is not allowed; all of them are listed.
@@ -172,7 +178,7 @@ def check_figures(scheme: str, figures: Mapping[str, tuple[float, bool, str]]) -
             f"the exported file disagrees with the model beyond the tolerance of {scheme}",
             code=ErrorCode.VERIFICATION_FAILED,
             details=failed,
-            hint="--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
+            hint=hint or "--scheme fp32 tells a lowering error from a quantization error; --no-verify keeps the file",
         )
 
 

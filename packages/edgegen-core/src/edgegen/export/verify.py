@@ -3,8 +3,8 @@
 Each task runs its models in its own way, see :mod:`edgegen.export.tasks`; this module has what they share. The text is
 the file's own: it continues the start-of-text token, sampling from its logits with a fixed seed, so no tokenizer is
 needed and the text is like what the model was trained on. The eager model then reads the text once, and both must agree
-on what comes after every token. The file's prefill signatures are checked by reading the first half of the text through
-each of them.
+on what comes after every token. The file's prefill signatures are checked by reading the beginning of the text through
+each of them, filled and padded as runtimes do.
 """
 
 from __future__ import annotations
@@ -70,9 +70,15 @@ def compare_logits(
         static_inputs: further inputs, the same for every token.
         eager: ``(tokens) -> [T, V]`` logits, called while the model's weights can be read.
     """
-    length = min(LENGTH, reference.cache_length)
-    *shorter, whole = signature_groups(session.signatures)
-    tokens, outputs = write_text(session, whole, start, length, static_inputs)
+    groups = signature_groups(session.signatures)
+    reads = [
+        (group, name, length, read)
+        for group in groups
+        for length, name in (*group.prefill.items(), *group.verify.items())
+        for read in _reads(length, group.cache or reference.cache_length, reference.max_rollback)
+    ]
+    length = min(max([LENGTH, *(read + 1 for *_, read in reads)]), reference.cache_length)
+    tokens, outputs = write_text(session, groups[-1], start, length, static_inputs)
     decoded = np.stack([output["logits"][0, 0] for output in outputs])
     with reference.loaded():
         expected = eager(tokens)
@@ -81,9 +87,8 @@ def compare_logits(
         logits_error=_error(decoded, expected),
         top1=float(np.mean(decoded.argmax(-1) == expected.argmax(-1))),
         prefill_error=worst(
-            _prefill_error(session, group, name, read, tokens, decoded, static_inputs)
-            for group in (*shorter, whole)
-            for read, name in (*group.prefill.items(), *group.verify.items())
+            _prefill_error(session, group, name, length, tokens[: read + 1], decoded, static_inputs)
+            for group, name, length, read in reads
         ),
     )
 
@@ -148,6 +153,15 @@ def _sample(logits: Logits, generator: np.random.Generator) -> int:
     return int(generator.choice(chosen, p=weights / weights.sum()))
 
 
+def _reads(length: int, slots: int, max_rollback: int | None) -> list[int]:
+    """Numbers of tokens that a signature of ``length`` tokens is checked with: those that fill it, if they are few, and
+    fewer, padded as runtimes do. The padding can be forgotten, and a slot is left for the next token."""
+    least = 1 if max_rollback is None else max(length - max_rollback, 1)
+    filled = min(length, LENGTH // 2)
+    padded = filled // 2 if filled == length else filled
+    return sorted({read for read in (max(filled, least), max(padded, least)) if read < slots})
+
+
 def _prefill_error(
     session: Session,
     group: SignatureGroup,
@@ -157,8 +171,8 @@ def _prefill_error(
     decoded: Logits,
     static_inputs: StaticInputs,
 ) -> float:
-    """Read the first half of the text with one signature, the next token with the group's ``decode``."""
-    read = min(len(tokens) // 2, length)
+    """Read all tokens but the last with one signature, padded to its ``length``, and the last with ``decode``."""
+    read = len(tokens) - 1
     padded = [*tokens[:read], *[0] * (length - read)]
     state = session.new_state(group.names, static_inputs)
     positions = np.arange(length, dtype=np.int32)

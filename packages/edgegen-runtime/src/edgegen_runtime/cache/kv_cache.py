@@ -147,14 +147,21 @@ class KVCache:
             Number of tokens left: 0 where the rollback exceeds :attr:`LanguageSignatures.max_rollback`, as the cache
             has lost rows that the next token would attend to.
         """
-        lost = self._signatures.max_rollback is not None and self._written - length > self._signatures.max_rollback
+        limit = self._signatures.max_rollback
+        lost = limit is not None and self._written - length > limit
         del self._tokens[0 if lost else length :]
         if not self._tokens:
+            if limit is not None and self._written:
+                for state in self._states.values():
+                    state.clear()  # no mask hides what a recurrent state holds
             self._level = self._written = 0
         return len(self._tokens)
 
     def _writes(self, start: int, length: int) -> None:
         """Note that rows from ``start`` on are about to be written."""
+        limit = self._signatures.max_rollback
+        if limit is not None and start < self._written - limit:
+            raise ValueError(f"the cache lost what precedes row {start}: roll it back first")
         self._written = max(self._written, start + length)
 
     def prefill(self, token_ids: Sequence[int], *, cancelled: Callable[[], bool] = lambda: False) -> None:
@@ -170,7 +177,10 @@ class KVCache:
         start = len(self._tokens)
         text = [*self._tokens, *token_ids]
         self._make_room(len(text) + 1)  # a prefill is followed by a step
-        for chunk in prefill_plan.plan(self._group.prefill, start, len(text), self._slots):
+        limit = self._signatures.max_rollback
+        for chunk in prefill_plan.plan(
+            self._group.prefill, start, len(text), self._slots, max_rollback=limit, written=self._written
+        ):
             if cancelled():
                 return
             # If the call is interrupted, the rows it was to fill are in doubt, and only those.
@@ -211,8 +221,14 @@ class KVCache:
         It works on the cache that :meth:`step` would use now, and on no longer one, so that both compute the same.
         """
         self._make_room(len(self._tokens) + 1)
+        return max((min(count, length) for length in self._verify_lengths(count)), default=0)
+
+    def _verify_lengths(self, count: int) -> list[int]:
+        """Lengths of ``verify`` signatures, ascending, that fit the cache and, for ``count`` tokens, need no more
+        surplus ones than can be forgotten."""
         fitting = [length for length in self._group.verify if len(self._tokens) + length <= self._slots]
-        return min(count, max(fitting, default=0))
+        limit = self._signatures.max_rollback
+        return [length for length in fitting if limit is None or length - count <= limit]
 
     def verify(self, token_ids: Sequence[int]) -> Logits:
         """Append ``token_ids`` in one call, no more of them than :meth:`verify_length` allows.
@@ -221,7 +237,7 @@ class KVCache:
             Logits after each of them, float32 [len(token_ids), V].
         """
         start, count = len(self._tokens), len(token_ids)
-        length = min(length for length in self._group.verify if length >= count and start + length <= self._slots)
+        length = min(length for length in self._verify_lengths(count) if length >= count)
         # Surplus tokens are nonsense in rows that nothing sees before it has been overwritten.
         tokens = np.zeros((1, length), np.int32)
         tokens[0, :count] = token_ids

@@ -5,6 +5,9 @@ may be longer than what is left of the prompt: the surplus rows of the cache hol
 causal mask hides until the tokens that belong there overwrite it. But no chunk may reach past the end of the
 cache, because LiteRT would silently move its start back so that it fits and overwrite rows that are in use.
 Near the end a chunk therefore starts earlier than it needs to and computes some known tokens once more.
+
+Where a cache can forget a limited number of tokens only (ring buffers, recurrent states), there are no more surplus
+rows and no more that are computed again.
 """
 
 from __future__ import annotations
@@ -33,7 +36,16 @@ class Chunk:
         return self.start + self.length
 
 
-def plan(lengths: Iterable[int], start: int, end: int, cache_length: int, *, call_cost: int = CALL_COST) -> list[Chunk]:
+def plan(
+    lengths: Iterable[int],
+    start: int,
+    end: int,
+    cache_length: int,
+    *,
+    max_rollback: int | None = None,
+    written: int = 0,
+    call_cost: int = CALL_COST,
+) -> list[Chunk]:
     """The cheapest calls that fill the rows ``start`` to ``end - 1``.
 
     Args:
@@ -41,6 +53,9 @@ def plan(lengths: Iterable[int], start: int, end: int, cache_length: int, *, cal
         start: rows before it are filled already; a chunk may fill some of them again, with the same tokens.
         end: rows after it need not be filled.
         cache_length: no chunk ends beyond it.
+        max_rollback: most tokens that the cache can be rolled back by; None for all of them.
+        written: rows of the cache that have been written to, of which those from ``start`` on were dropped.
+        call_cost: fixed cost of a call, in tokens.
 
     Returns:
         Chunks in order, each beginning where the one before ended or earlier. The cost is the sum of
@@ -60,11 +75,13 @@ def plan(lengths: Iterable[int], start: int, end: int, cache_length: int, *, cal
         chosen: tuple[int, int, int] | None = None
         for length in usable:
             filled = min(length, cache_length - position)
+            if not _allowed(length, position, end, cache_length, max_rollback, written):
+                continue
             cost, calls, _ = best[max(0, left - filled)]
             option = (cost + length + call_cost, calls + 1, length)
             if chosen is None or option[:2] < chosen[:2]:
                 chosen = option
-        assert chosen is not None  # decode always fits
+        assert chosen is not None  # decode always fits, as its rows are neither surplus nor computed again
         best.append(chosen)
     chunks: list[Chunk] = []
     position = start
@@ -74,3 +91,11 @@ def plan(lengths: Iterable[int], start: int, end: int, cache_length: int, *, cal
         chunks.append(chunk)
         position = chunk.end
     return chunks
+
+
+def _allowed(length: int, position: int, end: int, cache_length: int, max_rollback: int | None, written: int) -> bool:
+    """True if a chunk from ``position`` on, or from before it near the end of the cache, needs no longer a rollback."""
+    if length == 1 or max_rollback is None:
+        return True
+    start = min(position, cache_length - length)
+    return start >= max(position, written) - max_rollback and start + length <= end + max_rollback

@@ -271,6 +271,14 @@ class LanguageModel:
                 code=ErrorCode.NO_VERIFY_SIGNATURES,
                 hint="export again with --verify-lengths 8",
             )
+        limit, longest = self._signatures.max_rollback, max(self._signatures.whole_cache.verify)
+        if limit is not None and limit < longest - 1:
+            raise UsageError(
+                f"the cache of {self.exported.name} cannot drop what was drafted in vain: it can be rolled back by "
+                f"{limit} tokens, and up to {longest - 1} are drafted",
+                code=ErrorCode.ROLLBACK_TOO_SHORT,
+                hint=f"export again with --verify-lengths {limit + 1}" if limit else "leave out --speculate",
+            )
         drafter.check(self)
         return lambda: SpeculativeDecoder(drafter, self._verify_noise)
 
