@@ -134,7 +134,7 @@ def test_a_half_precision_module_takes_and_gives_half_precision():
 
 
 def test_a_module_in_training_mode_is_refused_with_the_remedy():
-    with pytest.raises(UnsupportedError, match="writes to buffers") as caught:
+    with pytest.raises(UnsupportedError, match="writes to buffers or parameters") as caught:
         edgegen.convert(ResNet18(), (torch.randn(1, 3, 64, 64),))
     assert "model.eval()" in str(caught.value)
 

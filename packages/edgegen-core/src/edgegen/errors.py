@@ -201,6 +201,8 @@ class ErrorCode(StrEnum):
     """A tensor has no elements, which LiteRT cannot hold. Leave it out of the signature."""
     UNSUPPORTED_STORAGE = "EG310"
     """Tensors of the checkpoint are stored in a type that cannot be read. Use another file of the same weights."""
+    MUTATED_ARGUMENT = "EG318"
+    """A composite or a repeated block writes to an argument in place. Return the new value instead."""
     ORACLE_UNAVAILABLE = "EG317"
     """The oracle does not know the model, or cannot run it here. The message says why; ``--verify-against none``."""
     UNSUPPORTED_FILE_VERSION = "EG311"

@@ -7,13 +7,13 @@ needed only for what depends on an input or a parameter.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import ExportGraphSignature, InputKind, OutputKind
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgegen.errors import ErrorCode, UnsupportedError
@@ -102,7 +102,7 @@ class _Lowering:
                 env[node] = next(pending) if user else self._state(trace, root, spec)
             elif node.op == "output":
                 kinds = [spec.kind for spec in trace.program.graph_signature.output_specs]
-                _refuse_writes(trace.program.graph_signature.buffers_to_mutate.values())
+                _refuse_writes(trace.program.graph_signature)
                 leaves = [
                     leaf for leaf, kind in zip(node.args[0], kinds, strict=True) if kind is OutputKind.USER_OUTPUT
                 ]
@@ -210,10 +210,11 @@ class _UnknownShapeError(Exception):
     """An operator without a rule gives a shape that depends on contents, so that nothing after it can be looked at."""
 
 
-def _refuse_writes(buffers: Iterable[str]) -> None:
-    if names := [name.removeprefix("target.") for name in buffers]:
+def _refuse_writes(graph: ExportGraphSignature) -> None:
+    state = [*graph.buffers_to_mutate.values(), *graph.parameters_to_mutate.values()]
+    if names := [name.removeprefix("target.") for name in state]:
         raise UnsupportedError(
-            f"forward writes to buffers of the module: {', '.join(names)}",
+            f"forward writes to buffers or parameters of the module: {', '.join(names)}",
             code=ErrorCode.MUTATED_BUFFER,
             hint="call model.eval() before converting; what lives from one call to the next is passed in and returned",
         )

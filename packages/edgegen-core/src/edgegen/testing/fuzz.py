@@ -488,6 +488,57 @@ def _any_true(b: _Builder) -> bool:
     return place is not None and b.add("any over -1", lambda x: x.any(-1), place, exact=True)
 
 
+_WRITES: dict[str, Function] = {
+    "add_": lambda x: x.add_(1), "mul_": lambda x: x.mul_(0.5), "neg_": lambda x: x.neg_(),
+    "clamp_": lambda x: x.clamp_(-1, 1), "fill_": lambda x: x.fill_(2), "zero_": lambda x: x.zero_(),
+    "relu_": lambda x: x.relu_(), "copy_ of flipped": lambda x: x.copy_(x.flip(0)),
+}  # fmt: skip
+_VIEWS: dict[str, Function] = {
+    "itself": lambda x: x, "first": lambda x: x[0], "last along -1": lambda x: x[..., -1],
+    "all but first": lambda x: x[1:], "every other": lambda x: x[..., ::2], "transposed": lambda x: x.mT,
+    "flat": lambda x: x.view(-1), "last chunk": lambda x: x.chunk(2, -1)[-1], "unsqueezed": lambda x: x.unsqueeze(0),
+}  # fmt: skip
+
+
+@_operator("write in place")
+def _write(b: _Builder) -> bool:
+    """A write to a view of an earlier tensor, which others may be views of; inputs are left alone."""
+    inputs = {each.untyped_storage()._cdata for each in b.case.inputs}
+    own = [
+        place
+        for place, each in enumerate(b.tensors)
+        if each.dtype == torch.float32 and each.dim() and each.untyped_storage()._cdata not in inputs
+    ]
+    if not own:
+        return False
+    place, view, write = b.rng.choice(own), b.rng.choice(sorted(_VIEWS)), b.rng.choice(sorted(_WRITES))
+
+    def step(x: Tensor) -> Tensor:
+        _WRITES[write](_VIEWS[view](x))
+        return x * 1
+
+    return b.add(f"write in place: {write} {view}", step, place, exact=True)
+
+
+@_operator("copy into a part")
+def _copy_into(b: _Builder) -> bool:
+    """A copy of one tensor into a part of a fresh one."""
+    place = b.pick(torch.float32, least=1)
+    if place is None:
+        return False
+    axis = b.rng.randrange(b.tensors[place].dim())
+    size = b.tensors[place].shape[axis]
+    start = b.rng.randrange(size)
+
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        fresh = torch.zeros(np.broadcast_shapes(x.shape, y.shape))
+        fresh[:] = x
+        fresh.narrow(axis - x.dim(), start, 1).copy_(y.narrow(axis - x.dim(), 0, 1))
+        return fresh
+
+    return b.add(f"copy into {start} of {axis}", step, place, b.alike(place), exact=True)
+
+
 _register()
 
 

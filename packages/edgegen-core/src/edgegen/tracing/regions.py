@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from edgegen.errors import ErrorCode, UsageError
+from edgegen.errors import ErrorCode, UnsupportedError, UsageError
 from edgegen.tracing.operators import LIBRARY
 
 
@@ -94,6 +94,16 @@ class Region:
     composite: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def written(self, problem: str) -> UnsupportedError:
+        """An error about in-place writes that would cross the boundary."""
+        what = type(self.module).__name__ if self.composite is None else f"composite {self.composite}"
+        hint = "" if self.composite is None else f"; --composites without {self.composite} takes it as it is"
+        return UnsupportedError(
+            f"{what} {problem}, and what is traced as one call cannot",
+            code=ErrorCode.MUTATED_ARGUMENT,
+            hint=f"return the new value instead{hint}",
+        )
+
 
 @dataclass(frozen=True)
 class Call:
@@ -134,6 +144,8 @@ class Recorder:
         self._composites = composites
         self._met = met
         self._results: dict[Hashable, tuple[tuple[Any, ...], pytree.TreeSpec]] = {}
+        self._aliases: dict[Hashable, bool] = {}
+        self._shared: list[tuple[Region, torch.Tensor, int]] = []
         self._replaying = False
         self._next = 0
 
@@ -167,10 +179,24 @@ class Recorder:
         if key not in self._results:
             with recording(None):
                 result, spec = pytree.tree_flatten(region.body(*args, **kwargs))
+            self._aliases[key] = _shares_memory(result, leaves)
             self._results[key] = (tuple(map(_blank, result)), spec)
         outputs, out_spec = self._results[key]
+        if self._aliases[key]:
+            tensors = [each for each in (*leaves, *outputs) if isinstance(each, torch.Tensor)]
+            self._shared += [(region, each, each._version) for each in tensors]
         self.calls.append(Call(region, key, tuple(map(_blank, leaves)), in_spec, outputs, out_spec))
         return pytree.tree_unflatten(outputs, out_spec)
+
+    def refuse_written_aliases(self) -> None:
+        """Refuse writes to tensors that share memory with another across a boundary, where the trace has two.
+
+        Raises:
+            UnsupportedError: there were some in the recorded run.
+        """
+        for region, tensor, version in self._shared:
+            if tensor._version != version:
+                raise region.written("returns a view of an argument that is written to later")
 
     def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         index = self._next % len(self.calls)  # torch.export may run the module more than once
@@ -217,6 +243,15 @@ torch.library.register_fake("edgegen::region", _region_shapes)
 def _blank(leaf: Any) -> Any:
     """A tensor's shape, dtype and device without its history; zeros, since integers may be used as indices."""
     return torch.zeros_like(leaf) if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _shares_memory(outputs: Iterable[Any], inputs: Iterable[Any]) -> bool:
+    """True if an output lies in the memory of an input or of another output."""
+    given, made = (
+        [leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        for leaves in (inputs, outputs)
+    )
+    return len(set(made) - set(given)) < len(made)
 
 
 Attributes = Collection[str] | Callable[..., Mapping[str, Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import warnings
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree as pytree
 
-from edgegen.errors import ErrorCode, UnsupportedError, UsageError
+from edgegen.errors import EdgegenError, ErrorCode, UnsupportedError, UsageError
 from edgegen.plugins.calls import origin
 from edgegen.tracing.regions import Call, Composites, Recorder, recording
+from edgegen.tracing.trial import tensors_of, undone
 
 Dynamic = Mapping[str, Mapping[int, str]]
 """Input -> axis -> name of a dynamic dimension, see ``torch.export.Dim``."""
@@ -205,7 +207,7 @@ class Tracer:
         signature.bind()
         try:
             traced = self._trace(signature.module, signature.args, dict(signature.kwargs))
-        except UsageError:
+        except EdgegenError:
             raise
         except Exception as error:
             raise UnsupportedError(
@@ -214,6 +216,7 @@ class Tracer:
                 details=[origin(error)],
                 hint="control flow on tensor values and unsupported Python objects are the usual reasons",
             ) from error
+        self._warn_of_overwritten_inputs(signature, traced.program)
         specs = traced.program.graph_signature.output_specs
         for output in (spec.arg for spec in specs if spec.kind is OutputKind.USER_OUTPUT):
             if isinstance(output, ConstantArgument):
@@ -224,6 +227,19 @@ class Tracer:
                 )
         return traced
 
+    @staticmethod
+    def _warn_of_overwritten_inputs(signature: Signature, program: ExportedProgram) -> None:
+        """Warn of inputs that forward writes to without returning what it wrote: a file leaves its inputs alone."""
+        graph = program.graph_signature
+        names = dict(zip(graph.user_inputs, signature.input_names, strict=True))
+        lost = [names[name] for new, name in graph.user_inputs_to_mutate.items() if new not in graph.user_outputs]
+        if lost:
+            warnings.warn(
+                f"forward of signature {signature.name!r} writes to its input {', '.join(lost)}, which the file leaves "
+                "alone: return the new value if it is wanted",
+                stacklevel=2,
+            )
+
     def _trace(
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entered: nn.Module | None = None
     ) -> Trace:
@@ -231,7 +247,9 @@ class Tracer:
         recorder = Recorder(entered, self._composites, self._met)
         flat = _Flat(target, args, kwargs)
         with torch.no_grad(), recording(recorder):
-            result = target(*args, **kwargs)
+            with undone([*tensors_of(target), *flat.tensors]):
+                result = target(*args, **kwargs)
+            recorder.refuse_written_aliases()
             with recorder.replay(), stack_traces(self._places):
                 program = torch.export.export(flat, flat.tensors, strict=False)
                 if not self._is_plain(program):
@@ -242,11 +260,11 @@ class Tracer:
         return Trace(program, target, names, tuple(map(self._trace_call, recorder.calls)))
 
     def _is_plain(self, program: ExportedProgram) -> bool:
-        """True if all operators that depend on an input or parameter are known and overwrite nothing."""
-        return all(
+        """True if no operator overwrites anything, and all that depend on an input or parameter are known."""
+        return not any(map(_overwrites, program.graph.nodes)) and all(
             node.target is operator.getitem
             or node.target is torch.ops.edgegen.region.default
-            or (str(node.target) in self._known and not node.target._schema.is_mutable)
+            or str(node.target) in self._known
             for node in _dependent(program.graph)
         )
 
@@ -267,7 +285,10 @@ class Tracer:
             args, kwargs = pytree.tree_unflatten(call.leaves, call.in_spec)
             region = call.region
             target = region.module if region.module is not None else _Function(region.body)
-            self._bodies[call.key] = self._trace(target, args, kwargs, entered=region.module)
+            body = self._trace(target, args, kwargs, entered=region.module)
+            if body.program.graph_signature.user_inputs_to_mutate:
+                raise region.written("writes to its arguments")
+            self._bodies[call.key] = body
         return TracedCall(call, self._bodies[call.key])
 
 
@@ -310,6 +331,11 @@ class _Function(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+
+def _overwrites(node: fx.Node) -> bool:
+    """True for operators that write to an argument, whether or not their own result is used."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def _dependent(graph: fx.Graph) -> list[Any]:
