@@ -67,6 +67,11 @@ def test_the_difference_from_a_variant_is_shown(edgegen, checkpoint):
     assert "is [320, 64], expected [320, 96]" in out
 
 
+def test_the_exit_code_says_whether_a_variant_fits(edgegen, checkpoint):
+    assert edgegen("checkpoint", checkpoint, "--variant", "tiny-100k").code == 0
+    assert edgegen("checkpoint", checkpoint, "--variant", "tiny-wider").code == 4
+
+
 def test_a_size_that_no_table_lists(edgegen, copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))

@@ -25,7 +25,10 @@ def edgegen_model_families():
         name="own", summary="plain modules", config="own_module:config", builder="own_module:build",
         variants=tuple(
             Variant(name=f"own-{kind}", parameters=count, context_length=64, source="nowhere/own", license="mit")
-            for kind, count in (("attention", 24_576), ("recurrent", 21_504), ("undeclared", 21_504))
+            for kind, count in (
+                ("attention", 24_576),
+                *((kind, 21_504) for kind in ("recurrent", "undeclared", "short", "silent")),
+            )
         ),
         weight_maps={"huggingface": "own_module:weights"},
     )
@@ -71,8 +74,8 @@ class Own(nn.Module):
         mix = self._attend if self.config.kind == "attention" else self._recur
         mixed, kv_cache = mix(x, input_pos, kv_cache)
         result = {"kv_cache": kv_cache}
-        if all_logits:
-            result["logits"] = self.head(x + mixed)
+        if all_logits and self.config.kind != "silent":
+            result["logits"] = self.head(x + mixed)[..., : 319 if self.config.kind == "short" else 320]
         return result
 
     def _attend(self, x, positions, cache):
@@ -229,4 +232,13 @@ def test_a_client_that_pads_is_refused(target, edgegen, model_of, tmp_path):
     _, checkpoint = model_of("recurrent")
     result = export(edgegen, "recurrent", checkpoint, tmp_path / "out", "--target", target)
     assert result.code != 0
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("kind", "says"), [("short", "logits of shape [1, 1, 319]"), ("silent", "no logits")])
+def test_logits_of_another_vocabulary_are_refused(kind, says, edgegen, model_of, tmp_path):
+    _, checkpoint = model_of(kind)
+    result = export(edgegen, kind, checkpoint, tmp_path / "out")
+    assert result.code == 2
+    assert says in result.err
     assert not (tmp_path / "out").exists()

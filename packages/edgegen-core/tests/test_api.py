@@ -44,6 +44,14 @@ def test_one_signature_needs_no_name():
     torch.testing.assert_close(edge(x)["output"], model(x))
 
 
+def test_a_converted_model_takes_numpy_arrays_and_an_example_does_not():
+    model, x = nn.Linear(8, 4), torch.rand(1, 8)
+    torch.testing.assert_close(edgegen.convert(model, (x,))(x.numpy())["output"], model(x))
+    with pytest.raises(UsageError, match="hold a NumPy array") as caught:
+        edgegen.convert(model, (x.numpy(),))
+    assert "torch.from_numpy" in str(caught.value.hint)
+
+
 def test_keyword_arguments_are_taken():
     model = Model()
     edge = edgegen.signature("run", model, (torch.ones(1, 8),), {"y": torch.ones(1, 4)}).convert()

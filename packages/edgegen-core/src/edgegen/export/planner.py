@@ -25,8 +25,8 @@ from edgegen.export.records import NO_TOKENIZER, ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
 from edgegen.genai.signature_names import decode_name, encode_name, prefill_name, verify_name
-from edgegen.modeling import require
-from edgegen.module_calls import check_signatures
+from edgegen.modeling import TextEncoder, require
+from edgegen.module_calls import check_logits, check_signatures
 from edgegen.plugins import load, registry
 from edgegen.plugins.calls import plugin_code
 from edgegen.progress import Reporter, reporting_to
@@ -95,6 +95,8 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     with report.stage("trace") as stage:
         program = build_program(_signatures(task, module, options, family), Composites.parse(options.composites))
         stage.detail(", ".join(program.signatures))
+    if task.protocol is not TextEncoder:
+        check_logits(program, config.vocab_size, family_title(family))
     parameters = plan_parameters(program, weights, chosen.scheme)
     fell_back = fallback(parameters, chosen.scheme, chosen.name)
     if fell_back is not None:

@@ -70,7 +70,7 @@ def bad_return(owner: str, what: str, returned: str) -> PluginError:
 
 
 def origin(error: BaseException) -> str:
-    """``file:line`` that raised ``error``: the innermost frame of a module that is not PyTorch's."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """``file:line`` that raised ``error``: the innermost frame of a module that is not PyTorch's, nor called by it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "__torch_dispatch__"]
     outside = [frame for frame in frames if "/torch/" not in frame.filename.replace("\\", "/")]
     return "{0.filename}:{0.lineno}".format((outside or frames)[-1])

@@ -74,7 +74,7 @@ class Recipe:
         return _loaded(self.descriptors[-1]).encode(rows, storage)
 
     def check(self, parameters: Iterable[ParameterInfo]) -> None:
-        """Raise UsageError for a pattern without parameters, and for a matrix without a pattern."""
+        """Raise UsageError for a rule that no parameter takes, and for a matrix without a rule."""
         parameters = list(parameters)
         unused = [pattern for pattern, _ in self.rules if not any(_matches(pattern, each) for each in parameters)]
         if unused:
@@ -85,6 +85,16 @@ class Recipe:
                 code=ErrorCode.RECIPE_MISMATCH,
                 details=[f"{pattern}   close to: {path}" for pattern, path in near.items() if path],
                 hint=f"the parameters are {', '.join(dict.fromkeys(pattern_of(each.name) for each in parameters))}",
+            )
+        taken = [next((rule for rule in self.rules if _matches(rule[0], each)), None) for each in parameters]
+        *earlier, (last, _) = self.rules
+        rules = earlier if last == "*" else self.rules  # one for everything else may find nothing left
+        idle = ["=".join(rule) for rule in rules if rule not in taken]
+        if idle:
+            raise UsageError(
+                f"{', '.join(idle)} never applies: rules before it take all that it matches",
+                code=ErrorCode.RECIPE_MISMATCH,
+                hint="the first rule that matches decides: put the narrower ones first",
             )
         left = [
             pattern_of(each.name)

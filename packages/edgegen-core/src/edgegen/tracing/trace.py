@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch._decomp import decomposition_table
@@ -90,6 +91,13 @@ class Signature:
                 f"example arguments of signature {self.name!r} are a {type(self.args).__name__}, not a tuple",
                 code=ErrorCode.INVALID_EXAMPLE_ARGS,
                 hint="write (x,) for a single one",
+            )
+        leaves = pytree.tree_leaves((list(self.args), dict(self.kwargs)))
+        if any(isinstance(leaf, np.ndarray) for leaf in leaves):
+            raise UsageError(
+                f"example arguments of signature {self.name!r} hold a NumPy array, which a module does not take",
+                code=ErrorCode.INVALID_EXAMPLE_ARGS,
+                hint="give tensors: torch.from_numpy(array)",
             )
         if not isinstance(self.dynamic, Mapping) or not all(isinstance(one, Mapping) for one in self.dynamic.values()):
             raise UsageError(
@@ -207,14 +215,15 @@ class Tracer:
         signature.bind()
         try:
             traced = self._trace(signature.module, signature.args, dict(signature.kwargs))
-        except EdgegenError:
+        except (EdgegenError, MemoryError):
             raise
         except Exception as error:
             raise UnsupportedError(
-                f"torch.export cannot trace signature {signature.name!r}: {error}",
+                f"cannot trace signature {signature.name!r}: {error}",
                 code=ErrorCode.TRACE_FAILED,
                 details=[origin(error)],
-                hint="control flow on tensor values and unsupported Python objects are the usual reasons",
+                hint="does it run in PyTorch on these arguments? If so, control flow on tensor values and unsupported "
+                "Python objects are the usual reasons",
             ) from error
         self._warn_of_overwritten_inputs(signature, traced.program)
         specs = traced.program.graph_signature.output_specs
