@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import transformers
 
 from edgegen.errors import VerificationError
 from edgegen.export.results import OracleVerification
+from edgegen.weights import open_checkpoint
 from edgegen.weights.storage import Tolerance
+from edgegen_huggingface import transformers_oracle
 from edgegen_layers.families import llama_checkpoint_config
 from edgegen_layers.testing import random_model
 
@@ -97,6 +101,16 @@ def test_a_model_that_it_does_not_know_is_no_failure(export, checkpoint, tmp_pat
     result = export("--verify-against", "transformers", source=folder)
     assert result.code == 3
     assert "has no config.json" in result.err
+
+
+def test_weights_that_do_not_fit_into_memory_are_streamed_from_disk(checkpoint, monkeypatch):
+    opened = open_checkpoint(checkpoint)
+    whole = transformers_oracle.open_model(opened, "text-generation", None, None, asked=True)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=400_000))
+    streamed = transformers_oracle.open_model(opened, "text-generation", None, None, asked=True)
+    assert "disk" in streamed._model.hf_device_map.values()
+    tokens = {"tokens": whole.tokens}
+    np.testing.assert_array_equal(streamed.run(tokens)["logits"], whole.run(tokens)["logits"])
 
 
 @pytest.mark.parametrize(
