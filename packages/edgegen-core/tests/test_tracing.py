@@ -89,6 +89,26 @@ def test_data_dependent_control_flow_is_refused_with_the_signature_named():
         Tracer(RULES).trace(Signature("s", Model(), (torch.ones(2),)))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.masked_select(x > 0) * 2,
+        lambda x: x.repeat_interleave(torch.tensor([1, 2]), 0),
+    ],
+    ids=["mask", "nonzero", "masked_select", "repeat_interleave"],
+)
+def test_shapes_that_depend_on_contents_are_refused_with_a_form_that_has_none(function):
+    class Model(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    with pytest.raises(UnsupportedError, match="no lowering") as caught:
+        edgegen.convert(Model(), (torch.ones(2, 3),))
+    assert any("mark what counts" in line for line in caught.value.details)
+
+
 def test_repeated_modules_are_traced_once_however_many_there_are():
     def runs(layers):
         Block.runs = 0

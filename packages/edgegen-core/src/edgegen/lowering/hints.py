@@ -13,6 +13,7 @@ HINTS: dict[str, str] = {
     "aten.index": _STATIC,
     "aten.index_put": "torch.where(mask, values, x), with values of the shape of x",
     "aten._unique2": _STATIC,
+    "aten.repeat_interleave": _STATIC,
     "aten.unique_dim": _STATIC,
     "aten.unique_consecutive": _STATIC,
     "aten.bincount": "torch.zeros(n).scatter_add(0, index, torch.ones_like(index))",
@@ -39,6 +40,11 @@ HINTS: dict[str, str] = {
 """Operator without its overload -> the nearest form that can be lowered."""
 
 
-def hint_for(operator: str) -> str | None:
-    """The nearest supported form of ``aten.name.overload``, if there is one to tell."""
-    return HINTS.get(operator.rpartition(".")[0])
+OPEN_SHAPE = "with a shape that depends on contents"
+"""Reason for which an operator that has a rule cannot be lowered."""
+
+
+def hint_for(refused: str) -> str | None:
+    """The nearest supported form of ``aten.name.overload`` or ``aten.name.overload: reason``, if there is one to tell."""
+    operator, _, reason = refused.partition(": ")
+    return HINTS.get(operator.rpartition(".")[0], _STATIC if reason == OPEN_SHAPE else None)

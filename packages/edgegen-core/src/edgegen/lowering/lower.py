@@ -19,7 +19,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from edgegen.errors import ErrorCode, UnsupportedError
 from edgegen.graph import Graph, Value, validate
 from edgegen.lowering.context import LoweringContext
-from edgegen.lowering.hints import hint_for
+from edgegen.lowering.hints import OPEN_SHAPE, hint_for
 from edgegen.lowering.rules import RuleTable
 from edgegen.tracing.trace import Signature, Trace, TracedCall
 
@@ -144,6 +144,8 @@ class _Lowering:
             return _evaluate(node, args, kwargs)
         if _is_empty(node.meta["val"]):
             return torch.empty(node.meta["val"].shape, dtype=node.meta["val"].dtype)
+        if name in self.rules and _depends_on_contents(node.meta["val"]):
+            return self._refuse(f"{name}: {OPEN_SHAPE}", node)
         return self._lowered(name, node, args, kwargs) if name in self.rules else self._refuse(name, node)
 
     def _lowered(self, name: str, node: fx.Node, args: Any, kwargs: Any) -> Any:
@@ -164,7 +166,7 @@ class _Lowering:
     def _refuse(self, what: str, node: fx.Node) -> Any:
         """Note that ``node`` cannot be lowered, and go on with stand-ins to find what else cannot."""
         self.unsupported.setdefault(what, []).append(_origin(node))
-        if any(not isinstance(n, int) for leaf in _leaves(node.meta["val"]) for n in getattr(leaf, "shape", ())):
+        if _depends_on_contents(node.meta["val"]):
             raise _UnknownShapeError
         return _map(
             node.meta["val"],
@@ -240,6 +242,11 @@ def _described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
     return tuple(int(n) for n in tensor.shape), DTYPE_NAMES[tensor.dtype]
 
 
+def _depends_on_contents(value: Any) -> bool:
+    """True if a tensor's shape is known only when the module runs."""
+    return any(not isinstance(n, int) for leaf in _leaves(value) for n in getattr(leaf, "shape", ()))
+
+
 def _is_empty(value: Any) -> bool:
     """True for one tensor without elements, whose contents depend on nothing."""
     return isinstance(value, torch.Tensor) and any(isinstance(n, int) and n == 0 for n in value.shape)
@@ -295,7 +302,7 @@ def _unsupported_error(signature: str, found: Mapping[str, list[str]]) -> Unsupp
         distinct = list(dict.fromkeys(places))
         more = f" and {len(distinct) - 1} more" if len(distinct) > 1 else ""
         lines.append(f"{name:<40} {len(places)}x  {distinct[0]}{more}")
-        if hint := hint_for(name.partition(":")[0]):
+        if hint := hint_for(name):
             lines.append(f"    instead: {hint}")
     return UnsupportedError(
         f"signature {signature!r} uses {len(found)} operators that have no lowering",
