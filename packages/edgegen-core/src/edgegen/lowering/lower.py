@@ -144,12 +144,12 @@ class _Lowering:
             return _evaluate(node, args, kwargs)
         if _is_empty(node.meta["val"]):
             return torch.empty(node.meta["val"].shape, dtype=node.meta["val"].dtype)
-        if name in self.rules and _depends_on_contents(node.meta["val"]):
-            return self._refuse(f"{name}: {OPEN_SHAPE}", node)
         return self._lowered(name, node, args, kwargs) if name in self.rules else self._refuse(name, node)
 
     def _lowered(self, name: str, node: fx.Node, args: Any, kwargs: Any) -> Any:
         """Result of the rule for ``name``, checked against PyTorch's shapes and dtypes."""
+        if _depends_on_contents(node.meta["val"]):
+            return self._refuse(f"{name}: {OPEN_SHAPE}", node)
         self.g.origin = _origin(node)
         first = next(leaf for leaf in _leaves(node.meta["val"]) if isinstance(leaf, torch.Tensor))
         self.g.shape, self.g.dtype = _described(first)
