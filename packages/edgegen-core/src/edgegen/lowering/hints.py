@@ -45,6 +45,6 @@ OPEN_SHAPE = "with a shape that depends on contents"
 
 
 def hint_for(refused: str) -> str | None:
-    """The nearest form of ``aten.name.overload``, or of that with ``: reason``, that can be lowered; None if unknown."""
+    """The nearest form of ``aten.name.overload``, or of that with ``: reason``, that can be lowered; or None."""
     operator, _, reason = refused.partition(": ")
     return HINTS.get(operator.rpartition(".")[0], _STATIC if reason == OPEN_SHAPE else None)
