@@ -82,13 +82,14 @@ def _avg_pool(
     kernel, padding = _per_axis(kernel, n), _per_axis(padding, n)
     stride = _per_axis(stride, n, kernel)
     sizes, out = x.shape[-n:], g.shape[-n:]
+    counts = [_counts(*numbers, count_include_pad) for numbers in zip(sizes, out, kernel, stride, padding, strict=True)]
+    kernel, padding = _trimmed(sizes, out, kernel, padding)
     last = _last(g, _batched(g, x, n))
     if n == 2 and divisor is None and not count_include_pad and all(map(_is_same, sizes, out, kernel, stride, padding)):
         pooled = _pooled(g, "AVERAGE_POOL_2D", last, kernel, stride, _pads(sizes, out, kernel, stride, padding))
         return g.reshape(_first(g, pooled), g.shape)
     pads = _pads(sizes, out, kernel, stride, padding)
     pooled = _pooled(g, "AVERAGE_POOL_2D", g.pad(last, [(0, 0), *pads, (0, 0)]), kernel, stride, [(0, 0)] * n)
-    counts = [_counts(*numbers, count_include_pad) for numbers in zip(sizes, out, kernel, stride, padding, strict=True)]
     parts = functools.reduce(np.multiply.outer, counts) if divisor is None else np.full(out, divisor)
     factor = math.prod(kernel) / parts
     if np.all(factor == factor.flat[0]):
@@ -97,6 +98,15 @@ def _avg_pool(
     else:
         pooled = g.mul(pooled, g.constant(factor[None, ..., None], pooled.dtype))
     return g.reshape(_first(g, pooled), g.shape)
+
+
+def _trimmed(
+    sizes: Sequence[int], out: Sequence[int], kernel: Sequence[int], padding: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Kernel and padding without what a single window has beyond the input; kernels may be vastly larger than that."""
+    alone = [o == 1 for o in out]
+    lengths = [min(k - p, n) if one else k for n, k, p, one in zip(sizes, kernel, padding, alone, strict=True)]
+    return lengths, [0 if one else p for p, one in zip(padding, alone, strict=True)]
 
 
 def _pads(
@@ -160,6 +170,7 @@ def _max_pool(
     maps = [_positions(*numbers) for numbers in zip(sizes, out, kernel, stride, padding, dilation, strict=True)]
     if max(dilation) > 1 or x.dtype not in ("float32", "float16"):
         return _maxima(g, x, maps, shape)
+    kernel, padding = _trimmed(sizes, out, kernel, padding)
     last = _last(g, _batched(g, x, n))
     pads = _pads(sizes, out, kernel, stride, padding)
     if n == 2 and all(map(_is_same, sizes, out, kernel, stride, padding)):

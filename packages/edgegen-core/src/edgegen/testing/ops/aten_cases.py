@@ -273,6 +273,17 @@ IMAGES = [
         for pad in (False, True)
     ),
     aten("avg_pool2d.default", image(3, 8, 8), [3, 3], [1, 1], [1, 1], False, False, note="as SAME"),
+    aten("avg_pool2d.default", image(900, 2, 9), [999, 3], [999, 3], [99, 1], True, True, note="far beyond the input"),
+    aten(
+        "max_pool2d_with_indices.default",
+        image(900, 2, 9),
+        [999, 3],
+        [999, 3],
+        [99, 1],
+        [1, 1],
+        True,
+        note="far beyond the input",
+    ),
     aten("avg_pool2d.default", image(3, 8, 8), [3, 3], [2, 2], [0, 0], False, True, 5, note="with a divisor"),
     aten("avg_pool3d.default", image(2, 5, 6, 7), [2, 3, 2], [2, 2, 2], [1, 1, 0], True, False),
     aten("max_pool2d_with_indices.default", image(3, 7, 8), [3, 3], [2, 2], [1, 1], [1, 1], True),
