@@ -1,8 +1,8 @@
 """A fuzzer of the compiler: random modules, converted and compared with eager PyTorch.
 
-A module is a list of steps, each an operator on earlier tensors. Its outputs are some of these, at times inputs, and at
-times one of them twice. It is right, or refused with an error that says why; anything else is a fault, for which the
-steps are printed.
+A module is a list of steps, each an operator on earlier tensors; some are composites, some write in place. Its outputs
+are some of the tensors, at times inputs, and at times one of them twice. It is right, or refused with an error that says
+why; anything else is a fault, for which the steps are printed.
 
 ``python -m edgegen.testing.fuzz --graphs 5000 --seed 1``. Needs torch.
 """
@@ -23,6 +23,7 @@ from torch import nn
 
 from edgegen.testing.ops.comparing import Outcome, compare, hurry
 from edgegen.testing.ops.processes import forked
+from edgegen.tracing import composite
 
 Tensor = torch.Tensor
 Function = Callable[..., Any]
@@ -551,6 +552,13 @@ def draw(seed: int) -> Case:
         if len(builder.case.steps) == wanted:
             break
         OPERATORS[rng.choice(sorted(OPERATORS))](builder)
+    if rng.random() < 0.25:
+        builder.case.steps = [
+            Step(f"composite of {step.name}", composite(f"fuzz.step_{place}")(step.function), step.operands)
+            if rng.random() < 0.6
+            else step
+            for place, step in enumerate(builder.case.steps)
+        ]
     places = range(len(builder.tensors))
     chosen = [len(builder.tensors) - 1, *rng.choices(places, k=rng.choice((0, 0, 1, 2)))]
     builder.case.outputs, builder.case.nested = tuple(chosen), rng.random() < 0.2

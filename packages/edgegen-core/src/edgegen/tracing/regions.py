@@ -291,8 +291,9 @@ def composite(name: str, attributes: Attributes = ()) -> Callable[[T], T]:
             target.__call__ = _composite_call(target, name, attributes)  # type: ignore[method-assign]
             return target
 
-        signature = inspect.signature(target)
-        unknown = [] if callable(attributes) else [key for key in attributes if key not in signature.parameters]
+        named = bool(attributes) and not callable(attributes)
+        signature = inspect.signature(target) if named else inspect.Signature()  # builtin functions have none
+        unknown = [key for key in cast(Collection[str], attributes) if key not in signature.parameters] if named else []
         if unknown:
             raise UsageError(
                 f"composite {name}: {target.__qualname__} has no argument {unknown[0]}",
@@ -302,12 +303,12 @@ def composite(name: str, attributes: Attributes = ()) -> Callable[[T], T]:
 
         @functools.wraps(target)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if callable(attributes):
-                stated = dict(attributes(*args, **kwargs))
-            else:
+            stated: dict[str, Any] = dict(attributes(*args, **kwargs)) if callable(attributes) else {}
+            if named:
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
-                stated = {key: bound.arguments[key] for key in attributes if bound.arguments[key] is not None}
+                keys = cast(Collection[str], attributes)
+                stated = {key: bound.arguments[key] for key in keys if bound.arguments[key] is not None}
             return enter(Region(target, cast(Hashable, target), composite=name, attributes=stated), args, kwargs)
 
         return cast(T, wrapper)
