@@ -1,7 +1,7 @@
 """A fuzzer of the compiler: random modules, converted and compared with eager PyTorch.
 
 A module is a list of steps, each an operator on earlier tensors; some are composites, some write in place. Its outputs
-are some of the tensors, at times inputs, and at times one of them twice. It is right, or refused with an error that says
+are some of the tensors, at times inputs, at times one of them twice. It is right, or refused with an error that says
 why; anything else is a fault, for which the steps are printed.
 
 ``python -m edgegen.testing.fuzz --graphs 5000 --seed 1``. Needs torch.
