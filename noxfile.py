@@ -152,6 +152,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo(session: nox.Session) -> None:
+    """PyTorch's modules and transformers' models, converted and compared with eager: ``-- models --only ViT``."""
+    install_editable(session, "-r", "tests/requirements.txt")
+    session.run("python", "tests/zoo/zoo.py", *session.posargs)
+
+
+@nox.session
 def serve_load(session: nox.Session) -> None:
     """A server of SmolLM2 under eight clients that behave badly, for a minute."""
     install_editable(session, "httpx", "psutil")
