@@ -297,3 +297,53 @@ def test_a_table_says_what_was_replaced():
         merged.merge(table, owner)
     assert [(each.owners, each.replaced) for each in merged.conflicts] == [(("b", "a"), True), (("b", "c"), True)]
     assert merged.conflicts[0].operator == "aten.relu.default"
+
+
+MANY_AXES = {
+    "sum": lambda x: x.sum((1, 4)),
+    "sum of all": lambda x: x.sum(),
+    "mean, kept": lambda x: x.mean((0, 1), keepdim=True),
+    "largest": lambda x: x.amax(7),
+    "concatenation": lambda x: torch.cat([x, x * 2], 3),
+    "linear": lambda x: nn.functional.linear(x, torch.ones(3, 2)),
+    "sum, broadcast again": lambda x: x + x.sum(0, keepdim=True),
+    "windows": lambda x: x.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(0, 3) * 2,
+    "selection": lambda x: x[:, 1:, 0],
+    "attention": lambda x: x.softmax(-1),
+    "product": lambda x: x @ x.mT,
+}
+
+
+@pytest.mark.parametrize("case", MANY_AXES)
+def test_tensors_of_eight_axes_are_right_or_refused(case):
+    module, x = Function(MANY_AXES[case]), torch.randn([2] * 8, generator=torch.Generator().manual_seed(0))
+    if case in ("attention", "product"):
+        with pytest.raises(UnsupportedError, match="no lowering") as caught:
+            edgegen.convert(module, (x,))
+        assert any("flatten axes" in line for line in caught.value.details)
+    else:
+        torch.testing.assert_close(edgegen.convert(module, (x,))(x)["output"], module(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "hint"),
+    [(torch.bfloat16, "model.float()"), (torch.float64, "model.float()"), (torch.int16, "int32")],
+)
+def test_a_dtype_that_litert_lacks_is_refused_with_a_way_on(dtype, hint):
+    with pytest.raises(UnsupportedError, match=f"no tensor of {dtype}") as caught:
+        edgegen.convert(Function(lambda x: x * 2), (torch.ones(2, dtype=dtype),))
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("nothing", [(), None, [], {}])
+def test_a_signature_that_returns_nothing_is_refused(nothing):
+    with pytest.raises(UsageError, match="returns"):
+        edgegen.convert(Function(lambda x: nothing), (torch.ones(2),))
+
+
+def test_control_flow_of_higher_order_is_refused():
+    def either(x):
+        return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
+
+    with pytest.raises(UnsupportedError):
+        edgegen.convert(Function(either), (torch.ones(2),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgegen.graph import Graph, GraphBuilder, Op, Value
-from edgegen.lowering.kernel_dtypes import DATA, compute_dtype
+from edgegen.lowering.kernel_dtypes import DATA, MOST_AXES, check_rank, compute_dtype
 
 Number = float | int | bool
 
@@ -43,11 +44,38 @@ class LoweringContext(GraphBuilder):
         assert data is not None
         result = dtype or data.dtype
         wide = compute_dtype(kind, data.dtype)
+        check_rank(kind, wide, max(len(shape), *(v.rank for v in inputs if v is not None)))
         if wide == data.dtype:
             return super().op(kind, inputs, shape, result, **options)
         operands = [self.cast(v, wide) if v is not None and v.dtype == data.dtype else v for v in inputs]
         output = super().op(kind, operands, shape, wide if result == data.dtype else result, **options)
         return self.cast(output, result)
+
+    def reduce(self, kind: str, x: Value, axes: Sequence[int], keep: bool) -> Value:
+        """As in :class:`GraphBuilder`; of many axes, neighbours that are treated alike are one meanwhile."""
+        if x.rank <= MOST_AXES:
+            return super().reduce(kind, x, axes, keep)
+        runs = [(reduced, list(run)) for reduced, run in itertools.groupby(range(x.rank), lambda axis: axis in axes)]
+        merged = self.reshape(x, [math.prod(x.shape[axis] for axis in run) for _, run in runs])
+        result = super().reduce(kind, merged, [place for place, (reduced, _) in enumerate(runs) if reduced], keep)
+        shape = [1 if axis in axes else n for axis, n in enumerate(x.shape) if keep or axis not in axes]
+        return self.reshape(result, shape)
+
+    def concat(self, parts: Sequence[Value], axis: int) -> Value:
+        """As in :class:`GraphBuilder`; of many axes, those before and those after ``axis`` are one meanwhile."""
+        first = parts[0].shape
+        if len(first) <= MOST_AXES:
+            return super().concat(parts, axis)
+        before, after = math.prod(first[:axis]), math.prod(first[axis + 1 :])
+        merged = super().concat([self.reshape(part, (before, part.shape[axis], after)) for part in parts], 1)
+        return self.reshape(merged, (*first[:axis], merged.shape[1], *first[axis + 1 :]))
+
+    def fully_connected(self, x: Value, weight: Value, bias: Value | None = None) -> Value:
+        """As in :class:`GraphBuilder`; of many axes, all but the last are one meanwhile."""
+        if x.rank <= MOST_AXES:
+            return super().fully_connected(x, weight, bias)
+        rows = self.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+        return self.reshape(super().fully_connected(rows, weight, bias), (*x.shape[:-1], weight.shape[0]))
 
     def cast(self, x: Value, dtype: str) -> Value:
         """``x`` as ``dtype``; a half-precision parameter comes back as the float32 that the file holds."""

@@ -40,6 +40,8 @@ HINTS: dict[str, str] = {
 """Operator without its overload -> the nearest form that can be lowered."""
 
 
+_AXES = "flatten axes that are treated alike before it, and unflatten them after it"
+
 OPEN_SHAPE = "with a shape that depends on contents"
 """Reason for which an operator that has a rule cannot be lowered."""
 
@@ -47,4 +49,6 @@ OPEN_SHAPE = "with a shape that depends on contents"
 def hint_for(refused: str) -> str | None:
     """The nearest form of ``aten.name.overload``, or of that with ``: reason``, that can be lowered; or None."""
     operator, _, reason = refused.partition(": ")
-    return HINTS.get(operator.rpartition(".")[0], _STATIC if reason == OPEN_SHAPE else None)
+    if reason == OPEN_SHAPE or " axes; " in reason:
+        return HINTS.get(operator.rpartition(".")[0], _STATIC if reason == OPEN_SHAPE else _AXES)
+    return HINTS.get(operator.rpartition(".")[0])

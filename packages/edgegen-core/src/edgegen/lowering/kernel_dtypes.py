@@ -1,4 +1,4 @@
-"""Dtypes of LiteRT's kernels, and the dtype to compute in where a value has another.
+"""Dtypes and ranks of LiteRT's kernels, and the dtype to compute in where a value has another.
 
 Found by running each kernel on each dtype (LiteRT 2.3). What is not listed moves elements without looking at them and
 takes every dtype. Kernels that calculate on 8-bit integers expect a scale, so here those integers count as not taken.
@@ -27,6 +27,14 @@ _GROUPS: dict[frozenset[str], str] = {
 KERNELS: dict[str, frozenset[str]] = {kind: taken for taken, kinds in _GROUPS.items() for kind in kinds.split()}
 """Operator kind -> dtypes of its data; a kind that is not here takes all."""
 
+MOST_AXES = 6
+"""Axes that XNNPACK can work with."""
+
+RANKED = frozenset(
+    ["SUM", "MEAN", "REDUCE_MAX", "REDUCE_MIN", "CONCATENATION", "SOFTMAX", "BATCH_MATMUL", "FULLY_CONNECTED"]
+)
+"""Operator kinds that XNNPACK takes over on float32 whatever the rank, and then fails on more than those axes."""
+
 DATA = {"SCATTER_ND": 1, "SELECT_V2": 1, "TRANSPOSE_CONV": 2}
 """Operator kind -> index of its data operand, where that is not the first."""
 
@@ -36,6 +44,12 @@ _WIDER = {
     "uint8": ("int32", "float32"),
     "int8": ("int32", "float32"),
 }
+
+
+def check_rank(kind: str, dtype: str, rank: int) -> None:
+    """Raise NotImplementedError where the kernel fails on tensors of ``rank`` axes."""
+    if kind in RANKED and dtype == "float32" and rank > MOST_AXES:
+        raise NotImplementedError(f"on {rank} axes; LiteRT's {kind} takes {MOST_AXES}")
 
 
 def compute_dtype(kind: str, dtype: str) -> str:

@@ -238,7 +238,15 @@ def _user_inputs(trace: Trace) -> list[torch.Tensor]:
 
 def _described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
     if tensor.dtype not in DTYPE_NAMES:
-        raise UnsupportedError(f"LiteRT has no tensor of {tensor.dtype}", code=ErrorCode.UNSUPPORTED_DTYPE)
+        raise UnsupportedError(
+            f"LiteRT has no tensor of {tensor.dtype}",
+            code=ErrorCode.UNSUPPORTED_DTYPE,
+            hint="convert model.float(), with float32 inputs; --scheme fp16 or scheme='fp16' stores weights in 16 bits"
+            if tensor.is_floating_point()
+            else "keep real and imaginary parts in two tensors"
+            if tensor.is_complex()
+            else "cast it to int32",
+        )
     return tuple(int(n) for n in tensor.shape), DTYPE_NAMES[tensor.dtype]
 
 

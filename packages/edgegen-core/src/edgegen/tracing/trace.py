@@ -227,6 +227,12 @@ class Tracer:
             ) from error
         self._warn_of_overwritten_inputs(signature, traced.program)
         specs = traced.program.graph_signature.output_specs
+        if not any(spec.kind is OutputKind.USER_OUTPUT for spec in specs):
+            raise UsageError(
+                f"signature {signature.name!r} returns nothing",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint="return a tensor, or a tuple or dict of tensors",
+            )
         for output in (spec.arg for spec in specs if spec.kind is OutputKind.USER_OUTPUT):
             if isinstance(output, ConstantArgument):
                 raise UsageError(

@@ -34,6 +34,8 @@ def tensors_of(module: Any) -> Iterator[torch.Tensor]:
 
 
 class _CopyOnWrite(TorchDispatchMode):
+    supports_higher_order_operators = True
+
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         real = (tensor for tensor in tensors if not tensor.is_meta)
@@ -42,7 +44,7 @@ class _CopyOnWrite(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func._schema.is_mutable:
+        if isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable:
             given = {**dict(zip((each.name for each in func._schema.arguments), args, strict=False)), **kwargs}
             written = [each.name for each in func._schema.arguments if each.alias_info and each.alias_info.is_write]
             for leaf in pytree.tree_leaves([given.get(name) for name in written]):
