@@ -44,6 +44,9 @@ CASES = {
     "query_pre_attn_scalar is absent, Gemma 3": ("gemma3_text", {"query_pre_attn_scalar": MISSING}),
     "a cap that Gemma 3 does not have": ("gemma3_text", {"attn_logit_softcapping": 5.0}),
     "all layers are full": ("gemma3_text", {"layer_types": ["full_attention"] * 4, "sliding_window": 8}),
+    "T5's activation is stated apart": ("t5", {"dense_act_fn": "silu"}),
+    "T5's gate is stated apart": ("t5", {"is_gated_act": True}),
+    "BERT's sizes are absent": ("bert", {"intermediate_size": MISSING, "max_position_embeddings": MISSING}),
     "head_dim is absent": ("qwen3", {"head_dim": MISSING}),
     "LongRoPE beyond the original context": (
         "phi3",
@@ -63,7 +66,7 @@ CASES = {
 def test_what_was_once_read_wrongly_is_right(case, tmp_path):
     name, change = CASES[case]
     config = {key: value for key, value in {**BY_NAME[name].base, **change}.items() if value is not MISSING}
-    outcome = compare(BY_NAME[name], config, reference(config, 0), tmp_path, exported=False)
+    outcome = compare(BY_NAME[name], config, reference(config, 0, BY_NAME[name].auto), tmp_path, exported=False)
     assert outcome.refused is None
     assert outcome.right, outcome
 
@@ -71,7 +74,7 @@ def test_what_was_once_read_wrongly_is_right(case, tmp_path):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_an_unknown_key_is_named(name, tmp_path):
     space = BY_NAME[name]
-    save({**space.base, "surprise": 7}, reference(space.base, 0), tmp_path)
+    save({**space.base, "surprise": 7}, reference(space.base, 0, space.auto), tmp_path)
     with pytest.raises(CheckpointError, match="keys that this family does not know") as caught:
         stated_config(open_checkpoint(tmp_path), registry().family(space.family))
     assert "surprise = 7" in caught.value.details[0]

@@ -2,8 +2,9 @@
 
 A draw begins with small sizes that are valid, gives some keys other values, leaves some out, and at times changes a key
 that no family here knows. Transformers builds the model that this ``config.json`` describes, with random weights; a
-family of edgegen reads the same folder. It either refuses the configuration, or computes the same logits: at once,
-token by token beyond every window, and (where a file is made) in the exported file.
+family of edgegen reads the same folder. It either refuses the configuration, or computes the same: the logits of a
+decoder at once, token by token beyond every window, and (where a file is made) in the exported file; an encoder's
+vectors, padded; an encoder-decoder's logits of an answer. OpenELM is not among them: transformers has no code for it.
 """
 
 from __future__ import annotations
@@ -49,12 +50,14 @@ class Space:
         base: ``config.json`` of a small model.
         choices: key -> other values that it may have, :data:`MISSING` among them.
         ropes: draws a rotary setting: keys of ``config.json``.
+        auto: transformers' class that builds the model.
     """
 
     family: str
     base: Config
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     ropes: Callable[[random.Random], Config] = lambda rng: {}
+    auto: str = "AutoModelForCausalLM"
 
     @property
     def name(self) -> str:
@@ -208,8 +211,47 @@ SPACES: tuple[Space, ...] = (
            "original_max_position_embeddings": (32, 64, MISSING), "attention_bias": (True,), "resid_pdrop": (0.1,)},
         lambda rng: _rope(rng, [*_PLAIN, *_longrope(8), *_longrope(4)]),
     ),
+    Space(
+        "bert",
+        {
+            "model_type": "bert", "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "intermediate_size": 48, "max_position_embeddings": 64,
+        },
+        {
+            "hidden_size": (48, 40), "num_hidden_layers": (1, 3), "num_attention_heads": (1, 2, 8),
+            "intermediate_size": (33, MISSING), "vocab_size": (103, 256), "max_position_embeddings": (44, MISSING),
+            "hidden_act": ("gelu_new", "relu", "silu", "gelu_pytorch_tanh", "gelu_fast", "tanh", "quick_gelu", MISSING),
+            "position_embedding_type": ("absolute", "relative_key", "relative_key_query", MISSING),
+            "layer_norm_eps": (1e-5, 1e-2, MISSING), "type_vocab_size": (1, 5, MISSING), "pad_token_id": (1, 3, None),
+            "is_decoder": (True, False), "add_cross_attention": (False,), "chunk_size_feed_forward": (0, 4),
+            "hidden_dropout_prob": (0.3,), "attention_probs_dropout_prob": (0.3,), "classifier_dropout": (None, 0.1),
+            "tie_word_embeddings": (False, True), "initializer_range": (0.1,), "use_cache": (True, False),
+        },
+        auto="AutoModel",
+    ),
+    Space(
+        "t5",
+        {
+            "model_type": "t5", "vocab_size": 99, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4,
+            "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "is_encoder_decoder": True,
+        },
+        {
+            "d_model": (48, 40), "d_kv": (16, 24, 10), "d_ff": (33,), "num_layers": (1, 3), "num_heads": (1, 2, 8),
+            "num_decoder_layers": (1, 3, None, MISSING), "vocab_size": (103, 256), "n_positions": (64, MISSING),
+            "feed_forward_proj": (
+                "gated-gelu", "gated-gelu", "gated-silu", "gated-relu", "gelu", "silu", "gelu_new", "gated-gelu_new",
+                MISSING,
+            ),
+            "relative_attention_num_buckets": (8, 16, MISSING), "relative_attention_max_distance": (20, 40, MISSING),
+            "layer_norm_epsilon": (1e-5, 1e-2, MISSING), "tie_word_embeddings": (True, False, False, MISSING),
+            "scale_decoder_outputs": (True, False), "decoder_start_token_id": (5, MISSING), "pad_token_id": (3, 0),
+            "dense_act_fn": ("relu", "gelu_new", "silu"), "is_gated_act": (True, False), "dropout_rate": (0.3,),
+            "is_decoder": (False, True), "use_cache": (True, False), "initializer_factor": (0.5,),
+        },
+        auto="AutoModelForSeq2SeqLM",
+    ),
 )  # fmt: skip
-"""The decoders whose modelling code transformers has."""
+"""The architectures whose modelling code transformers has."""
 
 
 def draw(space: Space, rng: random.Random) -> Config:
@@ -243,17 +285,19 @@ _NOT_STRAY = ("is_encoder_decoder", "return_dict", "torchscript", "output_attent
 """Keys that change what transformers returns and not what it computes."""
 
 
-def reference(config: Config, seed: int) -> Any:
+def reference(config: Config, seed: int, auto: str = "AutoModelForCausalLM") -> Any:
     """Transformers' model of a ``config.json``, with random weights; raises whatever it raises for what it refuses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         built = transformers.AutoConfig.for_model(**copy.deepcopy(config))
-        model = transformers.AutoModelForCausalLM.from_config(built, attn_implementation="eager").eval().float()
+        model = getattr(transformers, auto).from_config(built, attn_implementation="eager").eval().float()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             spread = 0.2 if parameter.dim() > 1 else 0.3
-            offset = 1.0 if parameter.dim() == 1 and "norm" in name and "gemma" not in config["model_type"] else 0.0
+            offset = (
+                1.0 if parameter.dim() == 1 and "norm" in name.lower() and "gemma" not in config["model_type"] else 0.0
+            )
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + offset)
     return model
 
@@ -261,9 +305,11 @@ def reference(config: Config, seed: int) -> Any:
 def save(config: Config, model: Any, folder: Path) -> None:
     """The checkpoint: ``config.json`` as drawn, and the weights."""
     (folder / "config.json").write_text(json.dumps(config))
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         tensors.pop("lm_head.weight", None)
+    if "shared.weight" in tensors:  # T5's table, which both halves have
+        tensors = {name: tensor for name, tensor in tensors.items() if "embed_tokens" not in name}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
@@ -294,12 +340,24 @@ def valid(space: Space, rng: random.Random, seed: int) -> tuple[Config, Any]:
     while True:
         config = draw(space, rng)
         try:
-            model = reference(config, seed)
-            with torch.no_grad():
-                if torch.isfinite(model(torch.ones(1, TOKENS, dtype=torch.long)).logits).all():
-                    return config, model
+            model = reference(config, seed, space.auto)
+            if torch.isfinite(outputs(model, [1] * TOKENS)).all():
+                return config, model
         except Exception:  # whatever it raises for what makes no sense
             continue
+
+
+def outputs(model: Any, tokens: list[int]) -> torch.Tensor:
+    """Transformers' logits ``[T, V]`` of a text, or vectors ``[T, D]``; an encoder-decoder reads the first half of it and
+    answers with the last."""
+    ids = torch.tensor([tokens])
+    with torch.no_grad():
+        if model.config.model_type == "bert":
+            return model(ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
+        if model.config.model_type == "t5":
+            answer = torch.tensor([[model.config.decoder_start_token_id or 0, *tokens[TOKENS // 2 :]]])
+            return model(ids[:, : TOKENS // 2], decoder_input_ids=answer).logits[0]
+        return model(ids, use_cache=False).logits[0]
 
 
 def compare(space: Space, config: Config, model: Any, folder: Path, *, exported: bool) -> Outcome:
@@ -315,8 +373,7 @@ def compare(space: Space, config: Config, model: Any, folder: Path, *, exported:
     save(config, model, folder)
     family = registry().family(space.family)
     tokens = np.random.default_rng(len(json.dumps(config))).integers(3, model.config.vocab_size, TOKENS).tolist()
-    with torch.no_grad():
-        expected = model(torch.tensor([tokens]), use_cache=False).logits[0]
+    expected = outputs(model, tokens)
     try:
         checkpoint = open_checkpoint(folder)
         read = config_for_context(family, stated_config(checkpoint, family), TOKENS)
@@ -326,12 +383,8 @@ def compare(space: Space, config: Config, model: Any, folder: Path, *, exported:
         return Outcome(config, refused=f"{error.code} {error.message.replace(str(folder), 'DIR')} {error.details[:1]}")
     ours = fill(load(family.builder)(read, layers={}), weights)
     scale = float(expected.abs().max())
-    whole = ours(
-        torch.tensor([tokens], dtype=torch.int32), torch.arange(TOKENS, dtype=torch.int32), ours.new_cache(TOKENS)
-    )
-    found = [whole["logits"][0], torch.stack(list(_stepwise(ours, tokens)))]
-    if exported:
-        found.append(torch.from_numpy(_in_file(ours, tokens, folder)))
+    run = {"feature-extraction": _vectors, "text2text-generation": _answers}.get(family.task, _logits)
+    found = list(run(ours, tokens, folder if exported else None))
     errors = [float((logits - expected[-len(logits) :]).abs().max()) / scale for logits in found]
     # Where the best two are as good as equal, either may be named.
     best = expected.topk(2).values
@@ -343,6 +396,58 @@ def compare(space: Space, config: Config, model: Any, folder: Path, *, exported:
         for logits in found
     )
     return Outcome(config, error=max(errors) if np.isfinite(errors).all() else float("inf"), tokens=same)
+
+
+def _logits(model: Any, tokens: list[int], folder: Path | None) -> Iterator[torch.Tensor]:
+    """A decoder's, of the last tokens or of all."""
+    ids, positions = torch.tensor([tokens], dtype=torch.int32), torch.arange(TOKENS, dtype=torch.int32)
+    yield model(ids, positions, model.new_cache(TOKENS))["logits"][0]
+    yield torch.stack(list(_stepwise(model, tokens)))
+    if folder is not None:
+        yield torch.from_numpy(_in_file(model, tokens, folder))
+
+
+def _padded(tokens: list[int], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask ``[1, length]``; the padding is a token that means something."""
+    ids = torch.tensor([[*tokens, *[7] * (length - len(tokens))]], dtype=torch.int32)
+    return ids, (torch.arange(length)[None] < len(tokens)).to(torch.int32)
+
+
+def _vectors(model: Any, tokens: list[int], folder: Path | None) -> Iterator[torch.Tensor]:
+    """An encoder's, alone and padded."""
+    longest = min(TOKENS + 9, model.config.max_position_embeddings)
+    for length in (TOKENS, longest):
+        yield model(*_padded(tokens, length))["token_vectors"][0, :TOKENS]
+    if folder is not None:
+        edge = Converter(model.signatures([longest])).convert()
+        yield edge(*_padded(tokens, longest), signature=f"encode_{longest}")["token_vectors"][0, :TOKENS]
+
+
+def _answers(model: Any, tokens: list[int], folder: Path | None) -> Iterator[torch.Tensor]:
+    """An encoder-decoder's logits of the answer: at once, token by token, and in a file, the source padded."""
+    source, answer = tokens[: TOKENS // 2], [model.config.decoder_start_token_id, *tokens[TOKENS // 2 :]]
+    steps = [slice(None), *(slice(at, at + 1) for at in range(len(answer)))]
+    ids, positions = torch.tensor([answer], dtype=torch.int32), torch.arange(len(answer), dtype=torch.int32)
+    padded = _padded(source, len(source) + 9)
+    states = model(*padded)["encoder_states"]
+    for pieces in (steps[:1], steps[1:]):
+        cache, found = model.new_cache(TOKENS), []
+        for at in pieces:
+            result = model(ids[:, at], input_pos=positions[at], kv_cache=cache, encoder_states=states)
+            cache = result["kv_cache"]
+            found.append(result["logits"][0])
+        yield torch.cat(found)
+    if folder is not None:
+        length = padded[0].shape[1]
+        session = Session(
+            Converter(model.signatures([length], [], TOKENS)).convert().export(folder / "model.tflite"), threads=1
+        )
+        text = session.run(f"encode_{length}", {"tokens": padded[0].numpy(), "attention_mask": padded[1].numpy()})
+        state, found = session.new_state(("decode",), session.set_static_inputs("decode", text)), []
+        for at, token in enumerate(answer):
+            inputs = {"tokens": np.array([[token]], np.int32), "input_pos": np.array([at], np.int32)}
+            found.append(torch.from_numpy(session.run("decode", inputs, state)["logits"][0]))
+        yield torch.cat(found)
 
 
 def _stepwise(model: Any, tokens: list[int]) -> Iterator[torch.Tensor]:

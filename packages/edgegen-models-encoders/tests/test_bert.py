@@ -103,7 +103,7 @@ def test_modules_outside_the_folder_are_refused(path: str, tmp_path: Path):
     "change",
     [
         {"position_embedding_type": "relative_key"},
-        {"hidden_act": "quick_gelu"},
+        {"hidden_act": "tanh"},
         {"is_decoder": True},
         {"model_type": "roberta"},
         {"new_kind_of_attention": 3},

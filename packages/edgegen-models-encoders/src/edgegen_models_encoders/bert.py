@@ -18,12 +18,9 @@ from edgegen.weights import Checkpoint, WeightMap
 from edgegen.weights.hyperparameters import MAY_BE_UNSTATED, ConfigReader
 from edgegen.weights.weight_map import Source, concat, first_of
 from edgegen_layers import LayerChoices, SelfAttention, TextEncoderBase
-from edgegen_layers.config import AttentionConfig, FeedForwardConfig, NormalizationConfig
+from edgegen_layers.config import HIDDEN_ACTS, AttentionConfig, FeedForwardConfig, NormalizationConfig
 from edgegen_layers.encoder import padding_mask
 from edgegen_models_encoders.variants import BERT_CONFIGS
-
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"}
-"""``hidden_act`` in ``config.json`` -> ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +29,7 @@ class BertConfig:
 
     Attributes:
         type_vocab_size: rows of the table of token types; all tokens are of type 0.
-        hidden_act: a value of :data:`ACTIVATIONS`.
+        hidden_act: a value of :data:`edgegen_layers.config.HIDDEN_ACTS`.
         pooling: ``mean`` of the tokens' vectors, or ``cls``: the first one; None where no file states it (mean).
         normalize: True for embeddings of length 1; None where no file states it (no).
     """
@@ -194,21 +191,21 @@ def read_config(checkpoint: Checkpoint) -> BertConfig | None:
     )
     reader.require("model_type", "bert")
     reader.require("position_embedding_type", "absolute")
-    reader.require("hidden_act", *ACTIVATIONS)
+    reader.require("hidden_act", *HIDDEN_ACTS)
     reader.require("tie_word_embeddings", True, False)  # of a head that is left out
     for absent in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
         reader.require(absent, False)
     pooling, normalize = _read_pooling(checkpoint)
     config = BertConfig(
-        vocab_size=reader.read("vocab_size", int),
-        hidden_size=reader.read("hidden_size", int),
-        intermediate_size=reader.read("intermediate_size", int),
-        num_hidden_layers=reader.read("num_hidden_layers", int),
-        num_attention_heads=reader.read("num_attention_heads", int),
-        max_position_embeddings=reader.read("max_position_embeddings", int),
+        vocab_size=reader.read("vocab_size", int, 30_522),
+        hidden_size=reader.read("hidden_size", int, 768),
+        intermediate_size=reader.read("intermediate_size", int, 3_072),
+        num_hidden_layers=reader.read("num_hidden_layers", int, 12),
+        num_attention_heads=reader.read("num_attention_heads", int, 12),
+        max_position_embeddings=reader.read("max_position_embeddings", int, 512),
         type_vocab_size=reader.read("type_vocab_size", int, 2),
         layer_norm_eps=reader.read("layer_norm_eps", float, 1e-12),
-        hidden_act=ACTIVATIONS[reader.read("hidden_act", str, "gelu")],
+        hidden_act=HIDDEN_ACTS[reader.read("hidden_act", str, "gelu")],
         pooling=pooling,
         normalize=normalize,
     )
