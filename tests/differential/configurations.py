@@ -348,7 +348,7 @@ def valid(space: Space, rng: random.Random, seed: int) -> tuple[Config, Any]:
 
 
 def outputs(model: Any, tokens: list[int]) -> torch.Tensor:
-    """Transformers' logits ``[T, V]`` of a text, or vectors ``[T, D]``; an encoder-decoder reads the first half of it and
+    """Transformers' logits ``[T, V]`` of a text, or vectors ``[T, D]``; an encoder-decoder reads its first half and
     answers with the last."""
     ids = torch.tensor([tokens])
     with torch.no_grad():
