@@ -111,7 +111,42 @@ def json_and_added(folder):
     write(folder / "tokenizer_config.json", settings | {"eos_token": "<|im_end|>"})
 
 
+def t5_spiece(folder):
+    """A T5 with its SentencePiece model alone: its sentinels are in no file."""
+    settings = {"model_type": "unigram", "byte_fallback": False, "normalization_rule_name": "nmt_nfkc"}
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    size = sentencepiece_model(folder, "spiece.model", remove_extra_whitespaces=True, vocab_size=400, **settings, **ids)
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"})
+    write(folder / "config.json", {"model_type": "t5", "vocab_size": size + 128})
+
+
+def t5_fewer_sentinels(folder):
+    t5_spiece(folder)
+    sentinels = [f"<extra_id_{i}>" for i in range(7)]
+    settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 7, "additional_special_tokens": sentinels}
+    write(folder / "tokenizer_config.json", settings)
+
+
+def unigram_added(folder):
+    """A unigram model of no class, with added tokens beyond its pieces."""
+    size = sentencepiece_model(folder, model_type="unigram", normalization_rule_name="nmt_nfkc")
+    write(folder / "added_tokens.json", {text: size + i for text, i in CHATML.items()})
+    write(folder / "special_tokens_map.json", {"eos_token": "<|im_end|>", "bos_token": "<s>", "unk_token": "<unk>"})
+    write(folder / "config.json", {"model_type": "mistral"})
+
+
+def mistral_added(folder):
+    """As :func:`llama_chatml`, of no class of its own."""
+    llama_chatml(folder)
+    write(folder / "tokenizer_config.json", {})
+    write(folder / "config.json", {"model_type": "mistral"})
+
+
 FOLDERS = (
+    mistral_added,
+    t5_spiece,
+    t5_fewer_sentinels,
+    unigram_added,
     llama_chatml,
     llama_decoder,
     llama_plain,
@@ -123,13 +158,80 @@ FOLDERS = (
 )
 
 
-def opened(folder, tmp_path):
+@pytest.mark.parametrize("flag", [None, True, False])
+@pytest.mark.parametrize("kind", ["Llama", "Gemma", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("file", ["model", "json with it", "json without it"])
+def test_a_text_begins_with_the_start_token_where_it_does_in_transformers(file, kind, flag, tmp_path):
+    from transformers import AutoTokenizer
+
+    if kind == "Gemma":
+        names = {"pad_piece": "<pad>", "eos_piece": "<eos>", "bos_piece": "<bos>"}
+        sentencepiece_model(tmp_path, pad_id=0, eos_id=1, bos_id=2, unk_id=3, add_dummy_prefix=False, **names)
+    else:
+        sentencepiece_model(tmp_path)
+    bos = "<bos>" if kind == "Gemma" else "<s>"
+    settings = {"tokenizer_class": kind if kind.startswith("Pre") else f"{kind}Tokenizer", "bos_token": bos}
+    write(tmp_path / "config.json", {"model_type": "gemma" if kind == "Gemma" else "llama"})
+    if file != "model":
+        made = {**settings, "tokenizer_class": f"{'Gemma' if kind == 'Gemma' else 'Llama'}Tokenizer"}
+        write(tmp_path / "tokenizer_config.json", {**made, "add_bos_token": file == "json with it"})
+        AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+        (tmp_path / "tokenizer.model").unlink()
+    write(tmp_path / "tokenizer_config.json", settings if flag is None else {**settings, "add_bos_token": flag})
+    oracle = AutoTokenizer.from_pretrained(tmp_path)
+    assets = read_tokenizer(tmp_path, read_config(tmp_path))
+    begins = oracle("the").input_ids[:1] == [oracle.bos_token_id]
+    assert assets.add_bos == begins
+    assert assets.bos_token_id == oracle.bos_token_id
+
+
+BERT_SETTINGS = {
+    "as it comes": {},
+    "cased": {"do_lower_case": False},
+    "with accents": {"strip_accents": False},
+    "cased, without accents": {"do_lower_case": False, "strip_accents": True},
+    "Chinese in words": {"tokenize_chinese_chars": False},
+}
+
+
+@pytest.mark.parametrize("files", ["vocab.txt", "tokenizer.json"])
+@pytest.mark.parametrize("settings", BERT_SETTINGS)
+def test_word_pieces_are_those_of_transformers(settings, files, tmp_path):
+    from transformers import AutoTokenizer, BertTokenizer
+
+    letters = sorted({letter for line in TRAINING for letter in line if not letter.isspace()})
+    pieces = [
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        "the",
+        "quick",
+        "##ing",
+        "ein",
+        "straße",
+        "Straße",
+        "日本",
+    ]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (tmp_path / "vocab.txt").write_text("\n".join([*special, *dict.fromkeys(pieces)]) + "\n", encoding="utf-8")
+    write(tmp_path / "config.json", {"model_type": "bert"})
+    write(tmp_path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", **BERT_SETTINGS[settings]})
+    if files == "tokenizer.json":
+        BertTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+        (tmp_path / "vocab.txt").unlink()
+    tokenizer, assets = opened(tmp_path, tmp_path, decodes=False)
+    oracle = AutoTokenizer.from_pretrained(tmp_path)
+    assert assets.special_tokens == oracle.special_tokens_map
+    wrong = [line for line in corpus(LINES, ()) if tokenizer.encode_text(line) != oracle(line).input_ids]
+    assert not wrong, (len(wrong), min(wrong, key=len))
+
+
+def opened(folder, tmp_path, *, decodes=True):
     """The tokenizer as an export would hold it, opened by the runtime, and what the checkpoint says of it."""
     assets = read_tokenizer(folder, read_config(folder))
     name, content = next(iter(assets.files.items()))
     (tmp_path / "export").mkdir(exist_ok=True)
     (tmp_path / "export" / name).write_bytes(content)
-    return open_tokenizer(tmp_path / "export" / name), assets
+    return open_tokenizer(tmp_path / "export" / name, decodes=decodes), assets
 
 
 @pytest.mark.parametrize("make", FOLDERS, ids=lambda make: make.__name__)
@@ -142,7 +244,9 @@ def test_ids_and_texts_are_those_of_transformers(make, tmp_path):
     assert assets.special_tokens == oracle.special_tokens_map
     if oracle.eos_token_id is not None and tokenizer.id_to_token(oracle.eos_token_id):
         assert oracle.eos_token_id in assets.eos_token_ids
-    special = tuple(text for text in (*CHATML, "<s>", "</s>", "<|endoftext|>") if text in oracle.get_vocab())
+    special = tuple(
+        text for text in (*CHATML, "<s>", "</s>", "<|endoftext|>", "<extra_id_0>") if text in oracle.get_vocab()
+    )
     wrong = []
     for line in corpus(LINES, special):
         ids = tokenizer.encode(line, special=True)

@@ -263,10 +263,8 @@ def test_a_null_start_token_means_none(folder: Path) -> None:
     assert (found.bos_token_id, found.add_bos) == (None, False)
 
 
-def test_the_start_token_rule_comes_from_the_config_or_the_post_processor(folder: Path) -> None:
+def test_the_start_token_is_what_the_post_processor_adds(folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", {"bos_token": "<bos>", "add_bos_token": True})
-    assert assets(folder).add_bos
-    write_json(folder / "tokenizer_config.json", {"bos_token": "<bos>"})
     assert not assets(folder).add_bos
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     template = {
@@ -276,7 +274,9 @@ def test_the_start_token_rule_comes_from_the_config_or_the_post_processor(folder
     }
     tokenizer["post_processor"] = {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}
     write_json(folder / "tokenizer.json", tokenizer)
-    assert assets(folder).add_bos
+    for settings in ({"add_bos_token": False}, {"bos_token": "<end>"}, {"bos_token": None}, {}):
+        write_json(folder / "tokenizer_config.json", settings)
+        assert (assets(folder).bos_token_id, assets(folder).add_bos) == (7, True)
 
 
 def test_chat_templates_are_found_wherever_they_are_kept(folder: Path) -> None:

@@ -23,12 +23,16 @@ from edgegen_huggingface.tokenizer_json import (
     byte_level_json,
     damaged,
     with_added,
+    word_piece_json,
 )
 
 _log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
+
+VOCABULARY = "vocab.txt"
+"""BERT's vocabulary, a token in each line."""
 MODULES = "modules.json"
 """List of a sentence-transformers model's parts, each with a folder for its settings."""
 
@@ -131,6 +135,7 @@ SIDECARS = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    VOCABULARY,
     "merges.txt",
     "generation_config.json",
     "chat_template.jinja",
@@ -141,8 +146,8 @@ SIDECARS = (
 
 _PLAIN = re.compile(r"[\w-]*", re.ASCII)
 
-_ADDS_BOS_BY_DEFAULT = ("Llama", "CodeLlama", "Gemma")
-"""Tokenizer classes that prepend the start token by default."""
+_START_WITH_BOS = ("Llama", "CodeLlama", "Gemma")
+"""Tokenizer classes of models whose texts begin with the start token."""
 
 
 def sidecars(folder: Path) -> tuple[Path, ...]:
@@ -203,7 +208,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TokenizerAssets |
         files=files,
         bos_token_id=bos,
         eos_token_ids=settings.eos_token_ids,
-        add_bos=bos is not None and settings.adds_bos(bos),
+        add_bos=bos is not None and settings.adds_bos,
         chat_template=settings.chat_template,
         special_tokens=settings.special.named,
         special_ids=settings.special_ids,
@@ -228,6 +233,7 @@ class _TokenizerSettings:
         )
         if self.sentencepiece is not None and self.kind == ANY_CLASS and (self.settings or self.config):
             self.special.set_defaults(self.sentencepiece.special_tokens)
+            self.special.find_as_written()
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
@@ -247,9 +253,11 @@ class _TokenizerSettings:
             whole = with_added(self.tokenizer, self.special.added) if self.special.added else None
             return files if whole is None else {TOKENIZER_FILES[0]: whole}
         if not files:
-            return self._byte_level()
-        if self.sentencepiece is None or not self.sentencepiece.is_bpe:
+            return self._word_piece() or self._byte_level()
+        if self.sentencepiece is None:
             return files
+        if self.kind == "T5" and not self.sentencepiece.is_bpe:
+            return {TOKENIZER_FILES[0]: self.sentencepiece.t5_json(self._with_sentinels())}
         legacy = self.settings.get("legacy", self.kind != "Llama") is not False
         known = all(self.sentencepiece.finds(i, token) for i, token in self._beside_pieces().items())
         if known and (legacy or not self.sentencepiece.has_dummy_prefix):
@@ -262,6 +270,15 @@ class _TokenizerSettings:
         made = self.sentencepiece.tokenizer_json(named | self.special.added, legacy=legacy)
         return {TOKENIZER_FILES[0]: made, **(files if known else {})}
 
+    def _with_sentinels(self) -> dict[int, AddedToken]:
+        """Special tokens of a T5: its own, and ``<extra_id_N>`` after its pieces, the highest first."""
+        pieces, count = self.sentencepiece.pieces if self.sentencepiece else [], self.settings.get("extra_ids", 100)
+        count = count if isinstance(count, int) else 100
+        sentinels = {len(pieces) + i: f"<extra_id_{count - 1 - i}>" for i in range(count)}
+        sentinels |= {pieces.index(text): text for text in self.special.named.values() if text in pieces}
+        own = {i: AddedToken(text, special=True, normalized=False) for i, text in sentinels.items()}
+        return own | self.special.added
+
     def _beside_pieces(self) -> dict[int, AddedToken]:
         """Added tokens that are not simply the unknown piece."""
         pieces = self.sentencepiece.pieces if self.sentencepiece else []
@@ -271,6 +288,22 @@ class _TokenizerSettings:
             for i, token in self.special.added.items()
             if token.content != unknown or pieces[i : i + 1] != [unknown]
         }
+
+    def _word_piece(self) -> dict[str, bytes]:
+        """``tokenizer.json`` of ``vocab.txt``; nothing without it."""
+        if self.kind != "Bert" or not _is_there(self.folder / VOCABULARY):
+            return {}
+        settings = self.settings
+        accents, chinese = settings.get("strip_accents"), settings.get("tokenize_chinese_chars", True)
+        content = word_piece_json(
+            self._vocab,
+            {i: token for i, token in self.added.items() if i >= 0},
+            self.special.named,
+            lowercase=settings.get("do_lower_case", True) is not False,
+            strip_accents=accents if isinstance(accents, bool) else None,
+            chinese=chinese is not False,
+        )
+        return {TOKENIZER_FILES[0]: content}
 
     def _byte_level(self) -> dict[str, bytes]:
         """``tokenizer.json`` of ``vocab.json`` and ``merges.txt``; nothing without them."""
@@ -322,6 +355,9 @@ class _TokenizerSettings:
 
     @property
     def bos_token_id(self) -> int | None:
+        added = self._added_start
+        if added is not None:
+            return self._within(added)
         # A null in tokenizer_config.json means "none", whatever config.json repeats from a template (Qwen).
         text = self.special.named.get("bos_token")
         if "bos_token" in self.special.stated and text is None:
@@ -356,15 +392,21 @@ class _TokenizerSettings:
             ids.append(own)
         return tuple(dict.fromkeys(ids))
 
-    def adds_bos(self, bos: int) -> bool:
+    @cached_property
+    def _added_start(self) -> int | None:
+        """Token that ``tokenizer.json`` puts before a text, whatever else says ``add_bos_token``."""
+        return _template_start(self.tokenizer.get("post_processor"))
+
+    @property
+    def adds_bos(self) -> bool:
+        """True if a text begins with the start token."""
+        if self.tokenizer:
+            return self._added_start is not None
         stated = self.settings.get("add_bos_token")
         if isinstance(stated, bool):
             return stated
-        if self.tokenizer:
-            return _template_starts_with(self.tokenizer.get("post_processor"), bos)
-        name = str(self.settings.get("tokenizer_class", ""))
-        stated_class = name.removesuffix("Fast").removesuffix("Tokenizer")
-        return not {stated_class, self.kind}.isdisjoint(_ADDS_BOS_BY_DEFAULT)
+        # A SentencePiece model alone, as the models' own publishers have it; transformers asks for a statement.
+        return not self.settings and self.kind in _START_WITH_BOS
 
     @property
     def chat_template(self) -> str | None:
@@ -402,7 +444,16 @@ class _TokenizerSettings:
     @cached_property
     def _vocab(self) -> dict[str, Any]:
         path = self.folder / "vocab.json"
-        return read_json_object(path, LARGEST_TOKENIZER) if _is_there(path) else {}
+        if self.kind != "Bert" or not _is_there(self.folder / VOCABULARY):
+            return read_json_object(path, LARGEST_TOKENIZER) if _is_there(path) else {}
+        path = self.folder / VOCABULARY
+        if regular_file_size(path) > LARGEST_TOKENIZER:
+            raise damaged(f"{VOCABULARY} is larger than any vocabulary")
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise damaged(f"{VOCABULARY} is not UTF-8: {error}") from error
+        return {line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)}
 
 
 def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
@@ -433,20 +484,21 @@ def _optional_json(path: Path) -> dict[str, Any]:
     return read_json_object(path) if _is_there(path) else {}
 
 
-def _template_starts_with(processor: object, token: int) -> bool:
-    """True if a ``tokenizer.json`` post-processor prepends this token to a single sequence."""
+def _template_start(processor: object) -> int | None:
+    """Token that a ``tokenizer.json`` post-processor puts before a single sequence; None for none."""
     if not isinstance(processor, dict):
-        return False
+        return None
     if processor.get("type") == "Sequence":
         parts = processor.get("processors")
-        return any(_template_starts_with(part, token) for part in parts) if isinstance(parts, list) else False
+        starts = map(_template_start, parts) if isinstance(parts, list) else ()
+        return next((token for token in starts if token is not None), None)
     if processor.get("type") != "TemplateProcessing":
-        return False
+        return None
     try:
         first: Mapping[str, Any] = next(iter(processor.get("single") or ()), {})
         name = first.get("SpecialToken", {}).get("id")
         special = (processor.get("special_tokens") or {}).get(name) or {}
-        return list(special.get("ids") or ())[:1] == [token]
+        return next(ids_of(list(special.get("ids") or ())), None)
     except (AttributeError, TypeError) as error:
         raise CheckpointError(
             "tokenizer.json has no usable post_processor", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgegen.errors import CheckpointError, ErrorCode
@@ -30,6 +30,13 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     },
     "GPT2": dict.fromkeys(("bos_token", "eos_token", "unk_token"), _ENDOFTEXT),
     "Qwen2": dict.fromkeys(("eos_token", "unk_token", "pad_token"), _ENDOFTEXT),
+    "Bert": {
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    },
     "T5": {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"},
 }
 """Class -> special tokens that it has where no file states others."""
@@ -39,6 +46,7 @@ _CLASS_OF_MODEL: Mapping[str, str] = {
     **dict.fromkeys(("gpt2", "phi", "starcoder2"), "GPT2"),
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), "Qwen2"),
     **dict.fromkeys(("mistral", "mixtral", "phi3", "granite", "stablelm"), ANY_CLASS),
+    "bert": "Bert",
     "t5": "T5",
 }
 """``model_type`` -> class that goes with it."""
@@ -91,6 +99,7 @@ class SpecialTokens:
         named: the names that a chat template has for tokens (``eos_token``) -> their texts.
         stated: the names that a file states, those included that it states to be none.
         added: id -> added token.
+        flagged: True if ``tokenizer_config.json`` has them with all flags.
 
     Args:
         settings: ``tokenizer_config.json``.
@@ -124,6 +133,7 @@ class SpecialTokens:
         }
         self.further = tuple(further)
         specials = {*self.named.values(), *further}
+        self.flagged = isinstance(decoder, dict)
         if isinstance(decoder, dict):
             self.added = dict(_of_decoder(decoder, specials))
         else:
@@ -132,6 +142,11 @@ class SpecialTokens:
                 for text, value in added.items()
                 for token_id in ids_of(value)
             }
+
+    def find_as_written(self) -> None:
+        """Find added tokens before a text is normalized, but for those that ``tokenizer_config.json`` has flags of."""
+        if not self.flagged:
+            self.added = {token_id: replace(token, normalized=False) for token_id, token in self.added.items()}
 
     def set_defaults(self, tokens: Mapping[str, str]) -> None:
         """Name tokens where no file does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgegen.errors import CheckpointError, ErrorCode
@@ -80,7 +80,7 @@ class SentencePieceModel:
         )
 
     def tokenizer_json(self, added: Mapping[int, AddedToken], *, legacy: bool) -> bytes:
-        """``tokenizer.json`` of a BPE model that splits texts into the same ids.
+        """``tokenizer.json`` of a BPE or unigram model that splits texts into the same ids.
 
         Args:
             added: id -> token, beside the model's own.
@@ -128,12 +128,53 @@ class SentencePieceModel:
             "merges": self._merges(),
         }
         return _document(
-            model,
+            model if self.is_bpe else self._unigram(names),
             tokens,
             normalizer={"type": "Sequence", "normalizers": normalizers} if normalizers else None,
             pre_tokenizer=metaspace if self.has_dummy_prefix else None,
             decoder={"type": "Sequence", "decoders": decoders},
         )
+
+    def t5_json(self, added: Mapping[int, AddedToken]) -> bytes:
+        """``tokenizer.json`` of a unigram model as T5's class uses it: words are split at any white space, and a text
+        ends with the end token.
+
+        Args:
+            added: id -> token, beside the model's own; those that follow the pieces are its ``<extra_id_*>``.
+
+        Raises:
+            CheckpointError: the pieces contradict each other.
+        """
+        charsmap = self._proto.normalizer_spec.precompiled_charsmap
+        normalizer = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()}
+        metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+        eos = int(self._proto.trainer_spec.eos_id)
+        end = {"id": "</s>", "ids": [eos], "tokens": [self.pieces[eos]]}
+        template = [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+        return _document(
+            self._unigram([*self.pieces, *(added[i].content for i in sorted(added) if i >= len(self.pieces))]),
+            self.added() | dict(added),
+            normalizer=normalizer if charsmap else None,
+            pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
+            post_processor={
+                "type": "TemplateProcessing",
+                "single": template,
+                "pair": [*template, {"Sequence": {"id": "B", "type_id": 0}}, template[1]],
+                "special_tokens": {"</s>": end},
+            },
+            decoder=metaspace,
+        )
+
+    def _unigram(self, names: Sequence[str]) -> dict[str, Any]:
+        """The model; names beyond its pieces are as likely as can be, since they are cut out beforehand."""
+        scores = [float(piece.score) for piece in self._proto.pieces]
+        scores += [0.0] * (len(names) - len(scores))
+        return {
+            "type": "Unigram",
+            "unk_id": int(self._proto.trainer_spec.unk_id),
+            "byte_fallback": bool(self._proto.trainer_spec.byte_fallback),
+            "vocab": [list(pair) for pair in zip(names, scores, strict=True)],
+        }
 
     def _merges(self) -> list[tuple[str, str]]:
         """Pairs of pieces, best first: by the score of what they make."""
@@ -196,6 +237,65 @@ def byte_level_json(
     )
 
 
+def word_piece_json(
+    vocab: Mapping[str, int],
+    added: Mapping[int, AddedToken],
+    named: Mapping[str, str],
+    *,
+    lowercase: bool,
+    strip_accents: bool | None,
+    chinese: bool,
+) -> bytes:
+    """``tokenizer.json`` of BERT's ``vocab.txt``.
+
+    Args:
+        vocab: token -> id.
+        added: id -> token.
+        named: ``cls_token``, ``sep_token`` and ``unk_token`` among others.
+        lowercase: letters are made small.
+        strip_accents: accents are left out; None for as ``lowercase`` says.
+        chinese: each Chinese character is a word.
+
+    Raises:
+        CheckpointError: the vocabulary lacks one of those tokens.
+    """
+    ids = {token.content: i for i, token in added.items()} | dict(vocab)
+    lacking = [named[name] for name in ("cls_token", "sep_token", "unk_token") if named[name] not in ids]
+    if lacking:
+        raise damaged(f"vocab.txt has no {', '.join(lacking)}")
+    cls, sep = ({"SpecialToken": {"id": named[name], "type_id": 0}} for name in ("cls_token", "sep_token"))
+    first, second = ({"Sequence": {"id": name, "type_id": place}} for place, name in enumerate("AB"))
+    model = {
+        "type": "WordPiece",
+        "unk_token": named["unk_token"],
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+        "vocab": dict(vocab),
+    }
+    return _document(
+        model,
+        added,
+        normalizer={
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": chinese,
+            "strip_accents": strip_accents,
+            "lowercase": lowercase,
+        },
+        pre_tokenizer={"type": "BertPreTokenizer"},
+        post_processor={
+            "type": "TemplateProcessing",
+            "single": [cls, first, sep],
+            "pair": [cls, first, sep, second, {"SpecialToken": {"id": named["sep_token"], "type_id": 1}}],
+            "special_tokens": {
+                text: {"id": text, "ids": [ids[text]], "tokens": [text]}
+                for text in (named["cls_token"], named["sep_token"])
+            },
+        },
+        decoder={"type": "WordPiece", "prefix": "##", "cleanup": True},
+    )
+
+
 def with_added(document: Mapping[str, Any], added: Mapping[int, AddedToken]) -> bytes | None:
     """A ``tokenizer.json`` with added tokens that other files state; None where it has them all.
 
@@ -220,10 +320,14 @@ def damaged(what: str) -> CheckpointError:
 
 def _document(model: dict[str, Any], added: Mapping[int, AddedToken], **parts: Any) -> bytes:
     vocab = model["vocab"]
-    taken = set(vocab.values())
+    taken = set(vocab.values()) if isinstance(vocab, dict) else set(range(len(vocab)))
     # The library numbers tokens in a row, so ids that are far apart have to be in the vocabulary.
     size = len(vocab)
-    if any(i not in taken for i in range(size)) or sorted(i for i in added if i not in taken) != list(
+    if isinstance(vocab, list):
+        following = sorted(i for i in added if i >= size)
+        if following != list(range(size, size + len(following))):
+            raise damaged("added tokens do not follow the pieces of the model in a row")
+    elif any(i not in taken for i in range(size)) or sorted(i for i in added if i not in taken) != list(
         range(size, size + sum(i not in taken for i in added))
     ):
         vocab |= {token.content: i for i, token in added.items() if i not in taken}
