@@ -245,7 +245,9 @@ def test_ids_and_texts_are_those_of_transformers(make, tmp_path):
     if oracle.eos_token_id is not None and tokenizer.id_to_token(oracle.eos_token_id):
         assert oracle.eos_token_id in assets.eos_token_ids
     special = tuple(
-        text for text in (*CHATML, "<s>", "</s>", "<|endoftext|>", "<extra_id_0>") if text in oracle.get_vocab()
+        text
+        for text in (*CHATML, "<s>", "</s>", "<unk>", "<|endoftext|>", "<extra_id_0>")
+        if text in oracle.get_vocab()
     )
     wrong = []
     for line in corpus(LINES, special):

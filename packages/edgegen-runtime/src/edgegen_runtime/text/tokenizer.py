@@ -176,8 +176,9 @@ class _SentencePieceTokenizer:
                 f"cannot read {path}: {error}", code=ErrorCode.TOKENIZER_UNREADABLE, hint="export the model again"
             ) from error
         self._size = int(self._model.vocab_size())
-        # Control tokens are never found in text by the library itself; user-defined ones always are.
-        controls = [self._model.id_to_piece(i) for i in range(self._size) if self._model.is_control(i)]
+        # Control tokens and the unknown one are never found in text by the library; user-defined ones always are.
+        ids = range(self._size)
+        controls = [self._model.id_to_piece(i) for i in ids if self._model.is_control(i) or self._model.is_unknown(i)]
         controls.sort(key=len, reverse=True)
         self._controls = re.compile("(" + "|".join(map(re.escape, controls)) + ")") if controls else None
         self.leading_spaces = self._count_leading_spaces()
