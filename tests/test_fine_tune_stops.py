@@ -91,7 +91,7 @@ def test_the_server(exported):
 
     with TestClient(create_app(edgegen_runtime.load(exported("tflite"))), "http://localhost") as client:
         name = client.get("/v1/models").json()["data"][0]["id"]
-        request = {"model": name, "messages": MESSAGES, "max_tokens": 20}
+        request = {"model": name, "messages": MESSAGES, "max_tokens": 20, "temperature": 0}
         answer = client.post("/v1/chat/completions", json=request).json()
     assert answer["choices"][0]["message"]["content"] == "Ok"
     assert answer["choices"][0]["finish_reason"] == "stop"
