@@ -293,3 +293,18 @@ def test_smollm2_splits_texts_as_transformers(tmp_path):
         ids = ours.encode(line, special=True)
         assert ids == oracle.encode(line, add_special_tokens=False)
         assert decode(ours, ids) == oracle.decode(ids, skip_special_tokens=True)
+
+
+def test_a_decoder_that_makes_no_text_is_said_at_export(edgegen, checkpoint, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in checkpoint.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    document = json.loads((folder / "tokenizer.json").read_text())
+    write(folder / "tokenizer.json", document | {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}})
+    result = edgegen(
+        "export", "tiny-100k", "--checkpoint", folder, "-o", tmp_path / "out", "--prefill-lengths", 8,
+        "--cache-length", 48, "--verify-against", "none",
+    )  # fmt: skip
+    assert result.code == 0
+    assert "warning: the tokenizer's decoder (WordPiece) does not spell tokens one by one" in result.err

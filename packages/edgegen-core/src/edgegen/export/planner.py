@@ -25,6 +25,7 @@ from edgegen.export.records import NO_TOKENIZER, ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
 from edgegen.genai.signature_names import decode_name, encode_name, prefill_name, verify_name
+from edgegen.genai.token_decoders import unspeakable
 from edgegen.modeling import TextEncoder, require
 from edgegen.module_calls import check_logits, check_signatures
 from edgegen.plugins import load, registry
@@ -118,8 +119,7 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     )
     _ = draft.max_rollback  # a module that gets it wrong is told so before any work
     planned = _with_passes(draft, passes, weights.keys() - own)
-    if planned.tokenizer is None:
-        report.warn(f"{NO_TOKENIZER}; put a tokenizer.json beside the weights, or give the model token ids")
+    _warn_of_tokenizer(planned, task, report)
     if target.check is not None:
         load(target.check)(planned, report)
     return planned
@@ -189,6 +189,19 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
             hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
         )
     return config
+
+
+def _warn_of_tokenizer(planned: ExportPlan, task: Task, report: Reporter) -> None:
+    if planned.tokenizer is None:
+        report.warn(f"{NO_TOKENIZER}; put a tokenizer.json beside the weights, or give the model token ids")
+        return
+    content = planned.tokenizer.files.get("tokenizer.json")
+    steps = None if content is None or task.protocol is TextEncoder else unspeakable(content)
+    if steps is not None:
+        report.warn(
+            f"the tokenizer's decoder ({steps}) does not spell tokens one by one, so no runtime here gives out texts; "
+            "the model takes and gives token ids from Python"
+        )
 
 
 def _check_parameters(variant: Variant, family: ModelFamily, module: nn.Module, report: Reporter) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgegen.errors import ErrorCode, UnsupportedError, UsageError
+from edgegen.genai.token_decoders import decoder_steps, is_byte_level, is_pieces
 from edgegen_runtime.bundle import TokenizerSpec
 
 _UNLIMITED = 1 << 30
@@ -236,11 +237,11 @@ Speller = Callable[[str], bytes]
 
 def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
     """Byte decoder (token -> bytes) of a decoder of the ``tokenizers`` library, and the leading spaces it drops."""
-    steps = [] if decoder is None else _flatten(json.loads(decoder.__getstate__()))
+    steps = decoder_steps(None if decoder is None else json.loads(decoder.__getstate__()))
     types = [step["type"] for step in steps]
-    if "ByteLevel" in types and set(types) <= {"ByteLevel", "Fuse"}:
+    if is_byte_level(types):
         return _spell_byte_level, 0
-    if steps and set(types) <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
+    if is_pieces(types):
         replacements = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
         leading = sum(_leading(step) for step in steps)
         fallback = "ByteFallback" in types
@@ -250,12 +251,6 @@ def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
         code=ErrorCode.TOKENIZER_NOT_STREAMABLE,
         hint="decoders of byte-level BPE and of SentencePiece-like tokenizers are supported",
     )
-
-
-def _flatten(step: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if step["type"] == "Sequence":
-        return [inner for part in step["decoders"] for inner in _flatten(part)]
-    return [step]
 
 
 def _replacement(step: Mapping[str, Any]) -> tuple[str, str]:
