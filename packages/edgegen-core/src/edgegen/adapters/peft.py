@@ -145,7 +145,9 @@ def with_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
             code=ErrorCode.ADAPTER_NAMING,
             hint="use the model's safetensors",
         )
-    lost = [name for name in (*adapters, *replaced) if name not in checkpoint.tensors]
+    lost = list(dict.fromkeys(name for name in (*adapters, *replaced) if name not in checkpoint.tensors))
+    if "lm_head.weight" in lost and any(name.endswith("embed_tokens.weight") for name in checkpoint.tensors):
+        raise _half_of_a_tied_table("lm_head.weight", "table of tokens")
     if lost:
         raise CheckpointError(
             f"the adapter changes {len(lost)} weights that {checkpoint.path.name} does not have",
@@ -233,11 +235,15 @@ def _check_tied(checkpoint: Checkpoint, changed: set[str], settings: Mapping[str
     """One table for lookup and head cannot change in one place only, which is what such an adapter was trained for."""
     tables = [name for name in changed if name.endswith("embed_tokens.weight")]
     if tables and "lm_head.weight" not in checkpoint.tensors and not settings.get("ensure_weight_tying"):
-        raise UnsupportedError(
-            f"the adapter changes {tables[0]}, which is the model's head as well, in one of its two places",
-            code=ErrorCode.ADAPTER_NOT_MERGEABLE,
-            hint="merge it with peft's merge_and_unload(), which gives the head weights of its own",
-        )
+        raise _half_of_a_tied_table(tables[0], "head")
+
+
+def _half_of_a_tied_table(changed: str, other: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the adapter changes {changed}, which is the model's {other} as well, in one of its two places",
+        code=ErrorCode.ADAPTER_NOT_MERGEABLE,
+        hint="merge it with peft's merge_and_unload(), which gives the head weights of its own",
+    )
 
 
 def _read(
