@@ -183,9 +183,9 @@ class Recorder:
             self._results[key] = (tuple(map(_blank, result)), spec)
         outputs, out_spec = self._results[key]
         if self._aliases[key]:
-            tensors = [
-                each for each in (*leaves, *outputs) if isinstance(each, torch.Tensor) and not each.is_inference()
-            ]
+            tensors = [each for each in (*leaves, *outputs) if isinstance(each, torch.Tensor)]
+            if any(each.is_inference() for each in tensors):
+                raise region.written("returns a view of an argument in inference mode, where writes are not counted")
             self._shared += [(region, each, each._version) for each in tensors]
         self.calls.append(Call(region, key, tuple(map(_blank, leaves)), in_spec, outputs, out_spec))
         return pytree.tree_unflatten(outputs, out_spec)
