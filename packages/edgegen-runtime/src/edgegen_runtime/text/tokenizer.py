@@ -41,7 +41,10 @@ class Tokenizer(Protocol):
         """
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a whole text for an encoder, with the special tokens that the tokenizer puts around it."""
+        """Token ids of a whole text for an encoder, with the special tokens that the tokenizer puts around it.
+
+        Names of special tokens inside the text become those tokens, as in transformers.
+        """
 
     def token_bytes(self, token_id: int) -> bytes:
         """UTF-8 bytes that the token stands for, possibly part of a character; empty for a special token."""
@@ -144,7 +147,7 @@ class _HuggingFaceTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_text(self, text: str) -> list[int]:
-        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.encode_special_tokens = False
         return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -176,8 +179,10 @@ class _SentencePieceTokenizer:
                 f"cannot read {path}: {error}", code=ErrorCode.TOKENIZER_UNREADABLE, hint="export the model again"
             ) from error
         self._size = int(self._model.vocab_size())
-        # Control tokens are never found in text by the library itself; user-defined ones always are.
-        controls = [self._model.id_to_piece(i) for i in range(self._size) if self._model.is_control(i)]
+        # Control tokens and the unknown one are never found in text by the library itself; user-defined ones always.
+        model = self._model
+        found = (i for i in range(self._size) if model.is_control(i) or model.is_unknown(i))
+        controls = [model.id_to_piece(i) for i in found]
         controls.sort(key=len, reverse=True)
         self._controls = re.compile("(" + "|".join(map(re.escape, controls)) + ")") if controls else None
         self.leading_spaces = self._count_leading_spaces()
@@ -201,7 +206,7 @@ class _SentencePieceTokenizer:
     def encode_text(self, text: str) -> list[int]:
         # The library puts nothing around a text; the encoders that come with such a file end it with this.
         end = self._model.eos_id()
-        return [*self._model.encode(text), *([end] if end >= 0 else [])]
+        return [*self.encode(text, special=True), *([end] if end >= 0 else [])]
 
     def token_bytes(self, token_id: int) -> bytes:
         if not 0 <= token_id < self._size or self._model.is_control(token_id):
