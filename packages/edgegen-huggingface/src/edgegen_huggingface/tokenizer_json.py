@@ -80,7 +80,12 @@ def _canonical(document: Mapping[str, Any]) -> str:
         model["vocab"] = {} if unknown is None else {unknown: 0}
         model |= {"merges": []} if "merges" in model else {}
     parts = ("normalizer", "pre_tokenizer", "decoder", "post_processor")
-    bare: dict[str, Any] = {"version": "1.0", "added_tokens": [], "model": model, **{part: document.get(part) for part in parts}}
+    bare: dict[str, Any] = {
+        "version": "1.0",
+        "added_tokens": [],
+        "model": model,
+        **{part: document.get(part) for part in parts},
+    }
     # How offsets are trimmed has no part in ids, nor has a decoder's prefix space.
     return str(_parsed(json.dumps(bare)).to_str()).replace('"trim_offsets":false', '"trim_offsets":true')
 
