@@ -71,9 +71,10 @@ def export(edgegen, checkpoint, tmp_path):
 
 
 def test_run_and_the_server_stop_there(edgegen, export, checkpoint):
+    from starlette.testclient import TestClient
+
     import edgegen_runtime
     from edgegen_serve import create_app
-    from starlette.testclient import TestClient
 
     _, end, base_end = checkpoint
     folder = export("tflite")

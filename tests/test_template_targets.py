@@ -9,7 +9,18 @@ import zlib
 import pytest
 from chat_templates import CONVERSATIONS, ENDS, SPECIALS, TEMPLATES
 from scripted_model import write_scripted_model
-from tokenizer_folders import TRAINING, settings
+from tokenizer_folders import (
+    TRAINING,
+    bert_uncased,
+    gemma_model,
+    gemma_start,
+    llama_chatml,
+    llama_start,
+    mistral_user_defined,
+    settings,
+    t5_of_class,
+    unigram_with_added,
+)
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from edgegen.errors import UsageError
@@ -136,3 +147,89 @@ def test_bundles_render_as_transformers(exported, oracle):
     expected = rendered(oracle, [{"role": "user", "content": question}])
     assert user.prefix + question + user.suffix == expected[0]
     assert json.loads(stored)["added_tokens"]
+
+
+def fill(folder, make, chat, **changes):
+    """A checkpoint with the tokenizer of another folder, and a chat template."""
+    from transformers import AutoTokenizer
+
+    make(folder)
+    file = folder / "tokenizer_config.json"
+    stated = json.loads(file.read_text()) if file.is_file() else {}
+    settings(folder, "llama", **{**stated, **({} if chat is None else {"chat_template": chat}), **changes})
+    size = max(AutoTokenizer.from_pretrained(folder).get_vocab().values()) + 1
+    write_scripted_model(folder, {}, size, bos_token_id=None, eos_token_id=1)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def bundle(edgegen, tmp_path):
+    def run(target):
+        return edgegen("export", "llama", "--checkpoint", tmp_path, "-o", tmp_path / target, *OPTIONS,
+                       "--target", target)  # fmt: skip
+
+    return run
+
+
+def stored_tokenizer(folder):
+    [file] = folder.glob("*.litertlm")
+    part = next(part for part in contents(file).parts if part.name == "HF_Tokenizer_Zlib")
+    data = zlib.decompress(read(file, part.offset, part.offset + part.nbytes)[8:])
+    return llm_metadata(file), Tokenizer.from_str(data.decode())
+
+
+def prompts(oracle, metadata, encode):
+    """Ids of chats by transformers, and those that a client comes to."""
+    start = list(metadata.start_token.token_ids.ids) if metadata.HasField("start_token") else []
+    start = [token for token in start if token >= 0]
+    for messages in filter(plain, CONVERSATIONS):
+        expected = rendered(oracle, messages)
+        client = render_as_client(metadata.jinja_prompt_template, [parts(message) for message in messages])
+        if expected is not None:
+            yield expected[1], [*start, *encode(client.text)]
+
+
+@pytest.mark.parametrize(
+    ("make", "chat", "changes", "lacks"),
+    [
+        (llama_chatml, "chatml", {}, "plain prompts will lack the space"),
+        (llama_start, "llama-2", {}, "plain prompts will lack the start token"),
+        (llama_start, "mistral", {"legacy": True}, ""),
+        (gemma_start, "gemma", {}, ""),
+        (gemma_model, "gemma", {}, ""),
+        (mistral_user_defined, "mistral", {}, ""),
+    ],
+)
+def test_chats_of_sentencepiece_models_come_to_the_same_ids(bundle, tmp_path, make, chat, changes, lacks):
+    from sentencepiece import SentencePieceProcessor
+
+    oracle = fill(tmp_path, make, TEMPLATES[chat], **changes)
+    result = bundle("litertlm")
+    assert result.code == 0, result.err
+    metadata, tokenizer = stored_tokenizer(tmp_path / "litertlm")
+    pairs = list(prompts(oracle, metadata, lambda text: tokenizer.encode(text, add_special_tokens=False).ids))
+    assert len(pairs) > 1
+    assert all(one == other for one, other in pairs)
+    result = bundle("task")
+    assert result.code == 0, result.err
+    assert lacks in result.err
+    [file] = (tmp_path / "task").glob("*.task")
+    task = read_task(file)
+    pieces = SentencePieceProcessor(model_proto=task.tokenizer)
+    same = all(one == other for one, other in prompts(oracle, task.metadata, pieces.encode))
+    assert same or "SentencePiece makes other tokens" in result.err
+
+
+@pytest.mark.parametrize("make", [bert_uncased, t5_of_class, unigram_with_added])
+def test_a_tokenizer_that_a_target_cannot_carry_is_said(bundle, tmp_path, make):
+    fill(tmp_path, make, None)
+    file = tmp_path / "tokenizer_config.json"
+    stated = json.loads(file.read_text())
+    kind = {bert_uncased: "BertTokenizer", t5_of_class: "T5Tokenizer"}.get(make, "PreTrainedTokenizer")
+    file.write_text(json.dumps(stated | {"tokenizer_class": kind}))
+    result = bundle("task")
+    assert (result.code, "EG841" in result.err) == (3, True)
+    for target, said in (("tflite", "`edgegen run`"), ("litertlm", "token by token")):
+        result = bundle(target)
+        assert result.code == 0, result.err
+        assert (said in result.err) == (make is bert_uncased)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgegen.errors import ErrorCode, UnsupportedError, UsageError
+from edgegen.genai.token_decoders import STREAMABLE, decoder_steps, is_byte_level, unstreamable
 from edgegen_runtime.bundle import TokenizerSpec
 
 _UNLIMITED = 1 << 30
@@ -240,49 +241,27 @@ Speller = Callable[[str], bytes]
 
 def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
     """Byte decoder (token -> bytes) of a decoder of the ``tokenizers`` library, and the leading spaces it drops."""
-    steps = [] if decoder is None else _flatten(json.loads(decoder.__getstate__()))
-    types = [step["type"] for step in steps]
-    if "ByteLevel" in types and set(types) <= {"ByteLevel", "Fuse"}:
+    state = None if decoder is None else json.loads(decoder.__getstate__())
+    reason = unstreamable(state)
+    if reason is not None:
+        raise UnsupportedError(reason, code=ErrorCode.TOKENIZER_NOT_STREAMABLE, hint=STREAMABLE)
+    steps = decoder_steps(state)
+    if is_byte_level(steps):
         return _spell_byte_level, 0
-    if steps and set(types) <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
-        replacements = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
-        leading = sum(_leading(step) for step in steps)
-        fallback = "ByteFallback" in types
-        return lambda token: _spell_pieces(token, replacements, fallback), leading
-    raise UnsupportedError(
-        f"the tokenizer's decoder ({' + '.join(types) or 'none'}) does not work byte by byte",
-        code=ErrorCode.TOKENIZER_NOT_STREAMABLE,
-        hint="decoders of byte-level BPE and of SentencePiece-like tokenizers are supported",
-    )
-
-
-def _flatten(step: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if step["type"] == "Sequence":
-        return [inner for part in step["decoders"] for inner in _flatten(part)]
-    return [step]
+    replacements = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
+    leading = sum(_leading(step) for step in steps)
+    fallback = any(step["type"] == "ByteFallback" for step in steps)
+    return lambda token: _spell_pieces(token, replacements, fallback), leading
 
 
 def _replacement(step: Mapping[str, Any]) -> tuple[str, str]:
-    if step["type"] == "Metaspace":
-        return step["replacement"], " "
-    pattern = step["pattern"]
-    if "String" not in pattern:
-        raise UnsupportedError(
-            f"the tokenizer's decoder replaces a regular expression: {pattern}", code=ErrorCode.TOKENIZER_NOT_STREAMABLE
-        )
-    return pattern["String"], step["content"]
+    return (step["replacement"], " ") if step["type"] == "Metaspace" else (step["pattern"]["String"], step["content"])
 
 
 def _leading(step: Mapping[str, Any]) -> int:
     if step["type"] == "Metaspace":
         return 0 if step.get("prepend_scheme") == "never" else 1
-    if step["type"] != "Strip":
-        return 0
-    if step["content"] != " " or step["stop"]:
-        raise UnsupportedError(
-            f"the tokenizer's decoder strips more than leading spaces: {step}", code=ErrorCode.TOKENIZER_NOT_STREAMABLE
-        )
-    return int(step["start"])
+    return int(step["start"]) if step["type"] == "Strip" else 0
 
 
 def _spell_pieces(token: str, replacements: Sequence[tuple[str, str]], fallback: bool) -> bytes:
