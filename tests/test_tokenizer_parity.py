@@ -142,6 +142,15 @@ def test_a_sentencepiece_model_goes_along_where_it_finds_all_tokens(tmp_path):
     assert list(opened(folder)[1].files) == ["tokenizer.json", "tokenizer.model"]
 
 
+def test_a_vocabulary_of_tiktoken_is_named_and_goes_along_with_nothing(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    write(tmp_path / "config.json", {"model_type": "llama"})
+    with pytest.raises(CheckpointError, match="tiktoken"):
+        opened(tmp_path)
+    byte_level_json(tmp_path)
+    assert list(opened(tmp_path)[1].files) == ["tokenizer.json"]
+
+
 def test_added_words_keep_their_letters(tmp_path):
     tokenizer = byte_level(tmp_path)
     tokenizer.add_tokens(["café", "Straße", "日本"])

@@ -6,12 +6,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgegen.errors import CheckpointError
 from edgegen_huggingface.special_tokens import AddedToken
 from edgegen_huggingface.tokenizer_classes import ClassRules, bpe, metaspace, precompiled, replaced, sequence
 from edgegen_huggingface.tokenizer_json import damaged
 
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _UNIGRAM, _BPE = 1, 2
+
+
+_TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
+
+
+def is_sentencepiece(content: bytes) -> bool:
+    """True if a file is a SentencePiece model."""
+    try:
+        SentencePieceModel(content, "")
+    except CheckpointError:
+        return False
+    return True
 
 
 class SentencePieceModel:
@@ -32,8 +45,12 @@ class SentencePieceModel:
         self._proto = model_pb2.ModelProto()
         try:
             self._proto.ParseFromString(content)
-        except Exception as error:  # protobuf's own, which has no types
-            raise damaged(f"{name} is not a SentencePiece model") from error
+            sound = bool(self._proto.pieces)
+        except Exception:  # protobuf's own, which has no types
+            sound = False
+        if not sound:
+            what = "a vocabulary of tiktoken" if _TIKTOKEN.match(content) else "not a SentencePiece model"
+            raise damaged(f"{name} is {what}; a tokenizer.json beside it would do")
         self.pieces: list[str] = [piece.piece for piece in self._proto.pieces]
         self.types: list[int] = [piece.type for piece in self._proto.pieces]
         self.type = {_UNIGRAM: "Unigram", _BPE: "BPE"}.get(int(self._proto.trainer_spec.model_type))

@@ -15,7 +15,7 @@ from typing import Any
 from edgegen.errors import CheckpointError, ErrorCode
 from edgegen.weights.files import DOWNLOAD_AGAIN, LARGEST_TOKENIZER, read_json_object, regular_file_size
 from edgegen.weights.tensors import TokenizerAssets
-from edgegen_huggingface.sentencepiece_model import SentencePieceModel
+from edgegen_huggingface.sentencepiece_model import SentencePieceModel, is_sentencepiece
 from edgegen_huggingface.small_files import is_there, optional_json
 from edgegen_huggingface.special_tokens import (
     ANY_CLASS,
@@ -71,7 +71,7 @@ class _Repository:
             _check_vocabulary(self.tokenizer)
         models = [folder / name for name in TOKENIZER_FILES[1:] if is_there(folder / name)]
         pieces = None if self.tokenizer or not models else models[0]
-        self.sentencepiece = None if pieces is None else SentencePieceModel(pieces.read_bytes(), pieces.name)
+        self.sentencepiece = None if pieces is None else SentencePieceModel(_contents(pieces), pieces.name)
         self.kind = tokenizer_class(self.settings, self.config)
         if self.kind == "Llama" and _has_byte_level(self.tokenizer):
             self.kind = ANY_CLASS
@@ -118,7 +118,9 @@ class _Repository:
 
     def _sentencepiece_files(self) -> dict[str, bytes]:
         there = [name for name in TOKENIZER_FILES[1:] if is_there(self.folder / name)]
-        return {name: (self.folder / name).read_bytes() for name in there}
+        files = {name: _contents(self.folder / name) for name in there}
+        # Some repositories call a file so that is no SentencePiece model.
+        return {name: content for name, content in files.items() if is_sentencepiece(content)}
 
     @cached_property
     def rules(self) -> ClassRules | None:
@@ -342,6 +344,11 @@ def _check_vocabulary(tokenizer: Mapping[str, Any]) -> None:
         raise CheckpointError(
             "tokenizer.json has no usable vocabulary", code=ErrorCode.TOKENIZER_DAMAGED, hint=DOWNLOAD_AGAIN
         )
+
+
+def _contents(path: Path) -> bytes:
+    regular_file_size(path)
+    return path.read_bytes()
 
 
 def _has_byte_level(tokenizer: Mapping[str, Any]) -> bool:
