@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from chat_templates import CONVERSATIONS, ENDS, SPECIALS, TEMPLATES
@@ -233,3 +236,17 @@ def test_a_tokenizer_that_a_target_cannot_carry_is_said(bundle, tmp_path, make):
         result = bundle(target)
         assert result.code == 0, result.err
         assert (said in result.err) == (make is bert_uncased)
+
+
+def test_litert_lm_itself_renders_as_transformers(edgegen, model, oracle, tmp_path):
+    pytest.importorskip("litert_lm")
+    result = edgegen("export", "llama", "--checkpoint", model, "-o", tmp_path / "out", *OPTIONS,
+                     "--target", "litertlm")  # fmt: skip
+    assert result.code == 0, result.err
+    [file] = (tmp_path / "out").glob("*.litertlm")
+    conversations = [list(chat) for chat in CONVERSATIONS if plain(chat) and chat[-1]["role"] == "user"]
+    request = {"templates": {"stored": llm_metadata(file).jinja_prompt_template}, "conversations": conversations}
+    program = [sys.executable, str(Path(__file__).parents[1] / "bench" / "bundles_render.py"), str(file)]
+    done = subprocess.run(program, input=json.dumps(request), capture_output=True, text=True, check=True, timeout=120)
+    texts = json.loads(done.stdout.splitlines()[-1])["stored"]
+    assert texts == [(rendered(oracle, chat) or ("",))[0] for chat in conversations]
