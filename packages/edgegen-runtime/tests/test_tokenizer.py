@@ -169,6 +169,13 @@ def test_a_damaged_file_is_a_usage_error(tmp_path: Path, name: str) -> None:
         open_tokenizer(tmp_path / name)
 
 
+def test_the_unknown_token_of_a_sentencepiece_model_is_found_in_a_text(tokenizer_files: Mapping[str, Path]) -> None:
+    tokenizer = open_tokenizer(tokenizer_files["sp-default"])
+    unknown = tokenizer.token_to_id("<unk>")
+    assert tokenizer.encode("<unk>", special=True) == [unknown]
+    assert tokenizer.encode("<unk>", special=False) != [unknown]
+
+
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"vocab\.txt"):
         open_tokenizer(tmp_path / "vocab.txt")

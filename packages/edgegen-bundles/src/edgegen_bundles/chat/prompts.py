@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from edgegen.weights import TokenizerAssets
 from edgegen_bundles.chat.jinja import Rendering
 from edgegen_bundles.chat.templates import UnsuitableError, adapt, check, render_original
-from edgegen_bundles.sentencepiece.vocabulary import Vocabulary
+from edgegen_bundles.sentencepiece.hf_encoder import hf_encoder
+from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def prompt_format(tokenizer: TokenizerAssets, names: Vocabulary, template: str |
         if start is not None and bos_token:
             rests = _without(bos_token, originals)
             silent = adapt(template, **{**tokens, "bos_token": ""})
-            if rests is not None and _suits(silent, rests):
+            if rests is not None and _suits(silent, rests) and _begins(tokenizer, start, bos_token, rests):
                 return PromptFormat(start, silent)
         adapted = adapt(template, **tokens)
         check(adapted, originals)
@@ -78,6 +79,18 @@ def _without(bos_token: str, renderings: Sequence[Rendering]) -> list[Rendering]
     if not all(text.startswith(bos_token) for text in texts):
         return None
     return [replace(row, text=row.text and row.text.removeprefix(bos_token)) for row in renderings]
+
+
+def _begins(tokenizer: TokenizerAssets, start: int, bos_token: str, rests: Sequence[Rendering]) -> bool:
+    """True if a chat is split alike after a start token in the text and after one that the client puts.
+
+    Some tokenizers put a space before a text, and none after a start token in it.
+    """
+    if HF_FILE not in tokenizer.files:
+        return True
+    encode = hf_encoder(tokenizer.files[HF_FILE])
+    texts = [rest.text for rest in rests if rest.text is not None]
+    return all(encode(bos_token + text) == [start, *encode(text)] for text in texts)
 
 
 def _suits(adapted: str, originals: Sequence[Rendering]) -> bool:

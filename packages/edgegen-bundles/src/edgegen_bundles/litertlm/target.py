@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgegen.export.options import MODEL_FILE
 from edgegen.export.provenance import provenance
 from edgegen.export.records import ExportPlan, ExportResult
 from edgegen.genai.provenance import EXPORT_FILE
+from edgegen.genai.token_decoders import unstreamable
 from edgegen.progress import Reporter
 from edgegen.weights import TokenizerAssets
 from edgegen_bundles import __version__
@@ -43,6 +45,10 @@ def check(plan: ExportPlan, report: Reporter) -> None:
         check_rank(plan.lora.rank)
     for warning in prompt_format_of(plan).warnings:
         report.warn(warning)
+    document = tokenizer_of(plan).files.get(HF_FILE)
+    reason = None if document is None else unstreamable(json.loads(document).get("decoder"))
+    if reason is not None:
+        report.warn(f"{reason}, so that clients that write token by token may put spaces wrongly")
 
 
 def refuse_rings(plan: ExportPlan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
@@ -15,14 +14,12 @@ from edgegen.export.provenance import provenance
 from edgegen.export.records import ExportPlan, ExportResult
 from edgegen.genai.provenance import EXPORT_FILE
 from edgegen.progress import Reporter
-from edgegen_bundles.chat.templates import affixes, example_chats
+from edgegen_bundles.chat.templates import affixes
 from edgegen_bundles.litertlm import target as litertlm
 from edgegen_bundles.mediapipe import task_file
+from edgegen_bundles.mediapipe.pieces import Pieces, pieces_of
 from edgegen_bundles.mediapipe.task_reader import read_task
-from edgegen_bundles.sentencepiece import Conversion, compare, convert, sentence
-from edgegen_bundles.sentencepiece.control_pieces import findable
-from edgegen_bundles.sentencepiece.sample_text import sample_text
-from edgegen_bundles.sentencepiece.vocabulary import HF_FILE, SENTENCEPIECE_FILE
+from edgegen_bundles.sentencepiece.vocabulary import vocabulary
 
 
 def check(plan: ExportPlan, report: Reporter) -> None:
@@ -45,24 +42,24 @@ def check(plan: ExportPlan, report: Reporter) -> None:
             code=ErrorCode.BUNDLE_NEEDS_STOP_TOKEN,
             hint="state eos_token_id in generation_config.json beside the weights",
         )
-    conversion = _conversion(plan)
-    if conversion is not None:
+    found = pieces(plan)
+    if found.agreement:
         with report.stage("tokenizer") as stage:
-            stage.detail(f"{HF_FILE} as SentencePiece: {sentence(compare(conversion, sample_text()))}")
-    for warning in litertlm.prompt_format_of(plan).warnings:
+            stage.detail(found.agreement)
+    for warning in (*litertlm.prompt_format_of(plan).warnings, *found.warnings):
         report.warn(warning)
 
 
 def files(plan: ExportPlan, model: int) -> dict[str, int]:
     """Files of the target with their sizes in bytes: the bundle."""
-    return {file_name(plan): task_file.size(llm_metadata(plan), tokenizer(plan), model)}
+    return {file_name(plan): task_file.size(llm_metadata(plan), pieces(plan).model, model)}
 
 
 def package(result: ExportResult, folder: Path) -> None:
     """Package the export: the bundle in place of ``model.tflite``, checked, with its record and model card."""
     plan = result.plan
     name, model = file_name(plan), folder / MODEL_FILE
-    task_file.write(folder / name, llm_metadata(plan), tokenizer(plan), model)
+    task_file.write(folder / name, llm_metadata(plan), pieces(plan).model, model)
     read_task(folder / name)
     model.unlink()
     write_json(folder / EXPORT_FILE, provenance(result))
@@ -89,20 +86,8 @@ def llm_metadata(plan: ExportPlan) -> llm_metadata_pb2.LlmMetadata:
     return metadata
 
 
-def tokenizer(plan: ExportPlan) -> bytes:
+def pieces(plan: ExportPlan) -> Pieces:
     """The checkpoint's SentencePiece model, or the one converted from its ``tokenizer.json``."""
-    conversion = _conversion(plan)
-    if conversion is not None:
-        return conversion.model
-    chats = example_chats(litertlm.prompt_format_of(plan).template)
-    return findable(litertlm.tokenizer_of(plan).files[SENTENCEPIECE_FILE], chats)
-
-
-def _conversion(plan: ExportPlan) -> Conversion | None:
-    files = litertlm.tokenizer_of(plan).files
-    return None if SENTENCEPIECE_FILE in files else _converted(files[HF_FILE])
-
-
-@functools.lru_cache(maxsize=1)
-def _converted(contents: bytes) -> Conversion:
-    return convert(contents)
+    prompt, assets = litertlm.prompt_format_of(plan), litertlm.tokenizer_of(plan)
+    start = "" if prompt.start_token is None else vocabulary(assets).name_of(prompt.start_token) or ""
+    return pieces_of(assets.files, prompt, start)

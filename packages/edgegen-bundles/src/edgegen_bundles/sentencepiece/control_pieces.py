@@ -22,3 +22,13 @@ def findable(model: bytes, texts: Collection[str]) -> bytes:
     for piece in found:
         piece.type = types.USER_DEFINED
     return proto.SerializeToString(deterministic=True) if found else model
+
+
+def without_dummy_prefix(model: bytes) -> bytes:
+    """A SentencePiece model that puts no space before a text."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto.normalizer_spec.add_dummy_prefix = False
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content

@@ -103,7 +103,7 @@ class _Converter:
         for index in range(self.source.size):
             content, name = self.source.added.get(index), self.source.names.get(index)
             if content is not None:
-                self._add(content, self._added_type(content))
+                self._add(content, PieceType.USER_DEFINED)
             elif name is None:
                 self._add(_unique(f"<gap {index}>", self.pieces), PieceType.CONTROL)
             else:
@@ -114,10 +114,6 @@ class _Converter:
                     self._add(text, PieceType.NORMAL, self._score(text, name))
                     texts[index] = text
         return texts
-
-    def _added_type(self, content: str) -> PieceType:
-        unknown = self.source.model.get("unk_token")
-        return PieceType.UNKNOWN if content == unknown else PieceType.USER_DEFINED
 
     def _text(self, name: str) -> str | None:
         """Text of a token as SentencePiece writes it; None if it is no text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -25,7 +26,7 @@ from edgegen.export.records import NO_TOKENIZER, ExportPlan
 from edgegen.export.tasks import TASKS, Task
 from edgegen.family_calls import config_for_context, family_title, named_config, resolve_weights, stated_config
 from edgegen.genai.signature_names import decode_name, encode_name, prefill_name, verify_name
-from edgegen.genai.token_decoders import unspeakable
+from edgegen.genai.token_decoders import unstreamable
 from edgegen.modeling import TextEncoder, require
 from edgegen.module_calls import check_logits, check_signatures
 from edgegen.plugins import load, registry
@@ -36,7 +37,7 @@ from edgegen.quantization.fallback import fallback
 from edgegen.quantization.passes import WeightPass
 from edgegen.quantization.recipe import choose
 from edgegen.tracing import Composites, Signature
-from edgegen.weights import Checkpoint, open_checkpoint
+from edgegen.weights import Checkpoint, TokenizerAssets, open_checkpoint
 from edgegen.weights.hyperparameters import differences
 from edgegen.weights.module import parameter_shapes
 
@@ -119,10 +120,25 @@ def plan(options: ExportOptions, report: Reporter) -> ExportPlan:
     )
     _ = draft.max_rollback  # a module that gets it wrong is told so before any work
     planned = _with_passes(draft, passes, weights.keys() - own)
-    _warn_of_tokenizer(planned, task, report)
+    _warn_of_tokenizer(
+        planned.tokenizer, writes=task.name != "feature-extraction" and target.name == "tflite", report=report
+    )
     if target.check is not None:
         load(target.check)(planned, report)
     return planned
+
+
+def _warn_of_tokenizer(tokenizer: TokenizerAssets | None, *, writes: bool, report: Reporter) -> None:
+    """Say where edgegen's runtime cannot make tokens of a text, or (``writes``) a text of tokens."""
+    if tokenizer is None:
+        report.warn(f"{NO_TOKENIZER}; put a tokenizer.json beside the weights, or give the model token ids")
+        return
+    document = tokenizer.files.get("tokenizer.json")
+    if document is None or not writes:
+        return
+    reason = unstreamable(json.loads(document).get("decoder"))
+    if reason is not None:
+        report.warn(f"{reason}, so `edgegen run` and `edgegen serve` cannot write its tokens as text")
 
 
 def _with_passes(draft: ExportPlan, passes: Mapping[str, WeightPass], added: Collection[str]) -> ExportPlan:
@@ -189,19 +205,6 @@ def _config(checkpoint: Checkpoint, family: ModelFamily, variant: Variant | None
             hint=f"edgegen export {family.name} takes the configuration from the checkpoint",
         )
     return config
-
-
-def _warn_of_tokenizer(planned: ExportPlan, task: Task, report: Reporter) -> None:
-    if planned.tokenizer is None:
-        report.warn(f"{NO_TOKENIZER}; put a tokenizer.json beside the weights, or give the model token ids")
-        return
-    content = planned.tokenizer.files.get("tokenizer.json")
-    steps = None if content is None or task.protocol is TextEncoder else unspeakable(content)
-    if steps is not None:
-        report.warn(
-            f"the tokenizer's decoder ({steps}) does not spell tokens one by one, so no runtime here gives out texts; "
-            "the model takes and gives token ids from Python"
-        )
 
 
 def _check_parameters(variant: Variant, family: ModelFamily, module: nn.Module, report: Reporter) -> None:

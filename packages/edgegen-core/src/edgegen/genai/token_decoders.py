@@ -1,36 +1,42 @@
-"""Decoders of ``tokenizer.json`` that spell tokens one by one, as a text that appears while it is made needs them."""
+"""Decoders of ``tokenizer.json`` that work byte by byte, as streaming needs: each token stands for a run of bytes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-BYTE_LEVEL = frozenset({"ByteLevel", "Fuse"})
-PIECES = frozenset({"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"})
-"""Steps that a decoder may have: of byte-level BPE, or of tokenizers like SentencePiece's."""
+STREAMABLE = "decoders of byte-level BPE and of SentencePiece-like tokenizers are supported"
+"""Hint for a decoder that does not."""
+
+_PIECES = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 
 
 def decoder_steps(decoder: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """Steps of a decoder as ``tokenizer.json`` has it, those of sequences one by one."""
+    """Steps of a decoder, sequences within it laid out."""
     if decoder is None:
         return []
     if decoder.get("type") == "Sequence":
-        return [inner for part in decoder.get("decoders") or () for inner in decoder_steps(part)]
+        return [step for part in decoder.get("decoders") or () for step in decoder_steps(part)]
     return [decoder]
 
 
-def is_byte_level(types: Iterable[str]) -> bool:
-    """True if steps of these types spell byte-level BPE."""
-    return "ByteLevel" in types and set(types) <= BYTE_LEVEL
+def is_byte_level(steps: list[Mapping[str, Any]]) -> bool:
+    """True if tokens are written in GPT-2's byte alphabet."""
+    types = {step.get("type") for step in steps}
+    return "ByteLevel" in types and types <= {"ByteLevel", "Fuse"}
 
 
-def is_pieces(types: Iterable[str]) -> bool:
-    """True if steps of these types spell pieces like SentencePiece's."""
-    return bool(set(types)) and set(types) <= PIECES
-
-
-def unspeakable(tokenizer_json: bytes) -> str | None:
-    """Steps of the decoder of a ``tokenizer.json`` that cannot spell tokens one by one; None where they can."""
-    types = [str(step.get("type")) for step in decoder_steps(json.loads(tokenizer_json).get("decoder"))]
-    return None if is_byte_level(types) or is_pieces(types) else " + ".join(types) or "none"
+def unstreamable(decoder: Mapping[str, Any] | None) -> str | None:
+    """The reason why a decoder does not work byte by byte; None where it does."""
+    steps = decoder_steps(decoder)
+    if is_byte_level(steps):
+        return None
+    types = [str(step.get("type")) for step in steps]
+    if not steps or not set(types) <= _PIECES:
+        return f"the tokenizer's decoder ({' + '.join(types) or 'none'}) does not work byte by byte"
+    for step in steps:
+        if step["type"] == "Replace" and "String" not in step["pattern"]:
+            return f"the tokenizer's decoder replaces a regular expression: {step['pattern']}"
+        if step["type"] == "Strip" and (step["content"] != " " or step["stop"]):
+            return f"the tokenizer's decoder strips more than leading spaces: {step}"
+    return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgegen.errors import ErrorCode, UnsupportedError, UsageError
-from edgegen.genai.token_decoders import decoder_steps, is_byte_level, is_pieces
+from edgegen.genai.token_decoders import STREAMABLE, decoder_steps, is_byte_level, unstreamable
 from edgegen_runtime.bundle import TokenizerSpec
 
 _UNLIMITED = 1 << 30
@@ -42,7 +42,10 @@ class Tokenizer(Protocol):
         """
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a whole text for an encoder, with the special tokens that the tokenizer puts around it."""
+        """Token ids of a whole text for an encoder, with the special tokens that the tokenizer puts around it.
+
+        Names of special tokens inside the text become those tokens, as in transformers.
+        """
 
     def token_bytes(self, token_id: int) -> bytes:
         """UTF-8 bytes that the token stands for, possibly part of a character; empty for a special token."""
@@ -145,7 +148,7 @@ class _HuggingFaceTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_text(self, text: str) -> list[int]:
-        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.encode_special_tokens = False
         return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -177,9 +180,10 @@ class _SentencePieceTokenizer:
                 f"cannot read {path}: {error}", code=ErrorCode.TOKENIZER_UNREADABLE, hint="export the model again"
             ) from error
         self._size = int(self._model.vocab_size())
-        # Control tokens and the unknown one are never found in text by the library; user-defined ones always are.
-        ids = range(self._size)
-        controls = [self._model.id_to_piece(i) for i in ids if self._model.is_control(i) or self._model.is_unknown(i)]
+        # Control tokens and the unknown one are never found in text by the library itself; user-defined ones always.
+        model = self._model
+        found = (i for i in range(self._size) if model.is_control(i) or model.is_unknown(i))
+        controls = [model.id_to_piece(i) for i in found]
         controls.sort(key=len, reverse=True)
         self._controls = re.compile("(" + "|".join(map(re.escape, controls)) + ")") if controls else None
         self.leading_spaces = self._count_leading_spaces()
@@ -203,7 +207,7 @@ class _SentencePieceTokenizer:
     def encode_text(self, text: str) -> list[int]:
         # The library puts nothing around a text; the encoders that come with such a file end it with this.
         end = self._model.eos_id()
-        return [*self._model.encode(text), *([end] if end >= 0 else [])]
+        return [*self.encode(text, special=True), *([end] if end >= 0 else [])]
 
     def token_bytes(self, token_id: int) -> bytes:
         if not 0 <= token_id < self._size or self._model.is_control(token_id):
@@ -237,43 +241,27 @@ Speller = Callable[[str], bytes]
 
 def _byte_decoder(decoder: Any) -> tuple[Speller, int]:
     """Byte decoder (token -> bytes) of a decoder of the ``tokenizers`` library, and the leading spaces it drops."""
-    steps = decoder_steps(None if decoder is None else json.loads(decoder.__getstate__()))
-    types = [step["type"] for step in steps]
-    if is_byte_level(types):
+    state = None if decoder is None else json.loads(decoder.__getstate__())
+    reason = unstreamable(state)
+    if reason is not None:
+        raise UnsupportedError(reason, code=ErrorCode.TOKENIZER_NOT_STREAMABLE, hint=STREAMABLE)
+    steps = decoder_steps(state)
+    if is_byte_level(steps):
         return _spell_byte_level, 0
-    if is_pieces(types):
-        replacements = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
-        leading = sum(_leading(step) for step in steps)
-        fallback = "ByteFallback" in types
-        return lambda token: _spell_pieces(token, replacements, fallback), leading
-    raise UnsupportedError(
-        f"the tokenizer's decoder ({' + '.join(types) or 'none'}) does not work byte by byte",
-        code=ErrorCode.TOKENIZER_NOT_STREAMABLE,
-        hint="decoders of byte-level BPE and of SentencePiece-like tokenizers are supported",
-    )
+    replacements = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
+    leading = sum(_leading(step) for step in steps)
+    fallback = any(step["type"] == "ByteFallback" for step in steps)
+    return lambda token: _spell_pieces(token, replacements, fallback), leading
 
 
 def _replacement(step: Mapping[str, Any]) -> tuple[str, str]:
-    if step["type"] == "Metaspace":
-        return step["replacement"], " "
-    pattern = step["pattern"]
-    if "String" not in pattern:
-        raise UnsupportedError(
-            f"the tokenizer's decoder replaces a regular expression: {pattern}", code=ErrorCode.TOKENIZER_NOT_STREAMABLE
-        )
-    return pattern["String"], step["content"]
+    return (step["replacement"], " ") if step["type"] == "Metaspace" else (step["pattern"]["String"], step["content"])
 
 
 def _leading(step: Mapping[str, Any]) -> int:
     if step["type"] == "Metaspace":
         return 0 if step.get("prepend_scheme") == "never" else 1
-    if step["type"] != "Strip":
-        return 0
-    if step["content"] != " " or step["stop"]:
-        raise UnsupportedError(
-            f"the tokenizer's decoder strips more than leading spaces: {step}", code=ErrorCode.TOKENIZER_NOT_STREAMABLE
-        )
-    return int(step["start"])
+    return int(step["start"]) if step["type"] == "Strip" else 0
 
 
 def _spell_pieces(token: str, replacements: Sequence[tuple[str, str]], fallback: bool) -> bytes:
