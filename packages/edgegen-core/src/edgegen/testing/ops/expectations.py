@@ -60,6 +60,7 @@ ROWS: list[tuple[str, str, str]] = [
     ),
     ("LiteRT's kernel refuses negative exponents of whole numbers, which PyTorch makes 0", "int32", "__rpow__"),
     ("a view of memory that another tensor owns", "float32", "as_strided.partial_views"),
+    ("max_norm, with which a lookup writes to its table, in one of the samples", "float32", "nn.functional.embedding"),
     ("decompositions of matrices", "float32", "linalg.matrix_power norm.nuc pinverse"),
     (
         "not written: no model at hand uses it",
