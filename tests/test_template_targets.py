@@ -83,7 +83,7 @@ def exported(edgegen, model, oracle, tmp_path):
         result = edgegen("export", "llama", "--checkpoint", model, "-o", tmp_path / target, *OPTIONS,
                          "--target", target)  # fmt: skip
         assert result.code == 0, result.err
-        # This vocabulary has "｜" in parts of characters only, and SentencePiece has no such pieces.
+        # This vocabulary has that fullwidth bar in parts of characters only, and SentencePiece has no such pieces.
         said = target == "task" and "｜" in oracle.chat_template
         assert ("warning: SentencePiece makes other tokens" in result.err) == ("warning" in result.err) == said
         return tmp_path / target
