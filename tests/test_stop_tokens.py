@@ -36,7 +36,7 @@ def byte_level_base(folder):
 
 @pytest.fixture(params=["nothing", "the base's end"])
 def stated(request):
-    """What ``generation_config.json`` says of the end of texts."""
+    """End tokens stated in ``generation_config.json``."""
     return request.param
 
 

@@ -89,7 +89,7 @@ class _Repository:
         )
 
     def assets(self) -> TokenizerAssets | None:
-        """What is handed on; None where there is no tokenizer."""
+        """Tokenizer assets of the folder; None where there is no tokenizer."""
         files = self._files()
         if not files:
             return None
